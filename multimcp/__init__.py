@@ -1,0 +1,28 @@
+"""Multi-MCP: one MCP server in front of many.
+
+A client connects once, over stdio, SSE or streamable HTTP, and gets the tools, prompts and resources of every
+backend under names that never collide. Data flows one way, and a module imports only from those above it:
+
+    errors      what can go wrong, and whose fault it is
+    config      mcpServers JSON -> frozen models; parsing is pure, reading a file is apart
+    naming      public name <-> (server, name); pure
+    stdio       MCP over standard streams: a backend's process, and our own
+    backend     one backend: its connections by era, raw requests, what it offers
+    catalog     what all backends offer, under public names; pure data
+    relay       backend -> client: list changes
+    registry    the backends by name: adding, removing, waiting for them
+    proxy       client -> backend: find the route, rename, forward, rename back
+    transports  the HTTP endpoints in front of the proxy
+    admin       /mcp_servers, /mcp_tools, health
+    app         the one place where the parts are put together; cli reads the options beside it
+
+    client ─► transports ─► proxy ──route by catalog──► backend ─► MCP server
+           ◄─ transports ◄─ relay ◄── registry ◄─────── backend ◄─
+    mcp.json ─► config ─► registry ─► catalog           admin ─► registry
+
+The proxy understands the envelope and the fields it routes by, and nothing else: params and results cross as the
+plain dicts they arrived as. Two *eras* of MCP are spoken on each side: legacy (the `initialize` handshake, revisions
+up to 2025-11-25) and modern (every request carries its own envelope, 2026-07-28).
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,114 @@
+"""The admin API: which servers are there, adding and removing them, which tools they have, health.
+
+Rules:
+- Adding a server runs a command. On an address that others can reach it is therefore not to be had (`writable`).
+- No secret (`env`, `headers`, the user or query of a URL) is in an answer.
+- An error is `{"error": text}`; nothing is changed then.
+"""
+
+import json
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from .backend import Backend
+from .config import parse
+from .errors import ConfigError, NameInUseError, UnknownServerError
+from .offer import PROMPTS, RESOURCES, TOOLS
+from .registry import Registry
+
+READ_ONLY = (
+    "adding and removing servers is refused on an address that others can reach: it would let them run commands; "
+    "bind to 127.0.0.1 (--host)"
+)
+
+
+def routes(registry: Registry, *, writable: bool) -> list[Route]:
+    """The routes of the admin API over `registry`; `writable` allows adding and removing."""
+
+    def writing(endpoint: Callable[[Request], Awaitable[JSONResponse]]) -> Callable[[Request], Awaitable[JSONResponse]]:
+        async def guarded(request: Request) -> JSONResponse:
+            return await endpoint(request) if writable else _error(403, READ_ONLY)
+
+        return guarded
+
+    async def list_servers(request: Request) -> JSONResponse:
+        backends = registry.backends
+        active = [name for name, backend in backends.items() if backend.state == "ready"]
+        return JSONResponse(
+            {"active_servers": active, "servers": {name: _status(backend) for name, backend in backends.items()}}
+        )
+
+    async def add_servers(request: Request) -> JSONResponse:
+        try:
+            config = parse(json.loads(await request.body()), os.environ)
+        except ConfigError as exc:
+            return _error(400, str(exc))
+        except ValueError as exc:
+            return _error(400, f"the body is not JSON: {exc}")
+        try:
+            failed = await registry.add_and_wait(config.servers)
+        except NameInUseError as exc:
+            return _error(409, str(exc))
+        added = [name for name in config.servers if name not in failed]
+        message = f"{len(added)} of {len(config.servers)} servers added"
+        warnings = {"warnings": config.warnings} if config.warnings else {}
+        return JSONResponse({"message": message, "added": added, "failed": failed, **warnings})
+
+    async def remove_server(request: Request) -> JSONResponse:
+        name = request.path_params["name"]
+        try:
+            await registry.remove(name)
+        except UnknownServerError as exc:
+            return _error(404, str(exc))
+        return JSONResponse({"message": f"server '{name}' removed"})
+
+    async def list_tools(request: Request) -> JSONResponse:
+        tools: dict[str, list[str]] = {name: [] for name in registry.backends}
+        names: dict[str, list[str]] = {name: [] for name in registry.backends}
+        for public, route in registry.catalog("legacy").routes[TOOLS].items():
+            tools[route.server].append(route.name)
+            names[route.server].append(public)
+        return JSONResponse({"tools": tools, "names": names})
+
+    async def health(request: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    async def readiness(request: Request) -> JSONResponse:
+        if registry.is_starting:
+            return JSONResponse({"status": "starting"}, status_code=503)
+        return JSONResponse({"status": "ready"})
+
+    return [
+        Route("/mcp_servers", list_servers, methods=["GET"]),
+        Route("/mcp_servers", writing(add_servers), methods=["POST"]),
+        # A server may be called `a/b`.
+        Route("/mcp_servers/{name:path}", writing(remove_server), methods=["DELETE"]),
+        Route("/mcp_tools", list_tools, methods=["GET"]),
+        Route("/healthz", health, methods=["GET"]),
+        Route("/readyz", readiness, methods=["GET"]),
+    ]
+
+
+def _status(backend: Backend) -> dict[str, Any]:
+    offers = backend.offers
+    offer = next(iter(offers.values()), None)
+    counts = {kind.key: len(offer.items(kind)) if offer else 0 for kind in (TOOLS, PROMPTS, RESOURCES)}
+    return {
+        "state": backend.state,
+        "transport": backend.config.transport,
+        "era": next(iter(offers), None),
+        "protocolVersion": offer.protocol_version if offer else None,
+        "serverInfo": offer.server_info if offer else None,
+        **counts,
+        "error": backend.error,
+        "since": backend.since.isoformat(timespec="seconds"),
+    }
+
+
+def _error(status: int, text: str) -> JSONResponse:
+    return JSONResponse({"error": text}, status_code=status)

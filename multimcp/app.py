@@ -1,0 +1,133 @@
+"""The one place where the parts are put together, and the life of the process.
+
+Rules:
+- The port is bound before any backend is started.
+- SIGTERM, SIGINT and a client that closes stdin end it the same way: no new requests, a second for those in flight,
+  then the backends are stopped; within five seconds in all.
+"""
+
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio
+import uvicorn
+from anyio.abc import TaskStatus
+from mcp.server import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+from . import __version__, admin
+from .catalog import Names
+from .config import ServerConfig
+from .errors import ListenError
+from .proxy import Proxy
+from .registry import Registry
+from .relay import Relay
+from .transports import http_application, is_loopback, serve_stdio
+
+IN_FLIGHT = 1
+"""Seconds that requests in flight have left when the process is told to end."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the proxy is served. `startup_timeout` is in seconds; port 0 takes a free one."""
+
+    transport: Literal["stdio", "sse", "http"]
+    host: str
+    port: int
+    names: Names
+    startup_timeout: float
+
+
+async def serve(settings: Settings, servers: Mapping[str, ServerConfig]) -> None:
+    """Serve these backends until the process is told to end, or the client on stdin is gone.
+
+    Raises:
+        ListenError: the operator's: the address cannot be bound.
+    """
+    listener = None if settings.transport == "stdio" else _bind(settings.host, settings.port)
+    relay = Relay()
+    registry = Registry(settings.names, relay, settings.startup_timeout)
+    proxy = Proxy(registry, relay)
+    server: Server[Any] = Server(
+        "multi-mcp",
+        version=__version__,
+        title="Multi-MCP",
+        get_tool_input_schema=proxy.input_schema,
+        on_subscriptions_listen=relay.listen,
+    )
+    server.middleware = [proxy]
+    stop = anyio.Event()
+    async with anyio.create_task_group() as group:
+        await group.start(_watch_signals, stop)
+        async with registry.running(servers):
+            if listener is None:
+                await _serve_stdio(server, stop)
+            else:
+                await _serve_http(server, registry, listener, settings.host, stop, relay)
+        group.cancel_scope.cancel()
+
+
+async def _watch_signals(stop: anyio.Event, *, task_status: TaskStatus[None]) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            stop.set()
+
+
+async def _serve_stdio(server: Server[Any], stop: anyio.Event) -> None:
+    async with anyio.create_task_group() as group:
+
+        async def end() -> None:
+            await stop.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(end)
+        await serve_stdio(server)
+        group.cancel_scope.cancel()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
+    except (OSError, OverflowError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "there is no such port"
+        raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
+
+
+async def _serve_http(
+    server: Server[Any], registry: Registry, listener: socket.socket, host: str, stop: anyio.Event, relay: Relay
+) -> None:
+    manager = StreamableHTTPSessionManager(app=server)
+    app = http_application(server, manager, admin.routes(registry, writable=is_loopback(host)), host=host)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=IN_FLIGHT)
+    front = _Uvicorn(config)
+    address, port = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    # Not a log line: with --port 0 this is the only way to learn the port, whatever the log level.
+    print(f"multi-mcp: listening on http://{shown}:{port} (/mcp, /sse)", file=sys.stderr, flush=True)
+
+    async def end() -> None:
+        await stop.wait()
+        relay.listen.close()
+        front.should_exit = True
+
+    async with manager.run(), anyio.create_task_group() as group:
+        group.start_soon(end)
+        await front.serve(sockets=[listener])
+        group.cancel_scope.cancel()
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn, but for the signals: they are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield

@@ -1,0 +1,218 @@
+"""The configuration file: `mcpServers` JSON as every MCP client knows it -> frozen models.
+
+Rules:
+- Parsing is pure (`parse`); reading the file is apart (`load`).
+- A wrong type or value is a `ConfigError` that names the place (`mcpServers.weather.args[1]`) and the remedy.
+- An unknown key is a warning: other clients' files load as they are.
+- `${VAR}` and `${VAR:-default}` are filled in every string of an enabled server.
+- No message quotes a value: values may be secrets.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError
+
+Transport = Literal["stdio", "sse", "http"]
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_SHORTEST_SECRET = 4
+"""Values below this length ("1", "on") are settings, not secrets, and blanking them would garble every message."""
+
+
+def _transport(value: object) -> object:
+    """Other clients write streamable HTTP in several ways."""
+    if isinstance(value, str) and value.lower().replace("_", "-") in ("streamable-http", "streamablehttp"):
+        return "http"
+    return value
+
+
+class ToolFilter(BaseModel):
+    """Which of a server's tools are offered: globs over its own tool names; `exclude` wins."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    include: list[str] = ["*"]
+    exclude: list[str] = []
+
+    def admits(self, name: str) -> bool:
+        """Whether the tool of this (own) name is offered."""
+        return any(fnmatchcase(name, glob) for glob in self.include) and not any(
+            fnmatchcase(name, glob) for glob in self.exclude
+        )
+
+
+class ServerConfig(BaseModel):
+    """One entry of `mcpServers`. Either `command` (stdio) or `url` (SSE or streamable HTTP) is set.
+
+    `timeout` is in seconds and bounds each request to the server; without it only the client sets a limit.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    command: str | None = None
+    args: list[str] = []
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    url: str | None = None
+    headers: dict[str, str] = {}
+    type: Annotated[Transport | None, BeforeValidator(_transport)] = None
+    disabled: bool = False
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    tools: ToolFilter = ToolFilter()
+
+    @property
+    def transport(self) -> Transport:
+        """`type`, or what follows from the rest: a command is stdio, a path ending in `/sse` SSE, any other HTTP."""
+        if self.type:
+            return self.type
+        if self.command is not None:
+            return "stdio"
+        return "sse" if urlsplit(self.url or "").path.rstrip("/").endswith("/sse") else "http"
+
+    def redact(self, text: str) -> str:
+        """`text` without this server's secrets: the values of `env` and `headers`, and the URL's user and query."""
+        if self.url:
+            parts = urlsplit(self.url)
+            bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+            text = text.replace(self.url, bare)
+            secrets = [parts.query, parts.username or "", parts.password or ""]
+        else:
+            secrets = []
+        for value in sorted([*secrets, *self.env.values(), *self.headers.values()], key=len, reverse=True):
+            for secret in (value, value.removeprefix("Bearer ")):
+                if len(secret) >= _SHORTEST_SECRET:
+                    text = text.replace(secret, "***")
+        return text
+
+
+@dataclass(frozen=True)
+class Config:
+    """A parsed configuration: the servers in the order written, and what is worth a warning."""
+
+    servers: Mapping[str, ServerConfig]
+    warnings: tuple[str, ...] = ()
+
+
+def parse(data: object, environ: Mapping[str, str]) -> Config:
+    """Turn decoded JSON into models.
+
+    Args:
+        data: an object with `mcpServers`: server name -> its settings.
+        environ: where `${VAR}` is looked up.
+
+    Raises:
+        ConfigError: the operator's; names the place and the remedy.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("mcpServers"), dict):
+        raise ConfigError('expected a JSON object with an object "mcpServers" in it, as in {"mcpServers": {}}')
+    warnings = [f"unknown key '{key}' is ignored" for key in data if key != "mcpServers"]
+    servers: dict[str, ServerConfig] = {}
+    for name, raw in data["mcpServers"].items():
+        place = f"mcpServers.{name}"
+        if not name:
+            raise ConfigError("mcpServers: a server's name cannot be empty")
+        # A disabled server may lack what it needs: that is a good reason to disable it.
+        filled = raw if isinstance(raw, dict) and raw.get("disabled") is True else _fill(raw, environ, place)
+        try:
+            server = ServerConfig.model_validate(filled)
+        except ValidationError as exc:
+            raise ConfigError(_first_problem(exc, place)) from None
+        _check(server, place)
+        for part, where in ((server, place), (server.tools, f"{place}.tools")):
+            warnings += [f"{where}: unknown key '{key}' is ignored" for key in part.model_extra or ()]
+        servers[name] = server
+    return Config(servers, tuple(warnings))
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read and parse the file at `path`.
+
+    Raises:
+        ConfigError: the operator's; the text starts with the path.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as exc:
+        remedy = 'create it ({"mcpServers": {}} is enough) or name another with --config'
+        raise ConfigError(f"{path}: cannot be read ({exc.strerror}); {remedy}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    try:
+        data = json.loads(text, object_pairs_hook=_no_duplicates)
+    except json.JSONDecodeError as exc:
+        raise ConfigError(f"{path}:{exc.lineno}:{exc.colno}: is not valid JSON: {exc.msg}; correct it there") from None
+    except (ConfigError, RecursionError) as exc:
+        raise ConfigError(f"{path}: {exc}") from None
+    try:
+        return parse(data, environ)
+    except ConfigError as exc:
+        raise ConfigError(f"{path}: {exc}") from None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON lets a key come twice and the last one win: a server would vanish without a word."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ConfigError(f"the key '{twice}' comes twice in one object; rename or remove one")
+    return result
+
+
+def _fill(value: Any, environ: Mapping[str, str], place: str) -> Any:
+    """`value` with `${VAR}` and `${VAR:-default}` filled in every string in it."""
+    if isinstance(value, dict):
+        return {key: _fill(item, environ, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, environ, f"{place}[{i}]") for i, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    return _VARIABLE.sub(_filler(environ, place), value)
+
+
+def _filler(environ: Mapping[str, str], place: str) -> Callable[[re.Match[str]], str]:
+    def fill(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        # As in a shell, `:-` stands in for an empty variable too.
+        value = environ.get(name) or default if default is not None else environ.get(name)
+        if value is None:
+            raise ConfigError(
+                f"{place}: the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
+            )
+        return value
+
+    return fill
+
+
+def _first_problem(exc: ValidationError, place: str) -> str:
+    error = exc.errors(include_input=False, include_url=False)[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
+    message = error["msg"]
+    if error["type"] in ("model_type", "dict_type"):
+        message = "Input should be an object"
+    return f"{place}{where}: {message[0].lower()}{message[1:]}; correct it"
+
+
+def _check(server: ServerConfig, place: str) -> None:
+    """What no single field can tell."""
+    if (server.command is None) == (server.url is None):
+        both = "not both" if server.command is not None else "neither is there"
+        raise ConfigError(f'{place}: give either "command" (a server to start) or "url" (a running one): {both}')
+    if server.command is not None and not server.command.strip():
+        raise ConfigError(f"{place}.command: is empty; name the program to start")
+    if server.url is not None:
+        parts = urlsplit(server.url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ConfigError(f"{place}.url: is not an http:// or https:// URL; write it in full")
+    if server.type is not None and (server.type == "stdio") != (server.command is not None):
+        needs = '"command"' if server.type == "stdio" else '"url"'
+        raise ConfigError(f'{place}.type: "{server.type}" needs {needs}')

@@ -1,0 +1,65 @@
+"""The errors of Multi-MCP, and whose fault each is.
+
+    MultiMCPError
+    ├── ConfigError        the operator's (or the admin caller's): a configuration that cannot be used
+    ├── NameInUseError     the admin caller's: a server of that name is there already
+    ├── UnknownServerError the admin caller's: there is no server of that name
+    ├── ListenError        the operator's: the address cannot be listened on
+    └── BackendError       the backend's: it cannot be started or reached, or broke the protocol
+
+What a backend answers with a JSON-RPC error is not one of these: it is an `MCPError` of the SDK and crosses the
+proxy with code, message and data as they were.
+"""
+
+from mcp import MCPError
+from mcp_types import INTERNAL_ERROR
+
+
+class MultiMCPError(Exception):
+    """Base of all errors that Multi-MCP raises itself; the text is for the person who has to act."""
+
+
+class ConfigError(MultiMCPError):
+    """A configuration that cannot be used. The text names the place (`mcpServers.weather.args[1]`) and the remedy."""
+
+
+class NameInUseError(MultiMCPError):
+    """A server is to be added under a name that another one has."""
+
+
+class UnknownServerError(MultiMCPError):
+    """A server is named that is not there."""
+
+
+class ListenError(MultiMCPError):
+    """The address to serve on cannot be bound."""
+
+
+class BackendError(MultiMCPError):
+    """A backend cannot be started or reached, or answers with something that is not MCP."""
+
+
+def unwrap(exc: BaseException) -> BaseException:
+    """The error inside nested exception groups; the first one where there are several.
+
+    Task groups wrap what their tasks raise. That is undone here and nowhere else.
+    """
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc
+
+
+def describe(exc: BaseException) -> str:
+    """One line for an operator on what went wrong, without the exception's class where its text says enough."""
+    exc = unwrap(exc)
+    if isinstance(exc, MCPError):
+        return f"answered with error {exc.code}: {exc.message}"
+    text = " ".join(str(exc).split())
+    if isinstance(exc, MultiMCPError | OSError) and text:
+        return text
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def backend_failure(server: str, reason: str, code: int = INTERNAL_ERROR) -> MCPError:
+    """The protocol error a client gets when the backend, not the client, is at fault."""
+    return MCPError(code, f"MCP server '{server}': {reason}", {"server": server})

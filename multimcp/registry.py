@@ -1,0 +1,208 @@
+"""The backends by name: adding, removing, waiting for them, and the catalog they make together.
+
+Rules:
+- Backends start concurrently, and none waits for another.
+- The catalog follows the offers; clients are told of a change once, bursts folded.
+- A name belongs to one server at a time. Servers keep the order in which they came.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+from .backend import Backend, State
+from .catalog import Catalog, Names, build
+from .config import ServerConfig
+from .errors import NameInUseError, UnknownServerError
+from .offer import KINDS, Era, Offer
+from .relay import Relay
+
+logger = logging.getLogger(__name__)
+
+FOLD = 0.05
+"""Seconds in which further changes are told together with the first."""
+
+FIRST_UP = 0.5
+"""Seconds in which the other backends may catch up with the first that is ready, before a client is greeted."""
+
+GREETING_WAIT = 3.0
+"""Seconds a client is kept waiting for its greeting while no backend is ready."""
+
+_ERAS: tuple[Era, Era] = ("legacy", "modern")
+
+
+class Registry:
+    """All backends. Use within `running`.
+
+    Args:
+        names: how tools and prompts are named.
+        relay: tells the clients of changes.
+        startup_timeout: seconds from the start in which lists wait for backends, and which one added later has.
+    """
+
+    def __init__(self, names: Names, relay: Relay, startup_timeout: float) -> None:
+        self._names = names
+        self._relay = relay
+        self._startup_timeout = startup_timeout
+        self._deadline = 0.0
+        self._backends: dict[str, Backend] = {}
+        self._catalogs: dict[Era, Catalog] = {}
+        self._told: dict[Era, Catalog] = dict.fromkeys(_ERAS, Catalog())
+        self._changed = anyio.Event()
+        self._reported: set[str] = set()
+
+    @asynccontextmanager
+    async def running(self, servers: Mapping[str, ServerConfig]) -> AsyncGenerator[None, None]:
+        """Start these servers, keep all servers connected, and stop them all on leaving."""
+        self._deadline = anyio.current_time() + self._startup_timeout
+        async with anyio.create_task_group() as self._group:
+            self._group.start_soon(self._tell)
+            try:
+                self.add(servers)
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    async with anyio.create_task_group() as stopping:
+                        for backend in self._backends.values():
+                            stopping.start_soon(backend.stop)
+                self._group.cancel_scope.cancel()
+
+    @property
+    def backends(self) -> Mapping[str, Backend]:
+        """The backends by name, in the order in which they came."""
+        return self._backends
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether some backend is still at its first attempt, within the startup timeout."""
+        return self._any("starting") and anyio.current_time() < self._deadline
+
+    def add(self, servers: Mapping[str, ServerConfig]) -> None:
+        """Start servers; they become ready in their own time.
+
+        Raises:
+            NameInUseError: the caller's: a name is taken; nothing was added.
+        """
+        if taken := [name for name in servers if name in self._backends]:
+            raise NameInUseError(f"in use: {', '.join(taken)}; remove first, or choose another name")
+        for name, config in servers.items():
+            backend = self._backends[name] = Backend(name, config, self._note_change)
+            if not config.disabled:
+                self._group.start_soon(backend.run)
+        self._note_change()
+
+    async def add_and_wait(self, servers: Mapping[str, ServerConfig]) -> dict[str, str]:
+        """Start servers, and remove again those that are not ready within the startup timeout.
+
+        Returns:
+            the reason for each server that failed, by name.
+
+        Raises:
+            NameInUseError: as `add`.
+        """
+        self.add(servers)
+        added = [self._backends[name] for name in servers]
+        with anyio.move_on_after(self._startup_timeout):
+            for backend in added:
+                await backend.settled.wait()
+        failed = {}
+        async with anyio.create_task_group() as group:
+            for backend in added:
+                if backend.state not in ("ready", "disabled"):
+                    late = f"was not ready within {self._startup_timeout:g} s (--startup-timeout)"
+                    failed[backend.name] = backend.error or (late if backend.state == "starting" else "was removed")
+                    if self._backends.get(backend.name) is backend:
+                        group.start_soon(self.remove, backend.name)
+        return failed
+
+    async def remove(self, name: str) -> None:
+        """Take a server away; when this returns its processes are gone.
+
+        Raises:
+            UnknownServerError: the caller's: there is none of that name.
+        """
+        backend = self._backends.pop(name, None)
+        if backend is None:
+            raise UnknownServerError(f"there is no server '{name}'")
+        self._note_change()
+        await backend.stop()
+        logger.info("%s: removed", name)
+
+    async def lists_ready(self) -> None:
+        """Wait until no backend is still starting, at most until the startup timeout is over."""
+        if anyio.current_time() < self._deadline:
+            with anyio.move_on_after(self._deadline - anyio.current_time()):
+                for backend in list(self._backends.values()):
+                    if backend.state == "starting":
+                        await backend.settled.wait()
+
+    async def greeting_ready(self) -> None:
+        """Wait a moment for backends still starting, so that a client can be told what they can do.
+
+        A client that is greeted too early is told too much; one that waits for a hanging backend waits in vain.
+        """
+        deadline = min(anyio.current_time() + GREETING_WAIT, self._deadline)
+        one_is_up = False
+        while anyio.current_time() < deadline and self._any("starting"):
+            if not one_is_up and self._any("ready"):
+                one_is_up, deadline = True, min(deadline, anyio.current_time() + FIRST_UP)
+            with anyio.move_on_after(deadline - anyio.current_time()):
+                await self._changed.wait()
+
+    def offers(self, era: Era) -> dict[str, Offer]:
+        """What each backend offers to clients of this era: said in it where it is spoken, else in the other."""
+        return {
+            name: backend.offers.get(era) or next(iter(backend.offers.values()))
+            for name, backend in self._backends.items()
+            if backend.offers
+        }
+
+    def catalog(self, era: Era) -> Catalog:
+        """What is offered now to clients of this era."""
+        if era not in self._catalogs:
+            filters = {name: backend.config.tools for name, backend in self._backends.items()}
+            self._catalogs[era] = build(self.offers(era), self._names, filters)
+        return self._catalogs[era]
+
+    def capabilities(self, era: Era) -> dict[str, Any]:
+        """The union of what the backends can do and the proxy relays.
+
+        A backend still starting may turn out to have any list, and its arrival is announced.
+        """
+        declared = {key for offer in self.offers(era).values() for key in offer.capabilities}
+        if self._any("starting"):
+            declared |= {kind.capability for kind in KINDS}
+        lists = {kind.capability: {"listChanged": True} for kind in KINDS if kind.capability in declared}
+        return lists | ({"completions": {}} if "completions" in declared else {})
+
+    def instructions(self, era: Era) -> str | None:
+        """The backends' instructions, each under its backend's name."""
+        parts = [f"# {name}\n\n{offer.instructions}" for name, offer in self.offers(era).items() if offer.instructions]
+        return "\n\n".join(parts) or None
+
+    def _any(self, state: State) -> bool:
+        return any(backend.state == state for backend in self._backends.values())
+
+    def _note_change(self) -> None:
+        self._catalogs.clear()
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _tell(self) -> None:
+        while True:
+            changed_again = self._changed  # held before looking: what changes while telling is not missed
+            for era in _ERAS:
+                catalog, told = self.catalog(era), self._told[era]
+                self._told[era] = catalog
+                changed = {kind.capability for kind in KINDS if catalog.listings.get(kind) != told.listings.get(kind)}
+                if changed:
+                    await self._relay.list_changed(era, changed)
+            collisions = {text for era in _ERAS for text in self.catalog(era).collisions}
+            for text in sorted(collisions - self._reported):
+                logger.error("name collision: %s", text)
+            self._reported = collisions
+            await changed_again.wait()
+            await anyio.sleep(FOLD)
