@@ -98,7 +98,7 @@ def build(offers: Mapping[str, Offer], names: Names, filters: Mapping[str, ToolF
                     continue
                 public = _public(kind, server, name, taken, names)
                 if public in taken:
-                    collisions.append(f"{kind.id} '{public}' of '{server}' is hidden by '{taken[public].server}'")
+                    collisions.append(f"{kind.noun} '{public}' of '{server}' is hidden by '{taken[public].server}'")
                     continue
                 taken[public] = Route(server, name)
                 items.append(entry if public == name else {**entry, kind.id: public})

@@ -1,0 +1,27 @@
+"""Servers and a proxy that many tests share: starting an SDK server costs a second of CPU."""
+
+from collections.abc import Iterator
+
+import pytest
+from support import Proxy, fixture, proxy, raw, server_process
+
+
+@pytest.fixture(scope="session")
+def calculators() -> Iterator[dict[str, dict[str, object]]]:
+    """One calculator per backend transport, as configuration."""
+    with server_process("calculator", "sse") as sse, server_process("calculator", "http") as http:
+        yield {"stdio": fixture("calculator"), "sse": {"url": sse}, "http": {"url": http}}
+
+
+@pytest.fixture(scope="module")
+def one_raw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy in front of one dual-era raw server, called `raw`."""
+    with proxy(tmp_path_factory.mktemp("raw"), {"raw": raw("modern")}) as running:
+        yield running.wait_ready()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy without servers, for tests that add their own and remove them again."""
+    with proxy(tmp_path_factory.mktemp("shared"), {}) as running:
+        yield running

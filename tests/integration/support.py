@@ -1,0 +1,300 @@
+"""Real processes for the integration tests: starting them, waiting for what they say, and that nothing is left.
+
+Every wait is bounded and waits for an event. Every proxy that is stopped is checked: exit code 0, within five
+seconds, and no descendant process left.
+"""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from mcp import Client
+from mcp.client.sse import sse_client
+from mcp.client.stdio import StdioServerParameters
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVERS = ROOT / "fixtures" / "servers"
+RAW = Path(__file__).with_name("raw_server.py")
+TIMEOUT = 30.0
+SHUTDOWN = 5.0
+
+
+def raw(*behaviours: str, **more: Any) -> dict[str, Any]:
+    """The configuration of a `raw_server.py` over stdio."""
+    return {"command": sys.executable, "args": [str(RAW), *behaviours], **more}
+
+
+def fixture(name: str, **more: Any) -> dict[str, Any]:
+    """The configuration of a server in fixtures/servers over stdio."""
+    return {"command": sys.executable, "args": [str(SERVERS / f"{name}.py")], **more}
+
+
+def descendants(pid: int) -> set[int]:
+    """The pids of all that `pid` started, directly or not, and that are still running."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state != "Z":
+                    parents[int(entry.name)] = int(parent)
+    found = {pid}
+    while grown := {child for child, parent in parents.items() if parent in found} - found:
+        found |= grown
+    return found - {pid}
+
+
+def alive(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def until(condition: Callable[[], Any], timeout: float = TIMEOUT, what: str = "") -> Any:
+    """The first true value of `condition`, which nothing announces: it is looked at until the time is over."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
+        time.sleep(0.01)
+    return value
+
+
+class Process:
+    """A child process whose stderr is collected line by line."""
+
+    def __init__(self, *command: str, **options: Any) -> None:
+        self.popen = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, cwd=options.pop("cwd", ROOT), **options
+        )
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stderr is not None
+        with self.popen.stderr as stderr:
+            for line in stderr:
+                with self._news:
+                    self.lines.append(line.rstrip("\n"))
+                    self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def expect(self, pattern: str, timeout: float = TIMEOUT) -> re.Match[str]:
+        """The first line of stderr that matches, now or later."""
+        regex, seen = re.compile(pattern), 0
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while True:
+                for line in self.lines[seen:]:
+                    if match := regex.search(line):
+                        return match
+                seen = len(self.lines)
+                left = deadline - time.monotonic()
+                ended = self.popen.poll() is not None and not self._reader.is_alive()
+                assert left > 0 and not ended, f"no line like {pattern!r} in:\n" + "\n".join(self.lines)
+                self._news.wait(min(left, 0.5))
+
+    @property
+    def stderr(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait(self, timeout: float) -> int:
+        code = self.popen.wait(timeout)
+        self._reader.join(timeout)
+        return code
+
+    def kill(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait(TIMEOUT)
+        self._reader.join(TIMEOUT)
+        for stream in (self.popen.stdin, self.popen.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+
+
+class Proxy(Process):
+    """Multi-MCP as a process of its own, over HTTP on a free port."""
+
+    def __init__(self, config: Path, *args: str, env: dict[str, str] | None = None, **options: Any) -> None:
+        command = [sys.executable, str(ROOT / "main.py"), "--config", str(config), *args]
+        super().__init__(*command, env={**os.environ, **(env or {})}, **options)
+        self.url = ""
+
+    def listening(self) -> "Proxy":
+        self.url = self.expect(r"listening on (http://\S+)").group(1)
+        return self
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the proxy as an operator does; it must obey, in time, and leave nothing behind."""
+        family = descendants(self.popen.pid)
+        begun = time.monotonic()
+        self.popen.send_signal(number)
+        code = self.wait(SHUTDOWN + 5)
+        took = time.monotonic() - begun
+        left = {pid for pid in family if alive(pid)}
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert code == 0, self.stderr
+        assert took < SHUTDOWN, f"took {took:.1f} s to end"
+        assert not left, f"left processes behind: {left}"
+        assert "Traceback" not in self.stderr, self.stderr
+
+    # What follows is the admin API, as any HTTP client uses it.
+
+    def http(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        return httpx2.request(method, self.url + path, timeout=TIMEOUT, trust_env=False, **options)
+
+    def status(self) -> dict[str, Any]:
+        return self.http("GET", "/mcp_servers").json()["servers"]
+
+    def add(self, **servers: dict[str, Any]) -> httpx2.Response:
+        return self.http("POST", "/mcp_servers", json={"mcpServers": servers})
+
+    def remove(self, name: str) -> httpx2.Response:
+        return self.http("DELETE", f"/mcp_servers/{name}")
+
+    def wait_ready(self) -> "Proxy":
+        until(lambda: self.http("GET", "/readyz").status_code == 200, what="/readyz")
+        return self
+
+    # And what follows, clients of the SDK.
+
+    def client(self, transport: str = "http", mode: str = "auto", **options: Any) -> Client:
+        options.setdefault("read_timeout_seconds", TIMEOUT)
+        if transport == "sse":
+            return Client(sse_client(self.url + "/sse"), mode=mode, **options)
+        return Client(self.url + "/mcp", mode=mode, **options)
+
+
+def write_config(path: Path, servers: dict[str, Any]) -> Path:
+    path.write_text(json.dumps({"mcpServers": servers}))
+    return path
+
+
+@contextmanager
+def proxy(tmp_path: Path, servers: dict[str, Any], *args: str, **options: Any) -> Iterator[Proxy]:
+    """A proxy over HTTP in front of these servers. Leaving the block ends it as `Proxy.stop` demands."""
+    config = write_config(tmp_path / "mcp.json", servers)
+    process = Proxy(config, "--transport", "http", "--port", "0", *args, **options)
+    try:
+        yield process.listening()
+        if process.popen.poll() is None:
+            process.stop()
+    finally:
+        process.kill()
+
+
+def stdio_client(config: Path, *args: str, mode: str = "auto", **options: Any) -> Client:
+    """A client that starts the proxy over stdio, as desktop clients do."""
+    command = StdioServerParameters(
+        command=sys.executable,
+        args=[str(ROOT / "main.py"), "--transport", "stdio", "--config", str(config), *args],
+        env=dict(os.environ),
+        cwd=ROOT,
+    )
+    return Client(command, mode=mode, read_timeout_seconds=TIMEOUT, **options)
+
+
+@contextmanager
+def server_process(name: str, transport: str) -> Iterator[str]:
+    """A server of fixtures/servers over HTTP; yields its URL."""
+    process = Process(sys.executable, str(SERVERS / f"{name}.py"), "--transport", transport, "--port", "0")
+    try:
+        yield process.expect(r"listening on (http://\S+)").group(1)
+    finally:
+        process.popen.terminate()
+        process.kill()
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """A bound on what is in the block."""
+    async with asyncio.timeout(seconds):
+        yield
+
+
+def text(result: Any) -> str:
+    """The text of a tool's result."""
+    return str(result.content[0].text)
+
+
+class RawClient:
+    """A client over streamable HTTP that shows the wire: dicts in, dicts out."""
+
+    def __init__(self, url: str, era: str) -> None:
+        self.era = era
+        self._url = url + "/mcp"
+        self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
+        self._headers = {"Accept": "application/json, text/event-stream"}
+        self._id = 0
+        self.hello: dict[str, Any] = {}
+
+    def __enter__(self) -> "RawClient":
+        if self.era == "legacy":
+            params = {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "raw", "version": "0"},
+            }
+            self.hello = self.call("initialize", params)
+            self._headers["MCP-Protocol-Version"] = "2025-11-25"
+            self.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        else:
+            self.hello = self.call("server/discover", {})
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._http.close()
+
+    def post(self, message: dict[str, Any], headers: dict[str, str] | None = None) -> httpx2.Response:
+        response = self._http.post(self._url, json=message, headers=self._headers | (headers or {}))
+        if session := response.headers.get("mcp-session-id"):
+            self._headers["Mcp-Session-Id"] = session
+        return response
+
+    def exchange(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return the whole response message."""
+        self._id += 1
+        headers = {}
+        if self.era == "modern":
+            envelope = {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "0"},
+                "io.modelcontextprotocol/clientCapabilities": {},
+            }
+            params = {**params, "_meta": {**params.get("_meta", {}), **envelope}}
+            headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
+            if isinstance(name := params.get("name") or params.get("uri"), str):
+                headers["Mcp-Name"] = name
+        response = self.post({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}, headers)
+        body = response.text
+        if response.headers["content-type"].startswith("text/event-stream"):
+            body = next(line[6:] for line in body.split("\n") if line.startswith("data: {") and '"id"' in line)
+        return json.loads(body)
+
+    def call(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request and return its result."""
+        message = self.exchange(method, params or {})
+        assert "result" in message, message
+        return message["result"]
+
+    def error(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return its error."""
+        message = self.exchange(method, params)
+        assert "error" in message, message
+        return message["error"]

@@ -1,0 +1,243 @@
+"""A backend that cannot start, hangs, lies or dies harms no other, and says so in one line."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp_types as types
+import pytest
+from mcp import MCPError
+from support import (
+    RAW,
+    RawClient,
+    alive,
+    descendants,
+    fixture,
+    proxy,
+    raw,
+    server_process,
+    text,
+    until,
+    within,
+)
+
+
+async def test_a_healthy_server_answers_beside_a_hanging_and_a_crashing_one(tmp_path: Path) -> None:
+    servers = {"hanging": raw("hang:initialize"), "crashing": raw("exit:start"), "healthy": fixture("calculator")}
+    with proxy(tmp_path, servers) as running:
+        for mode in ("legacy", "auto"):
+            running.expect("healthy: ready")
+            begun = time.monotonic()
+            async with within(20), running.client(mode=mode) as client:
+                assert text(await client.call_tool("healthy::add", {"a": 10, "b": 5})) == "15"
+                took = time.monotonic() - begun
+            assert took < 1, took
+        assert running.http("GET", "/readyz").status_code == 503
+        status = running.status()
+        assert {name: server["state"] for name, server in status.items()} == {
+            "hanging": "starting",
+            "crashing": "failed",
+            "healthy": "ready",
+        }
+        assert "ended the connection" in status["crashing"]["error"]
+        assert running.http("GET", "/mcp_servers").json()["active_servers"] == ["healthy"]
+        # The crashing one is tried again and again; its failure is one line.
+        assert len([line for line in running.lines if "crashing: failed" in line]) == 1
+        # The first list waits for the hanging one, but not longer than the startup timeout.
+        async with within(20), running.client() as client:
+            assert len((await client.list_tools()).tools) == 4
+        assert running.http("GET", "/readyz").status_code == 200
+
+
+async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Path) -> None:
+    servers = {"slow": raw("slow:initialize=1"), "late": raw("slow:initialize=4")}
+    with proxy(tmp_path, servers, "--startup-timeout", "2.5") as running:
+        changed = anyio.Event()
+
+        async def heard(message: Any) -> None:
+            if isinstance(message, types.ToolListChangedNotification):
+                changed.set()
+
+        async with within(30), running.client(mode="legacy", message_handler=heard) as client:
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["slow::echo"]
+            assert running.status()["late"]["state"] == "starting"
+            await changed.wait()
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["slow::echo", "late::echo"]
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        ({"command": "no-such-program-here"}, "'no-such-program-here' was not found on PATH"),
+        ({"command": "/no/such/program"}, "'/no/such/program' was not found; check the path"),
+        (raw(cwd="/no/such/folder"), "the folder '/no/such/folder' (its \"cwd\") does not exist"),
+        ({"command": str(RAW)}, "Permission denied"),
+        (raw("exit:start"), "ended the connection when greeted"),
+        (raw("exit:initialize"), "ended the connection when greeted"),
+        (raw("error:initialize"), "refused the handshake with error -31999: as I say"),
+        ({"url": "http://127.0.0.1:1/mcp"}, "http://127.0.0.1:1/mcp cannot be reached"),
+        ({"url": "http://127.0.0.1:1/sse"}, "http://127.0.0.1:1/sse cannot be reached"),
+    ],
+)
+def test_why_a_server_cannot_be_added(shared: Any, server: dict[str, Any], words: str) -> None:
+    answer = shared.add(bad=server)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["added"], list(body["failed"])) == ([], ["bad"])
+    assert words in body["failed"]["bad"]
+    assert "bad" not in shared.status()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        ("loop", "tools/list: answers tools/list with pages that never end"),
+        ("endless", "tools/list: answers tools/list with more than 1,000 pages"),
+        ("error:tools/list", "tools/list: answered with error -31999: as I say"),
+    ],
+)
+def test_a_list_that_cannot_be_read_costs_that_list(shared: Any, behaviour: str, words: str) -> None:
+    assert shared.add(odd=raw(behaviour)).json()["failed"] == {}
+    status = shared.status()["odd"]
+    assert (status["state"], status["tools"], status["prompts"]) == ("ready", 0, 1)
+    assert words in status["error"]
+    shared.remove("odd")
+
+
+async def test_all_pages_are_read_and_odd_entries_left_out(shared: Any) -> None:
+    shared.add(paged=raw("pages=12"), odd=raw("odd-entries"))
+    async with within(20), shared.client() as client:
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        assert [name for name in names if name.startswith("paged")] == [f"paged::tool{i}" for i in range(12)]
+        odd = [tool for tool in (await client.list_tools()).tools if tool.name.startswith("odd")]
+        assert [(tool.name, tool.description) for tool in odd] == [("odd::echo", "legacy")]
+    assert "an entry without a name is left out" in shared.status()["odd"]["error"]
+    assert "'echo' comes twice" in shared.status()["odd"]["error"]
+    shared.remove("paged")
+    shared.remove("odd")
+
+
+async def test_rubbish_on_stdout_is_skipped_and_said_once(shared: Any) -> None:
+    shared.add(noisy=raw("noise"))
+    async with within(20), shared.client(mode="legacy") as client:
+        for _ in range(3):
+            assert await client.call_tool("noisy::echo", {})
+    noise = [line for line in shared.lines if "noisy: prints to stdout what is not MCP" in line]
+    assert len(noise) == 1
+    assert "Welcome to the server!" in noise[0]
+    shared.remove("noisy")
+
+
+async def test_a_call_in_flight_gets_an_error_that_names_the_dead_server(shared: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shared.add(dying=raw("hang:tools/call", f"log={log}"))
+    pid = descendants(shared.popen.pid)
+    async with within(20), shared.client(mode="legacy") as client:
+        error: list[MCPError] = []
+
+        async def call() -> None:
+            with pytest.raises(MCPError) as caught:
+                await client.call_tool("dying::echo", {})
+            error.append(caught.value)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await anyio.to_thread.run_sync(until, lambda: "tools/call" in log.read_text())
+            (victim,) = [p for p in pid if "hang:tools/call" in Path(f"/proc/{p}/cmdline").read_text()]
+            os.kill(victim, signal.SIGKILL)
+        assert "MCP server 'dying': the connection ended before it answered tools/call" in str(error[0])
+        assert error[0].data == {"server": "dying"}
+        # It is started again, the call was not sent twice, and the tool stayed on the list meanwhile.
+        assert "dying::echo" in [tool.name for tool in (await client.list_tools()).tools]
+        await anyio.to_thread.run_sync(until, lambda: log.read_text().count('"initialize"') == 2)
+        assert log.read_text().count('"tools/call"') == 1
+    shared.remove("dying")
+
+
+async def test_a_server_that_dies_when_called_answers_again_later(shared: Any) -> None:
+    shared.add(fragile=raw("exit:prompts/get"))
+    async with within(20), shared.client(mode="legacy") as client:
+        for _ in range(2):
+            with pytest.raises(MCPError, match="fragile"):
+                await client.get_prompt("fragile::greet")
+            # Waits for the new connection.
+            assert await client.call_tool("fragile::echo", {})
+    shared.remove("fragile")
+
+
+async def test_the_timeout_of_a_server(shared: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shared.add(slow=raw("hang:tools/call", f"log={log}", timeout=0.3))
+    async with within(20), shared.client(mode="legacy") as client:
+        with pytest.raises(MCPError, match=r"'slow': did not answer tools/call within 0.3 s") as caught:
+            await client.call_tool("slow::echo", {})
+        assert caught.value.code == types.REQUEST_TIMEOUT
+        # The server is told, under its own request id.
+        until(lambda: "notifications/cancelled" in log.read_text())
+    messages = [json.loads(line) for line in log.read_text().splitlines()]
+    called = next(message["id"] for message in messages if message["method"] == "tools/call")
+    cancelled = next(m["params"]["requestId"] for m in messages if m["method"] == "notifications/cancelled")
+    assert cancelled == called
+    shared.remove("slow")
+
+
+@pytest.mark.parametrize("behaviour", ["hang:server/discover", "exit:server/discover"])
+def test_finding_out_the_era_costs_three_seconds_once(tmp_path: Path, behaviour: str) -> None:
+    started = tmp_path / "started"
+    with proxy(tmp_path, {"old": raw(behaviour, f"count={started}")}) as running:
+        running.wait_ready()
+        (first,) = started.read_text().split()
+        with RawClient(running.url, "legacy") as legacy, RawClient(running.url, "modern") as modern:
+            times = []
+            for client in (modern, legacy, modern, legacy, modern):
+                begun = time.monotonic()
+                seen = json.loads(client.call("tools/call", {"name": "old::echo"})["content"][0]["text"])
+                times.append(time.monotonic() - begun)
+                assert seen["era"] == "legacy"
+                # The envelope of the client's era does not reach a server that would refuse it.
+                assert "_meta" not in seen["params"]
+            assert times[0] < 3.5, times
+            assert max(times[1:]) < 0.5, times
+            # It was asked in a process of its own; the first one goes on.
+            assert len(started.read_text().split()) == 2
+            assert alive(int(first))
+        assert running.status()["old"]["state"] == "ready"
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_a_modern_only_server_serves_clients_of_both_eras(shared: Any, era: str) -> None:
+    shared.add(new=raw("modern-only"))
+    status = shared.status()["new"]
+    assert (status["state"], status["era"], status["protocolVersion"]) == ("ready", "modern", "2026-07-28")
+    with RawClient(shared.url, era) as client:
+        seen = client.call("tools/call", {"name": "new::echo"})
+        assert json.loads(seen["content"][0]["text"])["era"] == "modern"
+        read = client.call("resources/read", {"uri": "raw://one"})
+        assert ("ttlMs" in read, "resultType" in read) == ((True, True) if era == "modern" else (False, False))
+        assert "_meta" not in read or era == "modern"
+    shared.remove("new")
+
+
+async def test_a_server_over_http_that_restarts_is_found_again(shared: Any) -> None:
+    for transport in ("http", "sse"):
+        with server_process("calculator", transport) as url:
+            shared.add(remote={"url": url})
+            assert shared.status()["remote"]["state"] == "ready"
+        async with within(20), shared.client(mode="legacy") as client:
+            with pytest.raises(MCPError, match="remote"):
+                await client.call_tool("remote::add", {"a": 1, "b": 2})
+        until(lambda: shared.status()["remote"]["state"] == "failed")
+        shared.remove("remote")
+
+
+def test_errors_of_a_backend_cross_as_they_were(shared: Any) -> None:
+    shared.add(wrong=raw("modern", "error:tools/call"))
+    for era in ("legacy", "modern"):
+        with RawClient(shared.url, era) as client:
+            error = client.error("tools/call", {"name": "wrong::echo"})
+            assert error == {"code": -31999, "message": "as I say", "data": {"why": [1, None]}}
+    shared.remove("wrong")
