@@ -13,9 +13,11 @@ Rules:
 
 import logging
 import random
+import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -53,7 +55,7 @@ from . import __version__
 from .config import ServerConfig
 from .errors import BackendError, backend_failure, describe, unwrap
 from .offer import KINDS, TOOLS, Era, Listing, Offer, read_listing
-from .stdio import executable_hint, open_process
+from .stdio import not_found, open_process
 
 logger = logging.getLogger(__name__)
 
@@ -210,10 +212,8 @@ class Connection:
             try:
                 async with open_process(command, env=config.env, cwd=config.cwd, on_noise=self._on_noise) as streams:
                     yield streams
-            except FileNotFoundError as exc:
-                if config.cwd is not None and exc.filename == config.cwd:
-                    raise BackendError(f"the folder '{config.cwd}' (its \"cwd\") does not exist") from None
-                raise BackendError(executable_hint(config.command)) from None
+            except FileNotFoundError:
+                raise BackendError(not_found(config.command, config.cwd)) from None
             return
         assert config.url is not None
         if config.transport == "sse":
@@ -246,6 +246,7 @@ class Connection:
 
         return httpx2.AsyncClient(
             headers=self._config.headers,
+            verify=_tls(),
             timeout=httpx2.Timeout(30, read=None),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
             event_hooks={"response": [note_status]},
@@ -368,6 +369,8 @@ class Backend:
         self.offers: dict[Era, Offer] = {}
         self.settled = anyio.Event()
         """Set when the first attempt to connect has ended, well or badly."""
+        if config.disabled:
+            self.settled.set()
         self._on_change = on_change
         self._connections: dict[Era, Connection] = {}
         self._up = anyio.Event()
@@ -569,6 +572,12 @@ async def _on_request(
 
 async def _on_notify(context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None) -> None:
     """Never reached: `Connection._on_notification` takes them all, in the order of the wire."""
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading the trusted certificates takes 30 ms of CPU; once is enough."""
+    return httpx2.create_ssl_context()
 
 
 def _http_status_text(status: int) -> str:

@@ -53,6 +53,7 @@ class Proxy:
         self._registry = registry
         self._relay = relay
         self._links: OrderedDict[str, Route] = OrderedDict()
+        self._called = False
         self._handlers: dict[str, Callable[[Context, Era, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "server/discover": self._discover,
             "tools/call": self._call_tool,
@@ -107,7 +108,8 @@ class Proxy:
         async def list_all(context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
             if params.get("cursor") is not None:
                 raise MCPError(INVALID_PARAMS, "Unknown cursor: this list comes in one page")
-            await self._registry.lists_ready()
+            if not self._called:
+                await self._registry.lists_ready()
             listing = self._registry.catalog(era).listings[kind]
             hints = {"ttlMs": listing.ttl_ms, "cacheScope": "public" if listing.public else "private"}
             result = {kind.key: list(listing.items)} | (hints if era == "modern" else {})
@@ -170,6 +172,9 @@ class Proxy:
         result, spoken = await backend.request(
             era, context.method, params, capabilities if isinstance(capabilities, dict) else {}
         )
+        # SDK clients list the tools before they hand out the result of a call. That list must not wait for a backend
+        # that hangs: whoever calls has stopped looking around, and late backends are announced.
+        self._called = True
         for holder in _uri_holders(context.method, result):
             holder["uri"] = self._public_uri(era, route.server, holder["uri"])
         return _adapt(context.method, result, spoken, era)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 FOLD = 0.05
 """Seconds in which further changes are told together with the first."""
 
-FIRST_UP = 0.5
+FIRST_UP = 0.3
 """Seconds in which the other backends may catch up with the first that is ready, before a client is greeted."""
 
 GREETING_WAIT = 3.0

@@ -13,7 +13,6 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -197,8 +196,10 @@ async def _lines(fd: int) -> AsyncIterator[str]:
             return
 
 
-def executable_hint(command: str) -> str:
-    """What to say when `command` is not found."""
+def not_found(command: str, cwd: str | None) -> str:
+    """What to say when starting `command` in `cwd` failed because something is not there."""
+    if cwd is not None and not os.path.isdir(cwd):
+        return f"the folder '{cwd}' (its \"cwd\") does not exist"
     if os.sep in command:
         return f"'{command}' was not found; check the path"
-    return f"'{command}' was not found on PATH ({sys.platform}); install it or give its full path"
+    return f"'{command}' was not found on PATH; install it, or give its full path"

@@ -55,6 +55,11 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
+def commands(pids: set[int]) -> dict[int, str]:
+    """The command lines of running processes."""
+    return {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids}
+
+
 def alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -104,7 +109,8 @@ class Process:
                 seen = len(self.lines)
                 left = deadline - time.monotonic()
                 ended = self.popen.poll() is not None and not self._reader.is_alive()
-                assert left > 0 and not ended, f"no line like {pattern!r} in:\n" + "\n".join(self.lines)
+                if left <= 0 or ended:
+                    raise AssertionError(f"no line like {pattern!r} in:\n" + "\n".join(self.lines))
                 self._news.wait(min(left, 0.5))
 
     @property
@@ -134,6 +140,11 @@ class Proxy(Process):
         command = [sys.executable, str(ROOT / "main.py"), "--config", str(config), *args]
         super().__init__(*command, env={**os.environ, **(env or {})}, **options)
         self.url = ""
+        self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
+
+    def kill(self) -> None:
+        self._http.close()
+        super().kill()
 
     def listening(self) -> "Proxy":
         self.url = self.expect(r"listening on (http://\S+)").group(1)
@@ -157,7 +168,7 @@ class Proxy(Process):
     # What follows is the admin API, as any HTTP client uses it.
 
     def http(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        return httpx2.request(method, self.url + path, timeout=TIMEOUT, trust_env=False, **options)
+        return self._http.request(method, self.url + path, **options)
 
     def status(self) -> dict[str, Any]:
         return self.http("GET", "/mcp_servers").json()["servers"]
@@ -211,9 +222,9 @@ def stdio_client(config: Path, *args: str, mode: str = "auto", **options: Any) -
 
 
 @contextmanager
-def server_process(name: str, transport: str) -> Iterator[str]:
+def server_process(name: str, transport: str, port: int = 0) -> Iterator[str]:
     """A server of fixtures/servers over HTTP; yields its URL."""
-    process = Process(sys.executable, str(SERVERS / f"{name}.py"), "--transport", transport, "--port", "0")
+    process = Process(sys.executable, str(SERVERS / f"{name}.py"), "--transport", transport, "--port", str(port))
     try:
         yield process.expect(r"listening on (http://\S+)").group(1)
     finally:

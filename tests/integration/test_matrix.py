@@ -1,4 +1,4 @@
-"""Any client transport × any backend transport × both eras: listing and calling work."""
+"""Any client transport by any backend transport by both eras: listing and calling work."""
 
 from pathlib import Path
 from typing import Any

@@ -79,10 +79,10 @@ def test_links_that_nobody_lists_come_back_to_who_announced_them(tmp_path: Path)
 
 @pytest.mark.parametrize(("era", "code"), [("legacy", -32002), ("modern", -32602)])
 def test_a_uri_that_could_be_anybodys_is_not_found(tmp_path: Path, era: str, code: int) -> None:
-    with proxy(tmp_path, {name: raw(f"name={name}") for name in ("a", "b")}) as running:
-        with RawClient(running.url, era) as client:
-            error = client.error("resources/read", {"uri": "other://thing"})
-            assert (error["code"], error["data"]) == (code, {"uri": "other://thing"})
+    servers = {name: raw(f"name={name}") for name in ("a", "b")}
+    with proxy(tmp_path, servers) as running, RawClient(running.url, era) as client:
+        error = client.error("resources/read", {"uri": "other://thing"})
+        assert (error["code"], error["data"]) == (code, {"uri": "other://thing"})
 
 
 async def test_without_a_namespace_the_first_server_wins(tmp_path: Path) -> None:

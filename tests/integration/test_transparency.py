@@ -64,10 +64,14 @@ def test_list_entries_keep_unknown_fields(client: RawClient) -> None:
     assert prompts["prompts"] == [{"name": "raw::greet", "vendor": 1}]
     hints = {key: prompts[key] for key in ("ttlMs", "cacheScope") if key in prompts}
     # A legacy connection gave no hints, until the modern one was opened by a modern client's call.
-    expected = [{}] if client.era == "legacy" else [
-        {"ttlMs": 0, "cacheScope": "private"},
-        {"ttlMs": 7000, "cacheScope": "public"},
-    ]
+    expected = (
+        [{}]
+        if client.era == "legacy"
+        else [
+            {"ttlMs": 0, "cacheScope": "private"},
+            {"ttlMs": 7000, "cacheScope": "public"},
+        ]
+    )
     assert hints in expected
 
 
