@@ -98,7 +98,7 @@ def _bind(host: str, port: int) -> socket.socket:
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
         )
     except (OSError, OverflowError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "there is no such port"
+        reason = str(exc.strerror).partition(" (while")[0] if isinstance(exc, OSError) else "there is no such port"
         raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
 
 

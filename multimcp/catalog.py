@@ -7,6 +7,7 @@ Rules:
 - A URI is renamed only if an earlier server has it already, and then the same way inside what its server returns.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,9 @@ from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 from .config import ToolFilter
 from .naming import Namespace, public_name, qualify, unqualify
 from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Listing, Offer
+
+_VARIABLE = re.compile(r"\{[^}]*\}")
+_BROAD = re.compile(r"\{[+#]|\*\}")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,6 @@ class _Template:
     """A URI template under its public spelling, ready to be matched."""
 
     route: Route
-    literal: int
     matcher: UriTemplate | None
     prefix: str
 
@@ -121,13 +124,16 @@ def _public(kind: Kind, server: str, name: str, taken: Mapping[str, Route], name
 
 
 def _templates(routes: Iterable[tuple[str, Route]]) -> list[_Template]:
+    def rank(item: tuple[str, Route]) -> tuple[int, bool]:
+        """The more letters stand fast the better; then a variable that stops at a slash before one that does not."""
+        public, _ = item
+        return -len(_VARIABLE.sub("", public)), _BROAD.search(public) is not None
+
     templates = []
-    for public, route in routes:
+    for public, route in sorted(routes, key=rank):
         try:
             matcher = UriTemplate.parse(public)
-            literal = len(public) - sum(len(v.name) + 2 for v in matcher.variables)
         except InvalidUriTemplate:
-            # Not one the SDK can match against: then what comes before the first variable has to do.
-            matcher, literal = None, public.find("{")
-        templates.append(_Template(route, literal, matcher, public[: max(public.find("{"), 0)]))
-    return sorted(templates, key=lambda template: -template.literal)
+            matcher = None  # not one the SDK can match against: what comes before its first variable has to do
+        templates.append(_Template(route, matcher, public[: max(public.find("{"), 0)]))
+    return templates

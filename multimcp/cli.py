@@ -10,8 +10,9 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -23,12 +24,13 @@ from .errors import ConfigError, ListenError
 
 logger = logging.getLogger("multimcp")
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run the proxy; returns the exit code."""
-    options = _parser().parse_args([*_from_environment(environ), *(sys.argv[1:] if argv is None else argv)])
+    parser = _parser(environ)
+    options = parser.parse_args(argv)
+    if not options.separator:  # argparse makes nothing of `--separator=--`, too
+        parser.error("argument --separator: cannot be empty (to have '--', set MULTI_MCP_SEPARATOR)")
     _set_up_logging(options.log_level)
     try:
         config = load(options.config, environ)
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="multi-mcp",
         description="One MCP server in front of many.",
@@ -60,45 +62,52 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
+
+    def option(name: str, default: str, type: Callable[[str], Any], help: str) -> None:
+        # A default given as text is checked like an argument, and so is what stands in the environment.
+        variable = f"MULTI_MCP_{name.upper().replace('-', '_')}"
+        parser.add_argument(f"--{name}", default=environ.get(variable) or default, type=type, help=help)
+
     parser.add_argument("--version", action="version", version=f"multi-mcp {__version__}")
-    parser.add_argument(
-        "--transport",
-        choices=("stdio", "sse", "http"),
-        default="stdio",
-        help="how clients connect; sse and http are the same server, with /sse and /mcp on one port",
+    option(
+        "transport",
+        "stdio",
+        _one_of("stdio", "sse", "http"),
+        "how clients connect: stdio, or sse or http, which are the same server with /sse and /mcp on one port",
     )
-    parser.add_argument("--config", type=Path, default=Path("./mcp.json"), help="the file with the mcpServers")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 takes a free one and says which")
-    parser.add_argument("--log-level", type=str.upper, choices=_LEVELS, default="INFO", help="what to log on stderr")
-    parser.add_argument("--separator", default="::", help="between a server's name and a tool's")
-    parser.add_argument(
-        "--namespace",
-        choices=("always", "never"),
-        default="always",
-        help="whether tools and prompts carry their server's name",
-    )
-    parser.add_argument(
-        "--startup-timeout",
-        type=_seconds,
-        default=10.0,
-        help="seconds in which the first lists wait for servers, and which a server added later has to get ready",
+    option("config", "./mcp.json", Path, "the file with the mcpServers")
+    option("host", "127.0.0.1", str, "address to listen on")
+    option("port", "8080", int, "port to listen on; 0 takes a free one and says which")
+    option("log-level", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "what to log on stderr, and above")
+    option("separator", "::", str, "between a server's name and a tool's")
+    option("namespace", "always", _one_of("always", "never"), "whether tools and prompts carry their server's name")
+    option(
+        "startup-timeout",
+        "10",
+        _seconds,
+        "seconds in which the first lists wait for servers, and which a server added later has to get ready",
     )
     return parser
 
 
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def choose(text: str) -> str:
+        for choice in choices:
+            if text.lower() == choice.lower():
+                return choice
+        raise argparse.ArgumentTypeError(f"'{text}' is not one of {', '.join(choices)}")
+
+    return choose
+
+
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
     return value
-
-
-def _from_environment(environ: Mapping[str, str]) -> list[str]:
-    """The environment's settings as arguments, so that both are checked alike."""
-    names = ("transport", "config", "host", "port", "log-level", "separator", "namespace", "startup-timeout")
-    variables = {name: f"MULTI_MCP_{name.upper().replace('-', '_')}" for name in names}
-    return [f"--{name}={environ[variable]}" for name, variable in variables.items() if environ.get(variable)]
 
 
 def _set_up_logging(level: str) -> None:

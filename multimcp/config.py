@@ -210,8 +210,12 @@ def _check(server: ServerConfig, place: str) -> None:
     if server.command is not None and not server.command.strip():
         raise ConfigError(f"{place}.command: is empty; name the program to start")
     if server.url is not None:
-        parts = urlsplit(server.url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urlsplit(server.url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
             raise ConfigError(f"{place}.url: is not an http:// or https:// URL; write it in full")
     if server.type is not None and (server.type == "stdio") != (server.command is not None):
         needs = '"command"' if server.type == "stdio" else '"url"'

@@ -1,0 +1,160 @@
+"""However it is told to end, the proxy ends with code 0 within five seconds and leaves no process behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from support import (
+    RAW,
+    ROOT,
+    SHUTDOWN,
+    Process,
+    RawClient,
+    alive,
+    commands,
+    descendants,
+    proxy,
+    raw,
+    until,
+    write_config,
+)
+
+# A polite wrapper that leaves its child behind, one that obeys nothing, and one in a shell.
+STUBBORN = {
+    "plain": raw("modern"),
+    "orphan": raw("orphan"),
+    "stubborn": raw("stubborn"),
+    "shell": {"command": "sh", "args": ["-c", f"{sys.executable} {RAW} orphan; true"]},
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_with_clients_connected(tmp_path: Path, number: signal.Signals) -> None:
+    """`Proxy.stop` checks the exit code, the time and the descendants."""
+    with proxy(tmp_path, STUBBORN) as running:
+        running.wait_ready()
+        assert {name: server["state"] for name, server in running.status().items()} == dict.fromkeys(STUBBORN, "ready")
+        family = commands(descendants(running.popen.pid)).values()
+        assert sum("time.sleep(600)" in command for command in family) == 2  # the grandchildren are there
+        with (
+            RawClient(running.url, "legacy") as legacy,
+            RawClient(running.url, "modern") as modern,
+            httpx2.Client(timeout=30, trust_env=False) as http,
+            http.stream("GET", running.url + "/sse") as sse,
+        ):
+            assert next(sse.iter_lines()) == "event: endpoint"
+            for client in (legacy, modern):
+                assert client.call("tools/call", {"name": "plain::echo"})
+            running.stop(number)
+
+
+def test_a_call_in_flight_may_finish(tmp_path: Path) -> None:
+    with proxy(tmp_path, {"slow": raw("slow:tools/call=0.4", f"log={tmp_path / 'log'}")}) as running:
+        running.wait_ready()
+        with RawClient(running.url, "legacy") as client:
+            answers: list[Any] = []
+            caller = threading.Thread(target=lambda: answers.append(client.call("tools/call", {"name": "slow::echo"})))
+            caller.start()
+            until(lambda: "tools/call" in (tmp_path / "log").read_text())
+            running.stop()
+            caller.join(10)
+            assert answers[0]["content"]
+
+
+def test_a_signal_while_servers_are_starting(tmp_path: Path) -> None:
+    with proxy(tmp_path, {"hanging": raw("hang:initialize"), "slow": raw("slow:initialize=3")}) as running:
+        until(lambda: len(descendants(running.popen.pid)) == 2)
+        running.stop()
+
+
+def start_stdio(tmp_path: Path, servers: dict[str, Any]) -> Process:
+    config = write_config(tmp_path / "mcp.json", servers)
+    command = [sys.executable, "main.py", "--config", str(config)]
+    return Process(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ})
+
+
+def say(process: Process, message: dict[str, Any]) -> None:
+    stdin: Any = process.popen.stdin
+    stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    stdin.flush()
+
+
+def greet(process: Process) -> dict[str, Any]:
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
+    say(process, {"id": 1, "method": "initialize", "params": params})
+    stdout: Any = process.popen.stdout
+    answer = json.loads(stdout.readline())
+    say(process, {"method": "notifications/initialized"})
+    return answer
+
+
+@pytest.mark.parametrize("way", ["stdin", "SIGTERM", "SIGINT", "stdin at once", "SIGTERM at once"])
+def test_stdio(tmp_path: Path, way: str) -> None:
+    """Also when the client goes before it said anything, and while a server hangs."""
+    servers = STUBBORN if "at once" not in way else {**STUBBORN, "hanging": raw("hang:initialize")}
+    process = start_stdio(tmp_path, servers)
+    try:
+        if "at once" in way:
+            process.expect("stubborn: ready")
+        else:
+            assert greet(process)["result"]["serverInfo"]["name"] == "multi-mcp"
+            process.expect("orphan: ready")
+            process.expect("stubborn: ready")
+        family = descendants(process.popen.pid)
+        assert len(family) >= 3
+        begun = time.monotonic()
+        if "stdin" in way:
+            stdin: Any = process.popen.stdin
+            stdin.close()
+        else:
+            process.popen.send_signal(getattr(signal, way.split()[0]))
+        code = process.wait(SHUTDOWN + 5)
+        assert (code, time.monotonic() - begun < SHUTDOWN) == (0, True), process.stderr
+        assert not {pid for pid in family if alive(pid)}
+        assert "Traceback" not in process.stderr
+    finally:
+        process.kill()
+
+
+def test_stdout_carries_nothing_but_mcp(tmp_path: Path) -> None:
+    """A server's rubbish, its stderr and our own lines go elsewhere; rubbish on stdin is survived."""
+    process = start_stdio(tmp_path, {"noisy": raw("noise"), "broken": raw("exit:start")})
+    try:
+        greet(process)
+        process.popen.stdin.write("what?\n\n")  # type: ignore[union-attr]
+        say(process, {"id": "two", "method": "tools/call", "params": {"name": "noisy::echo"}})
+        stdout: Any = process.popen.stdout
+        answer = json.loads(stdout.readline())
+        while "id" not in answer:
+            answer = json.loads(stdout.readline())
+        assert answer["id"] == "two"
+        assert json.loads(answer["result"]["content"][0]["text"])["server"] == "raw"
+        process.expect("raw_server: no licence")  # a server's stderr is ours
+        process.popen.stdin.close()  # type: ignore[union-attr]
+        assert process.wait(SHUTDOWN) == 0
+        for line in stdout:
+            assert json.loads(line)["jsonrpc"] == "2.0"
+    finally:
+        process.kill()
+
+
+def test_stdin_from_a_file(tmp_path: Path) -> None:
+    """Which ends as soon as it was read."""
+    config = write_config(tmp_path / "mcp.json", {})
+    done = subprocess.run(
+        [sys.executable, "main.py", "--config", str(config)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"")
