@@ -1,0 +1,172 @@
+"""What a new user does: a clean clone in an empty environment, and every command of the README.
+
+`make test` and `uv run tox` run this very suite, so they are not run here whole: CI runs the first, and of the second
+the part that is quick.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mcp import Client
+from mcp.client.sse import sse_client
+from mcp.client.stdio import StdioServerParameters
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "integration"))
+
+from support import Process, descendants, text, until, within  # noqa: E402
+
+SETUP = 600.0
+KEPT = ("HOME", "LANG", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "PIP_CERT")
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """As good as empty: no virtual environment, no tool of ours on PATH but make, git and Python."""
+    base = os.path.dirname(os.path.realpath(sys.executable))
+    path = os.pathsep.join([base, "/usr/local/bin", "/usr/bin", "/bin"])
+    kept = {key: value for key, value in os.environ.items() if key in KEPT or key.startswith(("PIP_", "UV_"))}
+    return {**kept, "PATH": path, **more}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The committed and the uncommitted files, as a clone has them; nothing that git ignores."""
+    target = tmp_path_factory.mktemp("clone") / "multi-mcp"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    subprocess.run(["git", "init", "-q"], cwd=target, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=target, check=True)
+    return target
+
+
+def start(clone: Path, command: str, **env: str) -> Process:
+    process = Process("sh", "-c", f"exec {command}", cwd=clone, env=environment(MULTI_MCP_PORT="0", **env))
+    process.expect("listening on", SETUP)
+    return process
+
+
+def stop(process: Process) -> None:
+    """As an operator does, through make or uv."""
+    family = descendants(process.popen.pid) | {process.popen.pid}
+    proxies = [pid for pid in family if b"main.py" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+    os.kill(max(proxies), 15)
+    assert process.wait(10) == 0, process.stderr
+
+
+@pytest.fixture(scope="module")
+def made(clone: Path) -> Iterator[Process]:
+    """`make run`, on a free port."""
+    process = start(clone, "make run")
+    try:
+        yield process
+        stop(process)
+    finally:
+        process.kill()
+
+
+def url_of(process: Process) -> str:
+    return process.expect(r"listening on (http://\S+)").group(1)
+
+
+async def check(client: Client) -> None:
+    async with within(60), client:
+        assert "calculator::add" in [tool.name for tool in (await client.list_tools()).tools]
+        assert text(await client.call_tool("calculator::add", {"a": 10, "b": 5})) == "15"
+
+
+async def test_make_run_and_a_client_of_each_kind(made: Process) -> None:
+    for mode in ("legacy", "auto"):
+        await check(Client(url_of(made) + "/mcp", mode=mode))
+        await check(Client(sse_client(url_of(made) + "/sse"), mode=mode))
+
+
+def test_the_admin_commands(made: Process, clone: Path) -> None:
+    """As written, but for the port."""
+    answers = []
+    for command in [command for command in commands() if command.startswith("curl ")]:
+        here = command.replace("http://127.0.0.1:8080", url_of(made)).replace("curl ", "curl -sS --noproxy '*' ", 1)
+        done = subprocess.run(["sh", "-c", here], cwd=clone, capture_output=True, text=True, timeout=60, check=True)
+        answers.append(json.loads(done.stdout))
+    servers, tools, added, removed = answers
+    assert servers["active_servers"] == ["calculator", "unit_converter", "weather"]
+    assert tools["names"]["weather"] == ["weather::get_weather"]
+    assert (added["added"], added["failed"]) == (["notes"], {})
+    assert removed == {"message": "server 'notes' removed"}
+
+
+async def test_uv_run(clone: Path) -> None:
+    (command,) = [command for command in commands() if command.startswith("uv run")]
+    process = start(clone, f"{sys.executable} -m {command}", UV_PYTHON=sys.executable)
+    try:
+        await check(Client(url_of(process) + "/mcp"))
+        stop(process)
+    finally:
+        process.kill()
+
+
+def test_uv_run_tox(clone: Path) -> None:
+    assert "`uv run tox`" in (ROOT / "README.md").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", "run", "tox"],
+        cwd=clone,
+        env=environment(TOXENV="unit", UV_PYTHON=sys.executable),
+        capture_output=True,
+        text=True,
+        timeout=SETUP,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+async def test_the_installed_command_over_stdio(clone: Path, tmp_path: Path) -> None:
+    """`pip install .`, and a client that starts `multi-mcp` as the README's JSON says."""
+    env = environment()
+    for step in (
+        [sys.executable, "-m", "venv", str(tmp_path / "venv")],
+        [str(tmp_path / "venv/bin/pip"), "install", "-q", "--disable-pip-version-check", str(clone)],
+    ):
+        subprocess.run(step, env=env, check=True, timeout=SETUP, capture_output=True)
+    (tmp_path / "mcp.json").write_text((clone / "mcp.json").read_text())
+    shutil.copytree(clone / "fixtures", tmp_path / "fixtures")
+    command = StdioServerParameters(
+        command=str(tmp_path / "venv/bin/multi-mcp"),
+        args=["--config", str(tmp_path / "mcp.json")],
+        env={**env, "PATH": f"{tmp_path / 'venv/bin'}{os.pathsep}{env['PATH']}"},
+        cwd=tmp_path,
+    )
+    await check(Client(command))
+
+
+def test_every_command_of_the_readme_is_run() -> None:
+    """Here, or by CI (`make test`): a command without a test has no place in the README."""
+    known = {"make run", "make test", "uv run main.py --transport sse"}
+    assert {command for command in commands() if not command.startswith("curl ")} == known
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_what_a_clone_leaves_behind_is_ignored(made: Process, clone: Path) -> None:
+    until(lambda: (clone / ".venv").exists())
+    left = subprocess.check_output(["git", "ls-files", "--others", "--exclude-standard"], cwd=clone, text=True)
+    assert left == ""
