@@ -6,7 +6,10 @@ backend under names that never collide. Data flows one way, and a module imports
     errors      what can go wrong, and whose fault it is
     config      mcpServers JSON -> frozen models; parsing is pure, reading a file is apart
     naming      public name <-> (server, name); pure
-    stdio       MCP over standard streams: a backend's process, and our own
+    offer       what one backend offers in one era: pure data, and how its lists are read
+    streams     MCP messages on a stream of texts
+    stdio       a backend's process and its standard streams, and our own stdin
+    remote      HTTP toward a backend, and the SSE transport over it
     backend     one backend: its connections by era, raw requests, what it offers
     catalog     what all backends offer, under public names; pure data
     relay       backend -> client: list changes

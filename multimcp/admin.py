@@ -6,17 +6,17 @@ Rules:
 - An error is `{"error": text}`; nothing is changed then.
 """
 
-import json
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .backend import Backend
-from .config import parse
+from .config import parse_text
 from .errors import ConfigError, NameInUseError, UnknownServerError
 from .offer import PROMPTS, RESOURCES, TOOLS
 from .registry import Registry
@@ -36,20 +36,21 @@ def routes(registry: Registry, *, writable: bool) -> list[Route]:
 
         return guarded
 
-    async def list_servers(request: Request) -> JSONResponse:
+    async def list_servers(request: Request) -> Response:
         backends = registry.backends
         active = [name for name, backend in backends.items() if backend.state == "ready"]
-        return JSONResponse(
-            {"active_servers": active, "servers": {name: _status(backend) for name, backend in backends.items()}}
-        )
+        servers = {name: _status(backend) for name, backend in backends.items()}
+        # Not JSONResponse: a server may call itself NaN.
+        return Response(to_json({"active_servers": active, "servers": servers}), media_type="application/json")
 
     async def add_servers(request: Request) -> JSONResponse:
+        # A browser asks first before it sends JSON for a web page, and is not answered.
+        if "origin" in request.headers and request.headers.get("content-type") != "application/json":
+            return _error(415, "the body of a web page's request must be application/json")
         try:
-            config = parse(json.loads(await request.body()), os.environ)
+            config = parse_text(await request.body(), os.environ)
         except ConfigError as exc:
-            return _error(400, str(exc))
-        except ValueError as exc:
-            return _error(400, f"the body is not JSON: {exc}")
+            return _error(400, f"the body: {exc}")
         try:
             failed = await registry.add_and_wait(config.servers)
         except NameInUseError as exc:

@@ -27,7 +27,7 @@ from .errors import ListenError
 from .proxy import Proxy
 from .registry import Registry
 from .relay import Relay
-from .transports import http_application, is_loopback, serve_stdio
+from .transports import MAX_BODY, http_application, is_loopback, serve_stdio
 
 IN_FLIGHT = 1
 """Seconds that requests in flight have left when the process is told to end."""
@@ -65,11 +65,23 @@ async def serve(settings: Settings, servers: Mapping[str, ServerConfig]) -> None
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
         await group.start(_watch_signals, stop)
-        async with registry.running(servers):
+        async with registry.running(servers), anyio.create_task_group() as front:
+
+            async def end() -> None:
+                """What is in flight has a moment; then the backends go, and with them whoever waits for one."""
+                await stop.wait()
+                relay.listen.close()
+                with anyio.move_on_after(IN_FLIGHT):
+                    await proxy.idle()
+                group.start_soon(registry.stop_all)
+                if listener is None:
+                    front.cancel_scope.cancel()
+
+            group.start_soon(end)
             if listener is None:
-                await _serve_stdio(server, stop)
+                await serve_stdio(server, stop.set)
             else:
-                await _serve_http(server, registry, listener, settings.host, stop, relay)
+                await _serve_http(server, registry, listener, settings.host, stop)
         group.cancel_scope.cancel()
 
 
@@ -78,18 +90,6 @@ async def _watch_signals(stop: anyio.Event, *, task_status: TaskStatus[None]) ->
         task_status.started()
         async for _ in signals:
             stop.set()
-
-
-async def _serve_stdio(server: Server[Any], stop: anyio.Event) -> None:
-    async with anyio.create_task_group() as group:
-
-        async def end() -> None:
-            await stop.wait()
-            group.cancel_scope.cancel()
-
-        group.start_soon(end)
-        await serve_stdio(server)
-        group.cancel_scope.cancel()
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -105,9 +105,9 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 async def _serve_http(
-    server: Server[Any], registry: Registry, listener: socket.socket, host: str, stop: anyio.Event, relay: Relay
+    server: Server[Any], registry: Registry, listener: socket.socket, host: str, stop: anyio.Event
 ) -> None:
-    manager = StreamableHTTPSessionManager(app=server)
+    manager = StreamableHTTPSessionManager(app=server, max_request_body_size=MAX_BODY)
     app = http_application(server, manager, admin.routes(registry, writable=is_loopback(host)), host=host)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=IN_FLIGHT)
     front = _Uvicorn(config)
@@ -118,7 +118,6 @@ async def _serve_http(
 
     async def end() -> None:
         await stop.wait()
-        relay.listen.close()
         front.should_exit = True
 
     async with manager.run(), anyio.create_task_group() as group:

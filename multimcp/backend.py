@@ -12,12 +12,12 @@ Rules:
 """
 
 import logging
+import math
 import random
-import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -25,8 +25,7 @@ import anyio
 import httpx2
 from anyio.abc import TaskStatus
 from mcp import MCPError
-from mcp.client.sse import sse_client
-from mcp.client.streamable_http import streamable_http_client
+from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp.shared.dispatcher import CallOptions, DispatchContext
 from mcp.shared.inbound import (
     MCP_METHOD_HEADER,
@@ -34,6 +33,7 @@ from mcp.shared.inbound import (
     MCP_PROTOCOL_VERSION_HEADER,
     NAME_BEARING_METHODS,
     encode_header_value,
+    find_invalid_x_mcp_header,
     mcp_param_headers,
     x_mcp_header_map,
 )
@@ -43,18 +43,20 @@ from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
     CLIENT_INFO_META_KEY,
     CONNECTION_CLOSED,
-    INVALID_REQUEST,
+    INVALID_PARAMS,
     METHOD_NOT_FOUND,
     PROTOCOL_VERSION_META_KEY,
     REQUEST_TIMEOUT,
     SERVER_INFO_META_KEY,
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
+from pydantic_core import to_json
 
 from . import __version__
 from .config import ServerConfig
 from .errors import BackendError, backend_failure, describe, unwrap
 from .offer import KINDS, TOOLS, Era, Listing, Offer, read_listing
+from .remote import http_client, http_status, open_sse
 from .stdio import not_found, open_process
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,15 @@ ERA_PROBE = 10.0
 HANDSHAKE_TIMEOUT = 60.0
 """Seconds a backend has from being started to having told its lists: a first `npx` downloads before it starts."""
 
+ERA_RETRY = 60.0
+"""Seconds before a backend that was not to be reached in the modern era is tried in it again."""
+
+LIST_TIMEOUT = 10.0
+"""Seconds a backend has to tell one of its lists, all pages of it."""
+
+LIST_PAUSE = 0.2
+"""Seconds between two readings of the lists of a backend that keeps changing them."""
+
 OUTAGE_WAIT = 5.0
 """Seconds after a connection was lost in which a call waits for the next one."""
 
@@ -111,6 +122,7 @@ class Connection:
         self._config = config
         self._on_list_changed = on_list_changed
         self._http_status: int | None = None
+        self._unreachable: httpx2.TransportError | None = None
         self._noisy = False
         self._param_headers: dict[str, dict[tuple[str, ...], str]] = {}
         self._closing = anyio.Event()
@@ -129,6 +141,7 @@ class Connection:
             BackendError, MCPError, OSError, httpx2.HTTPError: the backend's (or its operator's): it cannot be
                 started, reached or understood.
         """
+        greeted = False
         try:
             async with self._streams() as (read, write):
                 self._dispatcher: JSONRPCDispatcher[TransportContext] = JSONRPCDispatcher(read, write)
@@ -136,9 +149,12 @@ class Connection:
                     await group.start(self._pump, group.cancel_scope)
                     await self._greet(era)
                     self.offer = await self.read_offer()
+                    greeted = True
                     task_status.started()
                     await self._closing.wait()
                     group.cancel_scope.cancel()
+            if not greeted:  # the process ended, but not its stdout
+                raise BackendError(self._no_greeting())
         finally:
             self.ended.set()
 
@@ -157,10 +173,15 @@ class Connection:
             capabilities: of the client asking; told to a modern backend, which is told on each request.
 
         Raises:
-            MCPError: the backend's own error as it was; or one naming the backend when it did not answer in the
-                configured `timeout`, or the connection ended first.
+            MCPError: the backend's own error as it was; one naming the backend when it did not answer in the
+                configured `timeout`, or the connection ended first; the client's, when its params cannot be sent.
         """
         params, options = self._envelope(method, dict(params or {}), capabilities or {})
+        try:
+            to_json(params)
+        except ValueError:
+            # What JSON text can say, and a message cannot carry. In the SDK's transport it would end the connection.
+            raise MCPError(INVALID_PARAMS, "A string that is no Unicode text, or nesting that is too deep") from None
         try:
             with anyio.fail_after(self._config.timeout):
                 return await self._dispatcher.send_raw_request(method, params, options)
@@ -168,10 +189,8 @@ class Connection:
             reason = f'did not answer {method} within {self._config.timeout:g} s (its "timeout")'
             raise backend_failure(self._name, reason, REQUEST_TIMEOUT) from None
         except MCPError as exc:
-            if exc.code == CONNECTION_CLOSED and await self._has_ended():
+            if await self._is_the_end(exc):
                 raise backend_failure(self._name, f"the connection ended before it answered {method}") from None
-            if exc.code == INVALID_REQUEST and self._http_status == HTTPStatus.NOT_FOUND:
-                self.close()  # it does not know our session any more: a new one is needed
             raise
 
     async def read_offer(self) -> Offer:
@@ -182,18 +201,28 @@ class Connection:
             if kind.capability not in self._capabilities:
                 continue
             try:
-                listings[kind], left_out = await read_listing(kind, self.request)
+                with anyio.fail_after(LIST_TIMEOUT):
+                    listings[kind], left_out = await read_listing(kind, self.request)
                 problems += left_out
+            except TimeoutError:
+                problems.append(f"{kind.method}: was not answered within {LIST_TIMEOUT:g} s")
             except (BackendError, MCPError) as exc:
                 # One bad list costs that list. Many servers have resources and no method for templates.
                 if self._lost.is_set():
-                    raise
+                    raise BackendError(f"ended the connection when asked for {kind.method}") from None
                 if not (isinstance(exc, MCPError) and exc.code == METHOD_NOT_FOUND):
                     problems.append(f"{kind.method}: {describe(exc)}")
         self._param_headers = {}
-        if self.era == "modern":
-            for tool in listings.get(TOOLS, Listing()).items:
-                self._param_headers[tool["name"]] = x_mcp_header_map(tool.get("inputSchema"))
+        if self.era == "modern" and self._config.transport == "http" and TOOLS in listings:
+            # Spec 2026-07-28, streamable HTTP: a client must exclude a tool whose annotations are not valid.
+            valid = []
+            for tool in listings[TOOLS].items:
+                if reason := find_invalid_x_mcp_header(tool.get("inputSchema")):
+                    problems.append(f"tool '{tool['name']}' is left out: {reason}")
+                else:
+                    valid.append(tool)
+                    self._param_headers[tool["name"]] = x_mcp_header_map(tool.get("inputSchema"))
+            listings[TOOLS] = replace(listings[TOOLS], items=tuple(valid))
         instructions, info = self._hello.get("instructions"), self._hello.get("serverInfo")
         return Offer(
             self._version,
@@ -216,41 +245,29 @@ class Connection:
                 raise BackendError(not_found(config.command, config.cwd)) from None
             return
         assert config.url is not None
-        if config.transport == "sse":
-            async with sse_client(config.url, httpx_client_factory=self._http_client) as streams:
-                yield streams
-            return
-        async with (
-            self._http_client() as client,
-            streamable_http_client(config.url, http_client=client, max_sse_event_size=None) as streams,
-        ):
-            try:
-                yield streams
-            finally:
-                # What follows is the goodbye (DELETE) to the session.
-                client.timeout = httpx2.Timeout(CLOSE_TIMEOUT)
+        async with http_client(config.headers, self._watch) as client:
+            if config.transport == "sse":
+                async with open_sse(client, config.url, self._on_noise) as streams:
+                    yield streams
+                return
+            async with streamable_http_client(config.url, http_client=client, max_sse_event_size=None) as streams:
+                try:
+                    yield streams
+                finally:
+                    # What follows is the goodbye (DELETE) to the session.
+                    client.timeout = httpx2.Timeout(CLOSE_TIMEOUT)
 
-    def _http_client(
-        self,
-        headers: dict[str, str] | None = None,
-        timeout: httpx2.Timeout | None = None,
-        auth: httpx2.Auth | None = None,
-    ) -> httpx2.AsyncClient:
-        """A client without the limits that would end a quiet stream or make one call wait for another.
-
-        The parameters are what the SDK's SSE transport would have; ours are in the configuration.
-        """
-
-        async def note_status(response: httpx2.Response) -> None:
-            self._http_status = response.status_code if response.is_error else None
-
-        return httpx2.AsyncClient(
-            headers=self._config.headers,
-            verify=_tls(),
-            timeout=httpx2.Timeout(30, read=None),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
-            event_hooks={"response": [note_status]},
-        )
+    def _watch(self, request: httpx2.Request, outcome: httpx2.Response | httpx2.TransportError) -> None:
+        """Notice over HTTP what a stream tells by ending: that the server, or our session there, is gone."""
+        if isinstance(outcome, httpx2.TransportError):
+            self._unreachable = outcome
+            if isinstance(outcome, httpx2.ConnectError):
+                self.close()
+        else:
+            self._unreachable = None
+            self._http_status = outcome.status_code if outcome.is_error else None
+            if outcome.status_code == HTTPStatus.NOT_FOUND and MCP_SESSION_ID in request.headers:
+                self.close()
 
     async def _pump(self, scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
         """Run the dispatcher; when the other side ends the stream, end the connection."""
@@ -266,14 +283,16 @@ class Connection:
         return True
 
     def _on_noise(self, line: str) -> None:
-        """A program that prints to stdout usually goes on doing so: the first line says it."""
+        """A program that prints to its stdout usually goes on doing so: the first line says it."""
         if not self._noisy:
             self._noisy = True
-            shown = self._config.redact(line[:80])
-            logger.warning("%s: prints to stdout what is not MCP (ignored from here on): %r", self._name, shown)
+            shown = self._config.redact(line)[:80]
+            logger.warning("%s: sends what is not MCP (ignored from here on): %r", self._name, shown)
 
-    async def _has_ended(self) -> bool:
-        """Whether "connection closed" is the truth, or just what the backend answered."""
+    async def _is_the_end(self, exc: MCPError) -> bool:
+        """Whether an error is the dispatcher's word for a lost connection, and not the backend's own."""
+        if (exc.code, exc.message, exc.data) != (CONNECTION_CLOSED, "Connection closed", None):
+            return False
         with anyio.move_on_after(1):
             await self._lost.wait()
         return self._lost.is_set()
@@ -284,7 +303,7 @@ class Connection:
                 try:
                     return await self._initialize()
                 except MCPError as exc:
-                    if era == "legacy" or exc.code == CONNECTION_CLOSED:
+                    if era == "legacy" or await self._is_the_end(exc):
                         raise
                     # A modern-only server refuses `initialize`, and has nothing against another question.
                     try:
@@ -293,12 +312,18 @@ class Connection:
                         raise exc from None
             await self._discover()
         except MCPError as exc:
-            if exc.code == CONNECTION_CLOSED:
-                where = " (its own words, if any, are above)" if self._config.command is not None else ""
-                raise BackendError(f"ended the connection when greeted{where}") from None
+            if await self._is_the_end(exc):
+                raise BackendError(self._no_greeting()) from None
+            if self._unreachable is not None:
+                raise self._unreachable from None
             if self._http_status is not None:
-                raise BackendError(f"{self._config.url} answered {_http_status_text(self._http_status)}") from None
+                answer = f"{http_status(self._http_status)}: {exc.message}"
+                raise BackendError(f"{self._config.url} answered {answer}") from None
             raise BackendError(f"refused the handshake with error {exc.code}: {exc.message}") from None
+
+    def _no_greeting(self) -> str:
+        where = " (its own words, if any, are above)" if self._config.command is not None else ""
+        return f"ended the connection when greeted{where}"
 
     async def _initialize(self) -> None:
         params = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": IMPLEMENTATION}
@@ -374,10 +399,12 @@ class Backend:
         self._on_change = on_change
         self._connections: dict[Era, Connection] = {}
         self._up = anyio.Event()
-        self._down_at = anyio.current_time()
+        self._up_at = self._down_at = anyio.current_time()
+        self._problems: dict[str, None] = {}
         self._list_changed = anyio.Event()
         self._modern_wait: tuple[anyio.Event, float] | None = None
-        self._speaks_modern: bool | None = None
+        self._speaks_modern = False
+        self._no_modern_before = 0.0
         self._stopping = anyio.Event()
         self._stopped = anyio.Event()
 
@@ -391,18 +418,17 @@ class Backend:
         try:
             delay = BACKOFF[0]
             while not self._stopping.is_set():
-                begun = anyio.current_time()
                 try:
                     await self._serve()
                     reason = "the connection ended"
                 except Exception as exc:
                     reason = self._explain(exc)
+                if self._up.is_set() and anyio.current_time() - self._up_at > BACKOFF[1]:
+                    delay = BACKOFF[0]  # it was up for long: this is a new trouble
                 self._take_down()
                 if self._stopping.is_set():
                     break
                 self._set_state("failed", reason)
-                if anyio.current_time() - begun > HANDSHAKE_TIMEOUT + BACKOFF[1]:
-                    delay = BACKOFF[0]  # it was up for long: this is a new trouble
                 with anyio.move_on_after(delay * random.uniform(0.5, 1)):
                     await self._stopping.wait()
                 delay = min(delay * 2, BACKOFF[1])
@@ -435,12 +461,13 @@ class Backend:
         if not self._up.is_set():
             with anyio.move_on_after(self._down_at + OUTAGE_WAIT - anyio.current_time()):
                 await self._up.wait()
-        if era == "modern" and era not in self._connections and self._up.is_set() and self._speaks_modern is not False:
+        now = anyio.current_time()
+        if era == "modern" and era not in self._connections and self._up.is_set() and now >= self._no_modern_before:
             if self._modern_wait is None:
-                self._modern_wait = anyio.Event(), anyio.current_time() + ERA_WAIT
+                self._modern_wait = anyio.Event(), now + ERA_WAIT
                 self._group.start_soon(self._serve_modern, self._modern_wait[0])
             known, deadline = self._modern_wait
-            with anyio.move_on_after(deadline - anyio.current_time()):
+            with anyio.move_on_after(deadline - now):
                 await known.wait()
         connection = self._connections.get(era) or self.primary
         if connection is None:
@@ -460,6 +487,7 @@ class Backend:
             self._connections[connection.era] = connection
             self._publish()
             self._set_state("ready")
+            self._up_at = anyio.current_time()
             self._up.set()
             self._group.start_soon(self._follow_lists)
             await connection.ended.wait()
@@ -477,9 +505,9 @@ class Backend:
                 self._publish()
                 known.set()
         except Exception as exc:
-            # A server that could not even be reached has not said which eras it speaks.
-            if self._speaks_modern is None and not isinstance(unwrap(exc), OSError | httpx2.TransportError):
-                self._speaks_modern = False
+            # A server that could not be reached, or has spoken this era before, has not said that it does not.
+            undecided = self._speaks_modern or isinstance(unwrap(exc), OSError | httpx2.TransportError)
+            self._no_modern_before = anyio.current_time() + ERA_RETRY if undecided else math.inf
             logger.debug("%s: no connection in the modern era: %s", self.name, self._explain(exc))
         finally:
             known.set()
@@ -509,16 +537,18 @@ class Backend:
             for connection in list(self._connections.values()):
                 try:
                     connection.offer = await connection.read_offer()
-                except MCPError as exc:
-                    logger.warning("%s: its lists could not be read again: %s", self.name, self._explain(exc))
+                except BackendError:
+                    return  # the connection is lost, which is told elsewhere
             self._publish()
+            await anyio.sleep(LIST_PAUSE)
 
     def _publish(self) -> None:
         self.offers = {era: connection.offer for era, connection in self._connections.items()}
-        problems = [self.config.redact(text) for offer in self.offers.values() for text in offer.problems]
-        self.error = "; ".join(dict.fromkeys(problems)) or None
-        for problem in dict.fromkeys(problems):
+        problems = dict.fromkeys(self.config.redact(text) for offer in self.offers.values() for text in offer.problems)
+        for problem in problems.keys() - self._problems.keys():
             logger.warning("%s: %s", self.name, problem)
+        self._problems = problems
+        self.error = "; ".join(problems) or None
         self._on_change()
 
     def _take_down(self) -> None:
@@ -553,7 +583,7 @@ class Backend:
     def _explain(self, exc: Exception) -> str:
         cause = unwrap(exc)
         if isinstance(cause, httpx2.HTTPStatusError):
-            text = f"{self.config.url} answered {_http_status_text(cause.response.status_code)}"
+            text = f"{self.config.url} answered {http_status(cause.response.status_code)}"
         elif isinstance(cause, httpx2.TransportError):
             text = f"{self.config.url} cannot be reached ({describe(cause)})"
         else:
@@ -572,16 +602,3 @@ async def _on_request(
 
 async def _on_notify(context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None) -> None:
     """Never reached: `Connection._on_notification` takes them all, in the order of the wire."""
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Reading the trusted certificates takes 30 ms of CPU; once is enough."""
-    return httpx2.create_ssl_context()
-
-
-def _http_status_text(status: int) -> str:
-    try:
-        return f"HTTP {status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return f"HTTP {status}"

@@ -15,7 +15,7 @@ from typing import Any
 from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
 from .config import ToolFilter
-from .naming import Namespace, public_name, qualify, unqualify
+from .naming import Namespace, public_name, qualify, shorten
 from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Listing, Offer
 
 _VARIABLE = re.compile(r"\{[^}]*\}")
@@ -71,10 +71,8 @@ class Catalog:
         """Where a URI leads that a listed template generates; the most literal template wins."""
         for template in self.templates:
             if template.matches(uri):
-                server = template.route.server
-                renamed = self.public[TEMPLATES][template.route] != template.route.name
-                original = unqualify(uri) if renamed else None
-                return Route(server, original[1] if original else uri)
+                added = len(self.public[TEMPLATES][template.route]) - len(template.route.name)
+                return Route(template.route.server, shorten(uri, added))
         return None
 
 
@@ -118,9 +116,14 @@ def build(offers: Mapping[str, Offer], names: Names, filters: Mapping[str, ToolF
 
 
 def _public(kind: Kind, server: str, name: str, taken: Mapping[str, Route], names: Names) -> str:
-    if kind in (TOOLS, PROMPTS):
-        return public_name(server, name, separator=names.separator, namespace=names.namespace)
-    return qualify(server, name) if name in taken else name
+    if kind in (RESOURCES, TEMPLATES):
+        while name in taken:
+            name = qualify(server, name)
+    elif names.namespace == "always":
+        name = public_name(server, name, names.separator)
+        while name in taken:
+            name = public_name(server, name, names.separator)
+    return name
 
 
 def _templates(routes: Iterable[tuple[str, Route]]) -> list[_Template]:

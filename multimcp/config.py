@@ -80,17 +80,17 @@ class ServerConfig(BaseModel):
 
     def redact(self, text: str) -> str:
         """`text` without this server's secrets: the values of `env` and `headers`, and the URL's user and query."""
+        values = [*self.env.values(), *self.headers.values()]
+        # "Bearer x" is quoted as x, too, and where a text is made one line, so is what it quotes.
+        values += [part for value in values for part in (value.partition(" ")[2], " ".join(value.split()))]
         if self.url:
             parts = urlsplit(self.url)
             bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
             text = text.replace(self.url, bare)
-            secrets = [parts.query, parts.username or "", parts.password or ""]
-        else:
-            secrets = []
-        for value in sorted([*secrets, *self.env.values(), *self.headers.values()], key=len, reverse=True):
-            for secret in (value, value.removeprefix("Bearer ")):
-                if len(secret) >= _SHORTEST_SECRET:
-                    text = text.replace(secret, "***")
+            values += [parts.query, parts.username or "", parts.password or ""]
+        for secret in sorted((value.strip() for value in values), key=len, reverse=True):
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "***")
         return text
 
 
@@ -118,8 +118,8 @@ def parse(data: object, environ: Mapping[str, str]) -> Config:
     servers: dict[str, ServerConfig] = {}
     for name, raw in data["mcpServers"].items():
         place = f"mcpServers.{name}"
-        if not name:
-            raise ConfigError("mcpServers: a server's name cannot be empty")
+        if not name or not name.isprintable():
+            raise ConfigError(f"mcpServers: {name!a} cannot be a server's name; use printable characters")
         # A disabled server may lack what it needs: that is a good reason to disable it.
         filled = raw if isinstance(raw, dict) and raw.get("disabled") is True else _fill(raw, environ, place)
         try:
@@ -147,15 +147,22 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     try:
-        data = json.loads(text, object_pairs_hook=_no_duplicates)
-    except json.JSONDecodeError as exc:
-        raise ConfigError(f"{path}:{exc.lineno}:{exc.colno}: is not valid JSON: {exc.msg}; correct it there") from None
-    except (ConfigError, RecursionError) as exc:
-        raise ConfigError(f"{path}: {exc}") from None
-    try:
-        return parse(data, environ)
+        return parse_text(text, environ)
     except ConfigError as exc:
         raise ConfigError(f"{path}: {exc}") from None
+
+
+def parse_text(text: str | bytes, environ: Mapping[str, str]) -> Config:
+    """Parse JSON text; otherwise as `parse`."""
+    try:
+        return parse(json.loads(text, object_pairs_hook=_no_duplicates), environ)
+    except json.JSONDecodeError as exc:
+        place = f"line {exc.lineno}, column {exc.colno}"
+        raise ConfigError(f"is not valid JSON at {place}: {exc.msg}; correct it there") from None
+    except UnicodeDecodeError:
+        raise ConfigError("is not UTF-8 text; send it as UTF-8") from None
+    except RecursionError:
+        raise ConfigError("is nested too deeply; no setting needs that") from None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -209,6 +216,10 @@ def _check(server: ServerConfig, place: str) -> None:
         raise ConfigError(f'{place}: give either "command" (a server to start) or "url" (a running one): {both}')
     if server.command is not None and not server.command.strip():
         raise ConfigError(f"{place}.command: is empty; name the program to start")
+    for name, value in server.headers.items():
+        if not value.isprintable() or not value.isascii() or value != value.strip():
+            remedy = "take out line breaks, spaces around it and what is not ASCII"
+            raise ConfigError(f"{place}.headers.{name}: cannot be sent; {remedy}")
     if server.url is not None:
         try:
             parts = urlsplit(server.url)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import anyio
 from mcp import MCPError
 from mcp.server import ServerRequestContext
 from mcp.server.context import CallNext, HandlerResult
@@ -46,6 +47,10 @@ LINKS = 10_000
 """How many URIs that were announced in results, but never listed, are remembered."""
 
 
+ON_ITS_WAY = 0.02
+"""Seconds in which a message that was read gets to its handler, and an answer to where it is written."""
+
+
 class Proxy:
     """The middleware that makes an SDK server a proxy."""
 
@@ -54,6 +59,8 @@ class Proxy:
         self._relay = relay
         self._links: OrderedDict[str, Route] = OrderedDict()
         self._called = False
+        self._in_flight = 0
+        self._answered = anyio.Event()
         self._handlers: dict[str, Callable[[Context, Era, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "server/discover": self._discover,
             "tools/call": self._call_tool,
@@ -81,6 +88,7 @@ class Proxy:
         era: Era = "modern" if context.protocol_version in MODERN_PROTOCOL_VERSIONS else "legacy"
         if era == "legacy" and context.session.client_params is None:
             raise MCPError(INVALID_REQUEST, f"{method} before initialize")
+        self._in_flight += 1
         try:
             return await self._handlers[method](context, era, dict(context.params or {}))
         except MCPError:
@@ -88,6 +96,17 @@ class Proxy:
         except Exception:
             logger.exception("%s failed; this is a fault of Multi-MCP", method)
             raise MCPError(INTERNAL_ERROR, f"Multi-MCP failed to handle {method}; its log says how") from None
+        finally:
+            self._in_flight -= 1
+            self._answered.set()
+            self._answered = anyio.Event()
+
+    async def idle(self) -> None:
+        """Wait until every request that was read is answered."""
+        await anyio.sleep(ON_ITS_WAY)
+        while self._in_flight:
+            await self._answered.wait()
+            await anyio.sleep(ON_ITS_WAY)
 
     def input_schema(self, tool: str) -> Any | None:
         """The input schema of a tool by its public name: the SDK checks a call's `Mcp-Param-*` headers against it."""
@@ -135,7 +154,7 @@ class Proxy:
         route = await self._find(era, lambda: self._route_uri(era, uri))
         if route is None:
             raise _resource_not_found(era, uri)
-        return await self._forward(context, era, route, {**params, "uri": route.name})
+        return await self._forward(context, era, route, {**params, "uri": route.name}, {route.name: uri})
 
     async def _complete(self, context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
         ref = params.get("ref")
@@ -163,11 +182,19 @@ class Proxy:
             route = look_up()
         return route
 
-    async def _forward(self, context: Context, era: Era, route: Route, params: dict[str, Any]) -> dict[str, Any]:
+    async def _forward(
+        self,
+        context: Context,
+        era: Era,
+        route: Route,
+        params: dict[str, Any],
+        asked: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Forward a request; `asked` maps URIs that the client spelled itself, by the backend's spelling."""
         backend = self._registry.backends.get(route.server)
         if backend is None:  # removed since the catalog was asked
             raise MCPError(INTERNAL_ERROR, f"MCP server '{route.server}' was removed")
-        meta = params.get("_meta")
+        meta = params.get("_meta") if era == "modern" else None
         capabilities = meta.get(CLIENT_CAPABILITIES_META_KEY) if isinstance(meta, dict) else None
         result, spoken = await backend.request(
             era, context.method, params, capabilities if isinstance(capabilities, dict) else {}
@@ -176,7 +203,8 @@ class Proxy:
         # that hangs: whoever calls has stopped looking around, and late backends are announced.
         self._called = True
         for holder in _uri_holders(context.method, result):
-            holder["uri"] = self._public_uri(era, route.server, holder["uri"])
+            uri = holder["uri"]
+            holder["uri"] = (asked or {}).get(uri) or self._public_uri(era, route.server, uri)
         return _adapt(context.method, result, spoken, era)
 
     def _route_uri(self, era: Era, uri: str) -> Route | None:

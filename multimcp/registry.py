@@ -65,10 +65,14 @@ class Registry:
                 yield
             finally:
                 with anyio.CancelScope(shield=True):
-                    async with anyio.create_task_group() as stopping:
-                        for backend in self._backends.values():
-                            stopping.start_soon(backend.stop)
+                    await self.stop_all()
                 self._group.cancel_scope.cancel()
+
+    async def stop_all(self) -> None:
+        """Stop all backends, side by side; when this returns their processes are gone."""
+        async with anyio.create_task_group() as group:
+            for backend in self._backends.values():
+                group.start_soon(backend.stop)
 
     @property
     def backends(self) -> Mapping[str, Backend]:
@@ -114,8 +118,7 @@ class Registry:
                 if backend.state not in ("ready", "disabled"):
                     late = f"was not ready within {self._startup_timeout:g} s (--startup-timeout)"
                     failed[backend.name] = backend.error or (late if backend.state == "starting" else "was removed")
-                    if self._backends.get(backend.name) is backend:
-                        group.start_soon(self.remove, backend.name)
+                    group.start_soon(self._remove, backend)
         return failed
 
     async def remove(self, name: str) -> None:
@@ -124,12 +127,16 @@ class Registry:
         Raises:
             UnknownServerError: the caller's: there is none of that name.
         """
-        backend = self._backends.pop(name, None)
-        if backend is None:
+        if name not in self._backends:
             raise UnknownServerError(f"there is no server '{name}'")
-        self._note_change()
+        await self._remove(self._backends[name])
+
+    async def _remove(self, backend: Backend) -> None:
+        if self._backends.get(backend.name) is backend:
+            del self._backends[backend.name]
+            self._note_change()
+            logger.info("%s: removed", backend.name)
         await backend.stop()
-        logger.info("%s: removed", name)
 
     async def lists_ready(self) -> None:
         """Wait until no backend is still starting, at most until the startup timeout is over."""
@@ -170,10 +177,12 @@ class Registry:
     def capabilities(self, era: Era) -> dict[str, Any]:
         """The union of what the backends can do and the proxy relays.
 
-        A backend still starting may turn out to have any list, and its arrival is announced.
+        A backend that has not been ready yet may turn out to have any list, and so may one that is added where there
+        is none: their arrival is announced.
         """
-        declared = {key for offer in self.offers(era).values() for key in offer.capabilities}
-        if self._any("starting"):
+        offers = self.offers(era)
+        declared = {key for offer in offers.values() for key in offer.capabilities}
+        if not offers or any(not backend.offers and backend.state != "disabled" for backend in self._backends.values()):
             declared |= {kind.capability for kind in KINDS}
         lists = {kind.capability: {"listChanged": True} for kind in KINDS if kind.capability in declared}
         return lists | ({"completions": {}} if "completions" in declared else {})
@@ -194,15 +203,21 @@ class Registry:
     async def _tell(self) -> None:
         while True:
             changed_again = self._changed  # held before looking: what changes while telling is not missed
-            for era in _ERAS:
-                catalog, told = self.catalog(era), self._told[era]
-                self._told[era] = catalog
-                changed = {kind.capability for kind in KINDS if catalog.listings.get(kind) != told.listings.get(kind)}
-                if changed:
-                    await self._relay.list_changed(era, changed)
-            collisions = {text for era in _ERAS for text in self.catalog(era).collisions}
-            for text in sorted(collisions - self._reported):
-                logger.error("name collision: %s", text)
-            self._reported = collisions
+            try:
+                await self._tell_once()
+            except Exception:
+                logger.exception("clients could not be told of a change; this is a fault of Multi-MCP")
             await changed_again.wait()
             await anyio.sleep(FOLD)
+
+    async def _tell_once(self) -> None:
+        for era in _ERAS:
+            catalog, told = self.catalog(era), self._told[era]
+            self._told[era] = catalog
+            changed = {kind.capability for kind in KINDS if catalog.listings.get(kind) != told.listings.get(kind)}
+            if changed:
+                await self._relay.list_changed(era, changed)
+        collisions = {text for era in _ERAS for text in self.catalog(era).collisions}
+        for text in sorted(collisions - self._reported):
+            logger.error("name collision: %s", text)
+        self._reported = collisions

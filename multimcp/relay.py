@@ -24,7 +24,7 @@ from mcp.server.subscriptions import (
 
 from .offer import Era
 
-PUSH_TIMEOUT = 5.0
+PUSH_TIMEOUT = 1.0
 
 _EVENTS: Final[dict[str, ServerEvent]] = {
     "tools": ToolsListChanged(),
@@ -37,18 +37,18 @@ class Relay:
     """The connected clients. `listen` serves `subscriptions/listen`."""
 
     def __init__(self) -> None:
-        self._sessions: set[ServerSession] = set()
+        self._sessions: dict[Connection, ServerSession] = {}
         self._bus = InMemorySubscriptionBus()
         self.listen = ListenHandler(self._bus)
 
     def join(self, context: ServerRequestContext[Any, Any]) -> None:
         """Push to the legacy client of this message from now on, until its connection ends."""
-        session = context.session
-        self._sessions.add(session)
-        # The SDK has no public way from a session to its connection, whose exit stack is the public way to learn
-        # that a client is gone.
-        connection: Connection = session._connection
-        connection.exit_stack.callback(self._sessions.discard, session)
+        # The SDK makes a session for each message. It has no public way from there to the connection, whose exit
+        # stack is the public way to learn that a client is gone.
+        connection: Connection = context.session._connection
+        if connection not in self._sessions:
+            self._sessions[connection] = context.session
+            connection.exit_stack.callback(self._sessions.pop, connection)
 
     async def list_changed(self, era: Era, capabilities: Collection[str]) -> None:
         """Tell every client of `era` that the lists of these capabilities (`tools`, ...) changed."""
@@ -57,7 +57,7 @@ class Relay:
                 await self._bus.publish(_EVENTS[capability])
             return
         async with anyio.create_task_group() as group:
-            for session in list(self._sessions):
+            for session in list(self._sessions.values()):
                 group.start_soon(self._push, session, capabilities)
 
     async def _push(self, session: ServerSession, capabilities: Collection[str]) -> None:

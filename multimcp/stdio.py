@@ -1,89 +1,66 @@
-"""MCP over standard streams: a backend's process, and our own stdin.
+"""MCP over standard streams: a backend's process, and our own.
 
 Rules:
 - A process started here is the leader of a group of its own, and the *whole* group is gone when it is stopped:
   a wrapper that ends politely does not leave its children behind. The SDK's client stops at the leader and keeps
   the process to itself, which is why this module exists.
-- Stopping: stdin is closed, then SIGTERM, then SIGKILL, each `GRACE` seconds apart: three seconds at the worst.
-- A line on stdout that is not an MCP message is handed to `on_noise` and skipped; the connection goes on.
+- Stopping: stdin is closed, then SIGTERM, then SIGKILL, each `GRACE` seconds apart.
+- A process that ends is noticed, also when something it started holds its stdout open.
 - What is written is one line per message, whole: a cancelled write never leaves half a line.
 
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/stdio
 """
 
 import os
+import select
 import signal
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Self, cast
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
-from mcp_types import jsonrpc_message_adapter
 
-GRACE = 1.0
+from .streams import MessageReader, Unowned
+
+GRACE = 0.8
 """Seconds a process group has at each step of being stopped."""
+
+LAST_WORDS = 0.2
+"""Seconds in which what a process wrote before it ended is still read."""
 
 _POLL = 0.01
 
 
-class _Closing:
-    """What the dispatcher asks of a stream besides its items; the process owns the pipe, so nothing is closed."""
+class Descriptor:
+    """A byte stream over a blocking file descriptor."""
 
-    async def aclose(self) -> None:
-        pass
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def receive(self) -> bytes:
+        # A regular file or the null device is always ready, and cannot be waited for.
+        with suppress(PermissionError):
+            await anyio.wait_readable(self._fd)
+        if chunk := os.read(self._fd, 1 << 16):
+            return chunk
+        raise anyio.EndOfStream
 
-    async def __aexit__(self, *exc: object) -> None:
-        pass
-
-
-class MessageReader(_Closing):
-    """The messages on a byte stream, a line each. Iteration ends when the stream does."""
-
-    def __init__(self, stream: ByteReceiveStream, on_noise: Callable[[str], None]) -> None:
-        self._stream = stream
-        self._on_noise = on_noise
-        self._lines: deque[bytes] = deque()
-        self._partial: list[bytes] = []
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def receive(self) -> SessionMessage | Exception:
-        try:
-            return await self.__anext__()
-        except StopAsyncIteration:
-            raise anyio.EndOfStream from None
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        while True:
-            while self._lines:
-                line = self._lines.popleft()
-                try:
-                    return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
-                except ValueError:
-                    if text := line.decode(errors="replace").strip():
-                        self._on_noise(text)
-            try:
-                head, *rest = (await self._stream.receive()).split(b"\n")
-            except (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
-                raise StopAsyncIteration from None
-            self._partial.append(head)
-            for tail in rest:
-                self._lines.append(b"".join(self._partial))
-                self._partial = [tail]
+    async def send(self, item: bytes) -> None:
+        """Raises `OSError` when the other end is gone. Not to be called by two at a time."""
+        view = memoryview(item)
+        while view:
+            with suppress(PermissionError):
+                await anyio.wait_writable(self._fd)
+            # What a pipe is sure to take without blocking.
+            view = view[os.write(self._fd, view[: select.PIPE_BUF]) :]
 
 
-class MessageWriter(_Closing):
+class MessageWriter(Unowned):
     """Writes messages to a byte stream, a line each."""
 
-    def __init__(self, stream: ByteSendStream) -> None:
+    def __init__(self, stream: ByteSendStream | Descriptor) -> None:
         self._stream = stream
 
     async def send(self, item: SessionMessage, /) -> None:
@@ -105,8 +82,8 @@ async def open_process(
 ) -> AsyncGenerator[tuple[MessageReader, MessageWriter], None]:
     """Run an MCP server as a child process and talk to it over its standard streams.
 
-    Its environment is the SDK's safe default (PATH, HOME, ...) and `env`, never the whole of ours; its stderr is
-    ours. On leaving, its process group is gone.
+    When the process ends, the body is cancelled. On leaving, its process group is gone. Its environment is the SDK's
+    safe default (PATH, HOME, ...) and `env`, never the whole of ours; its stderr is ours.
 
     Args:
         command: program and arguments.
@@ -124,10 +101,19 @@ async def open_process(
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield MessageReader(process.stdout, on_noise), MessageWriter(process.stdin)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_end_with, process, group.cancel_scope)
+            yield MessageReader(read_lines(process.stdout), on_noise), MessageWriter(process.stdin)
+            group.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
             await _stop(process, process.stdin)
+
+
+async def _end_with(process: Process, scope: anyio.CancelScope) -> None:
+    await process.wait()
+    await anyio.sleep(LAST_WORDS)
+    scope.cancel()
 
 
 async def _stop(process: Process, stdin: ByteSendStream) -> None:
@@ -160,40 +146,37 @@ async def _group_gone(process: Process) -> bool:
     return False
 
 
-@asynccontextmanager
-async def own_stdin() -> AsyncIterator[anyio.AsyncFile[str]]:
-    """Our stdin as `mcp.server.stdio.stdio_server(stdin=...)` takes it, but cancellable.
+@contextmanager
+def own_streams() -> Iterator[tuple[Descriptor, Descriptor]]:
+    """Our stdin and stdout for MCP alone, as byte streams whose waits can be cancelled.
 
-    The SDK reads stdin in a thread, which nothing can interrupt: on SIGTERM the process would hang until the client
-    sent another line. This reads when there is something to read. Meanwhile fd 0 is the null device, so that nothing
-    else in the process can take a message away.
+    The SDK uses threads for them, which nothing can interrupt: on SIGTERM the process would hang until the client
+    sent another line, or read one. Meanwhile fd 0 is the null device and fd 1 is stderr, so that nothing else in the
+    process can take a message away or slip something in.
     """
-    wire = os.dup(0)
+    wires = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
+    os.dup2(2, 1)
     os.close(null)
     try:
-        # Only iterated over; the SDK has no narrower type for it.
-        yield cast("anyio.AsyncFile[str]", _lines(wire))
+        yield Descriptor(wires[0]), Descriptor(wires[1])
     finally:
-        os.dup2(wire, 0)
-        os.close(wire)
+        for fd, wire in enumerate(wires):
+            os.dup2(wire, fd)
+            os.close(wire)
 
 
-async def _lines(fd: int) -> AsyncIterator[str]:
+async def read_lines(stream: ByteReceiveStream | Descriptor) -> AsyncGenerator[bytes, None]:
+    """The lines of a byte stream, until it ends; what comes after the last line feed is no line."""
     partial: list[bytes] = []
-    while True:
-        # A regular file or the null device is always readable, and cannot be waited for.
-        with suppress(PermissionError):
-            await anyio.wait_readable(fd)
-        chunk = os.read(fd, 1 << 16)
-        head, *rest = chunk.split(b"\n")
-        partial.append(head)
-        for tail in rest:
-            yield b"".join(partial).decode(errors="replace")
-            partial = [tail]
-        if not chunk:
-            return
+    with suppress(anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
+        while True:
+            head, *rest = (await stream.receive()).split(b"\n")
+            partial.append(head)
+            for tail in rest:
+                yield b"".join(partial)
+                partial = [tail]
 
 
 def not_found(command: str, cwd: str | None) -> str:

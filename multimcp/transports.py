@@ -2,33 +2,39 @@
 
 Rules:
 - SSE (`/sse` with `/messages/`) and streamable HTTP (`/mcp`), both eras, are served by one application on one port.
-- On a loopback address every request must name a loopback host, and a browser's must come from one: otherwise any
-  web page could use the proxy of whoever looks at it (DNS rebinding).
+- A web page must not use the proxy of whoever looks at it (DNS rebinding): a request that a browser sends must come
+  from a page of this machine, and on a loopback address every request must name a loopback host.
 
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#security--endpoint
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
+import anyio
 from mcp.server import Server
 from mcp.server.sse import SseServerTransport
-from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from mcp.shared.message import SessionMessage
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .stdio import own_stdin
+from .stdio import Descriptor, MessageWriter, own_streams, read_lines
+from .streams import MessageReader
 
 logger = logging.getLogger(__name__)
 
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes that one message of a client may have: what a backend over stdio takes, but not without end."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def is_loopback(host: str) -> bool:
@@ -36,10 +42,35 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
-async def serve_stdio(server: Server[Any]) -> None:
-    """Serve one client over our standard streams, until it closes stdin."""
-    async with own_stdin() as lines, stdio_server(stdin=lines) as (read, write):
-        await server.run(read, write, server.create_initialization_options())
+async def serve_stdio(server: Server[Any], on_end: Callable[[], None]) -> None:
+    """Serve one client over our standard streams, until cancelled; `on_end` is told when the client is gone.
+
+    The end of stdin does not end it at once: the SDK would drop what is not answered yet.
+    """
+    send, receive = anyio.create_memory_object_stream[SessionMessage](0)
+
+    async def incoming(stdin: Descriptor) -> AsyncGenerator[bytes, None]:
+        async for line in read_lines(stdin):
+            yield line
+        on_end()
+        await anyio.sleep_forever()
+
+    async def outgoing(stdout: Descriptor) -> None:
+        # In a task of its own, so that a request that is cancelled does not leave half a line.
+        writer = MessageWriter(stdout)
+        async with receive:
+            async for message in receive:
+                try:
+                    await writer.send(message)
+                except anyio.BrokenResourceError:
+                    break
+        on_end()
+
+    with own_streams() as (stdin, stdout):
+        async with anyio.create_task_group() as group:
+            group.start_soon(outgoing, stdout)
+            reader = MessageReader(incoming(stdin), lambda line: logger.warning("client: sends what is not MCP"))
+            await server.run(reader, send, server.create_initialization_options())
 
 
 def http_application(
@@ -53,8 +84,7 @@ def http_application(
         admin: further routes.
         host: the address bound to.
     """
-    sse = SseServerTransport("/messages/")
-    hosts = {*_LOOPBACK, f"[{host}]" if ":" in host else host} if is_loopback(host) else set()
+    sse = SseServerTransport("/messages/", max_request_body_size=MAX_BODY)
     return Starlette(
         routes=[
             Route("/mcp", StreamableHTTPASGIApp(manager)),
@@ -62,7 +92,7 @@ def http_application(
             Mount("/messages/", app=sse.handle_post_message),
             *admin,
         ],
-        middleware=[Middleware(_RebindingGuard, hosts=hosts)] if hosts else [],
+        middleware=[Middleware(_RebindingGuard, host=host)],
         exception_handlers={Exception: _internal_error},
     )
 
@@ -83,23 +113,38 @@ class _SseEndpoint:
 
 
 class _RebindingGuard:
-    """Refuses requests whose Host or Origin is not one of `hosts`, on any port."""
+    """Refuses requests with a foreign Origin and, on a loopback address, with a foreign Host. Ports do not matter."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, host: str) -> None:
         self._app = app
-        named = [f"{host}{port}" for host in hosts for port in ("", ":*")]
-        self._guard = TransportSecurityMiddleware(
-            TransportSecuritySettings(
-                allowed_hosts=named,
-                allowed_origins=[f"{scheme}://{name}" for scheme in ("http", "https") for name in named],
-            )
-        )
+        self._known = {*_LOOPBACK, host.lower()}
+        self._check_host = is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = await self._guard.validate_request(Request(scope)) if scope["type"] == "http" else None
-        await (refusal or self._app)(scope, receive, send)
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            refusal = None
+            if self._check_host and _hostname(f"//{headers.get('host', '')}") not in self._known:
+                refusal = JSONResponse({"error": "the Host header names another machine"}, 421)
+            elif "origin" in headers and _hostname(headers["origin"]) not in self._known:
+                refusal = JSONResponse({"error": "the Origin header names another machine"}, 403)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _hostname(url: str) -> str | None:
+    """The host of a URL; None when there is none, or what follows it is no port."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname if parts.port is None or parts.port else None
+    except ValueError:
+        return None
 
 
 async def _internal_error(request: Request, exc: Exception) -> JSONResponse:
+    if isinstance(exc, ClientDisconnect):
+        return JSONResponse({"error": "the request broke off"}, 400)
     logger.error("%s %s failed; this is a fault of Multi-MCP", request.method, request.url.path, exc_info=exc)
     return JSONResponse({"error": "Multi-MCP failed; its log says how"}, 500)

@@ -37,7 +37,8 @@ def environment(**more: str) -> dict[str, str]:
     base = os.path.dirname(os.path.realpath(sys.executable))
     path = os.pathsep.join([base, "/usr/local/bin", "/usr/bin", "/bin"])
     kept = {key: value for key, value in os.environ.items() if key in KEPT or key.startswith(("PIP_", "UV_"))}
-    return {**kept, "PATH": path, **more}
+    # pip trusts the system's certificates, uv only when told.
+    return {**kept, "PATH": path, "UV_SYSTEM_CERTS": "1", **more}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A bare MCP server on stdio that does what no SDK server would. Standard library only, so it starts in no time.
+"""A bare MCP server that does what no SDK server would. Standard library only, so it starts in no time.
 
 `python raw_server.py [BEHAVIOUR...]`; without any it is a decent legacy server with a tool `echo`.
 
@@ -20,15 +20,23 @@
   links=URI         links to URI in what its tool returns
   log=FILE          appends every message it gets to FILE
   count=FILE        appends a line to FILE when started
+  big=N             its tool's text has N characters more
+  headers           its tool says which HTTP headers it was called with, and has one parameter mirrored in a header
+  odd-headers       lists a tool with an annotation that is not valid
+  http              serves streamable HTTP at /mcp and SSE at /sse, not stdio; says the port on stderr
+  status:METHOD=N   answers METHOD with HTTP status N
+  cut:METHOD        breaks its HTTP response to METHOD off
 """
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODERN = "2026-07-28"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
@@ -85,6 +93,8 @@ class Server:
         if method == "tools/call":
             links = [{"type": "resource_link", "uri": self.has["links"], "name": "l"}] if "links" in self.has else []
             seen = {"type": "text", "text": json.dumps({"server": self.name, "era": era, "params": params})}
+            if "big" in self.has:
+                seen["text"] += "x" * int(self.has["big"])
             if "odd" not in (params.get("arguments") or {}):
                 return {"content": [seen, *links]}
             return {
@@ -112,6 +122,12 @@ class Server:
 
     def tools(self, cursor, era):
         page = {"tools": [tool("echo", description=era, vendorKey={"x": [1]})]}
+        if "headers" in self.has:
+            mirrored = {"type": "string", "x-mcp-header": "Region"}
+            page["tools"] = [tool("echo", inputSchema={"type": "object", "properties": {"region": mirrored}})]
+        if "odd-headers" in self.has:
+            wrong = {"type": "number", "x-mcp-header": "Wrong"}
+            page["tools"] += [tool("wrong", inputSchema={"type": "object", "properties": {"n": wrong}})]
         if "loop" in self.has:
             page["nextCursor"] = "again"
         if "endless" in self.has:
@@ -126,7 +142,7 @@ class Server:
         return page
 
     def handle(self, message):
-        method, params = message.get("method"), message.get("params") or {}
+        method = message.get("method")
         if f"exit:{method}" in self.has:
             os._exit(4)
         if "id" not in message or method is None or f"hang:{method}" in self.has:
@@ -135,10 +151,14 @@ class Server:
             time.sleep(float(self.has[f"slow:{method}"]))
         if "noise" in self.has:
             print("loading model... 42%\n\n{}", flush=True)
+        say(self.response(message))
+
+    def response(self, message):
         try:
-            say({"id": message["id"], "result": self.answer(method, params)})
+            result = self.answer(message["method"], message.get("params") or {})
+            return {"jsonrpc": "2.0", "id": message["id"], "result": result}
         except LookupError as exc:
-            say({"id": message["id"], "error": exc.args[0]})
+            return {"jsonrpc": "2.0", "id": message["id"], "error": exc.args[0]}
 
     def run(self):
         if "count" in self.has:
@@ -154,6 +174,10 @@ class Server:
             subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL)
         if "noise" in self.has:
             print("Welcome to the server!", flush=True)
+        if "http" in self.has:
+            with ThreadingHTTPServer(("127.0.0.1", 0), http_handler(self)) as web:
+                print(f"listening on http://127.0.0.1:{web.server_port}", file=sys.stderr, flush=True)
+                web.serve_forever()
         for line in sys.stdin:
             if "log" in self.has:
                 with open(self.has["log"], "a") as file:
@@ -161,6 +185,72 @@ class Server:
             threading.Thread(target=self.handle, args=(json.loads(line),), daemon=True).start()
         while "stubborn" in self.has:
             time.sleep(600)
+
+
+def http_handler(server):
+    """Streamable HTTP without sessions, and SSE."""
+    streams = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args):
+            pass
+
+        def do_GET(self):
+            if self.path != "/sse":
+                return self.reply(405)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            events = queue.Queue()
+            streams.append(events)
+            self.wfile.write(f"event: endpoint\ndata: /messages/{len(streams) - 1}\n\n".encode())
+            while True:
+                self.wfile.write(b"event: message\ndata: " + json.dumps(events.get()).encode() + b"\n\n")
+                self.wfile.flush()
+
+        def do_POST(self):
+            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            method = message.get("method")
+            if f"status:{method}" in server.has:
+                return self.reply(int(server.has[f"status:{method}"]))
+            if "id" not in message or method is None:
+                return self.reply(202)
+            if f"hang:{method}" in server.has:
+                time.sleep(600)
+            if f"slow:{method}" in server.has:
+                time.sleep(float(server.has[f"slow:{method}"]))
+            response = server.response(message)
+            if "headers" in server.has and method == "tools/call":
+                mine = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith("mcp-")}
+                response["result"] = {"content": [{"type": "text", "text": json.dumps(mine)}]}
+            if self.path.startswith("/messages/"):
+                streams[int(self.path.rpartition("/")[2])].put(response)
+                return self.reply(202)
+            body = json.dumps(response).encode()
+            name = (message.get("params") or {}).get("arguments") or {}
+            if f"cut:{method}" in server.has and "whole" not in name:
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[:10])
+                self.close_connection = True
+                return None
+            return self.reply(200, body)
+
+        def do_DELETE(self):
+            self.reply(405)
+
+        def reply(self, status, body=b""):
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
 
 
 if __name__ == "__main__":

@@ -232,6 +232,17 @@ def server_process(name: str, transport: str, port: int = 0) -> Iterator[str]:
         process.kill()
 
 
+@contextmanager
+def raw_http(*behaviours: str) -> Iterator[str]:
+    """A `raw_server.py` over HTTP; yields its URL, to which /mcp or /sse is added."""
+    process = Process(sys.executable, str(RAW), "http", *behaviours)
+    try:
+        yield process.expect(r"listening on (http://\S+)").group(1)
+    finally:
+        process.popen.terminate()
+        process.kill()
+
+
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[None]:
     """A bound on what is in the block."""
@@ -254,6 +265,7 @@ class RawClient:
         self._headers = {"Accept": "application/json, text/event-stream"}
         self._id = 0
         self.hello: dict[str, Any] = {}
+        self.extra: dict[str, str] = {}
 
     def __enter__(self) -> "RawClient":
         if self.era == "legacy":
@@ -292,6 +304,7 @@ class RawClient:
             headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
             if isinstance(name := params.get("name") or params.get("uri"), str):
                 headers["Mcp-Name"] = name
+            headers |= self.extra
         response = self.post({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}, headers)
         body = response.text
         if response.headers["content-type"].startswith("text/event-stream"):

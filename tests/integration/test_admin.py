@@ -73,9 +73,12 @@ def test_a_name_in_use_changes_nothing(shared: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("", "not JSON"),
-        ("{", "not JSON"),
-        ("\xff", "not JSON"),
+        ("", "the body: is not valid JSON at line 1, column 1"),
+        ("{", "the body: is not valid JSON"),
+        ("\xff", "the body: is not UTF-8"),
+        ("[" * 100_000, "the body: is nested too deeply"),
+        ('{"mcpServers": {"\\ud800": {"command": "x"}}}', "cannot be a server's name"),
+        ('{"mcpServers": {"x": {"command": "a"}, "x": {"command": "b"}}}', "the key 'x' comes twice"),
         ("[]", "mcpServers"),
         ('{"servers": {}}', "mcpServers"),
         ('{"mcpServers": {"x": []}}', "mcpServers.x: input should be an object"),
@@ -120,6 +123,10 @@ def test_health(shared: Any) -> None:
         ({"Host": "127.0.0.1.evil.example"}, 421),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:3000.evil.example"}, 403),
+        ({"Origin": "http://[::1"}, 403),
+        ({"Host": "LOCALHOST:1"}, 200),
+        ({"Host": "[::1]:8080"}, 200),
         ({"Origin": "http://localhost:3000"}, 200),
         ({"Host": "localhost"}, 200),
     ],
@@ -127,6 +134,10 @@ def test_health(shared: Any) -> None:
 def test_a_web_page_cannot_use_the_proxy(shared: Any, headers: dict[str, str], status: int) -> None:
     assert shared.http("GET", "/mcp_servers", headers=headers).status_code == status
     assert shared.http("POST", "/mcp_servers", headers=headers, json={"mcpServers": {}}).status_code == status
+    if "Origin" in headers and status == 200:
+        # Text is what a page may send without the browser asking first.
+        plain = {**headers, "Content-Type": "text/plain"}
+        assert shared.http("POST", "/mcp_servers", headers=plain, content='{"mcpServers": {}}').status_code == 415
     if status != 200:
         for method, path in (("POST", "/mcp"), ("GET", "/sse"), ("POST", "/messages/"), ("DELETE", "/mcp_servers/x")):
             assert shared.http(method, path, headers=headers).status_code == status
@@ -142,6 +153,10 @@ def test_an_address_that_others_reach_is_read_only(tmp_path: Path) -> None:
         assert list(running.status()) == ["a"]
         with RawClient(running.url, "legacy") as client:
             assert client.call("tools/list")["tools"]
+        # Whatever name the machine has there, a page of another one must not come in by it.
+        assert running.http("GET", "/mcp_servers", headers={"Host": "proxy.example"}).status_code == 200
+        rebound = {"Host": "proxy.example", "Origin": "http://proxy.example"}
+        assert running.http("GET", "/mcp_servers", headers=rebound).status_code == 403
 
 
 def test_ipv6(tmp_path: Path) -> None:
@@ -167,7 +182,7 @@ def test_no_secret_is_in_an_answer_or_a_log(tmp_path: Path) -> None:
             running.remove(name)
             answers.append(running.add(**{name: servers[name]}).text)
         assert "http://127.0.0.1:1/sse cannot be reached" in answers[0]
-        running.expect(r"said: prints to stdout what is not MCP.*'\*\*\* the server!'")
+        running.expect(r"said: sends what is not MCP.*'\*\*\* the server!'")
         shown = "\n".join([*answers, running.stderr]).replace(f'"name":"{SECRET}"', "")  # serverInfo is the server's
         assert SECRET not in shown
 

@@ -27,7 +27,7 @@ def run(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess
     ("content", "words"),
     [
         (None, ["mcp.json: cannot be read (No such file or directory)", "create it", "--config"]),
-        ("{\n  oops", ["mcp.json:2:3: is not valid JSON", "correct it"]),
+        ("{\n  oops", ["mcp.json: is not valid JSON at line 2, column 3", "correct it"]),
         ("[]", ["mcp.json: ", '"mcpServers"']),
         ('{"mcpServers": {"w": {"command": "x", "args": ["a", 7]}}}', ["mcpServers.w.args[1]: ", "valid string"]),
     ],

@@ -50,10 +50,8 @@ async def test_a_healthy_server_answers_beside_a_hanging_and_a_crashing_one(tmp_
         assert running.http("GET", "/mcp_servers").json()["active_servers"] == ["healthy"]
         # The crashing one is tried again and again; its failure is one line.
         assert len([line for line in running.lines if "crashing: failed" in line]) == 1
-        # The first list waits for the hanging one, but not longer than the startup timeout.
-        async with within(20), running.client() as client:
-            assert len((await client.list_tools()).tools) == 4
-        assert running.http("GET", "/readyz").status_code == 200
+        # It counts as started when the hanging one had its time.
+        running.wait_ready()
 
 
 async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Path) -> None:
@@ -129,7 +127,7 @@ async def test_rubbish_on_stdout_is_skipped_and_said_once(shared: Any) -> None:
     async with within(20), shared.client(mode="legacy") as client:
         for _ in range(3):
             assert await client.call_tool("noisy::echo", {})
-    noise = [line for line in shared.lines if "noisy: prints to stdout what is not MCP" in line]
+    noise = [line for line in shared.lines if "noisy: sends what is not MCP" in line]
     assert len(noise) == 1
     assert "Welcome to the server!" in noise[0]
     shared.remove("noisy")

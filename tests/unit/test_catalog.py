@@ -55,7 +55,10 @@ def test_names_that_look_alike_are_looked_up_not_split() -> None:
     catalog = build(offers, Names(), {})
     assert catalog.route(TOOLS, "a::b::c") == Route("a", "b::c")
     assert catalog.route(TOOLS, "a::b::d") == Route("a::b", "d")
-    assert catalog.collisions == ("tool 'a::b::c' of 'a::b' is hidden by 'a'",)
+    # Even names that come out the same are told apart.
+    assert listed(catalog, TOOLS) == ["a::b::c", "a::b::a::b::c", "a::b::d"]
+    assert catalog.route(TOOLS, "a::b::a::b::c") == Route("a::b", "c")
+    assert catalog.collisions == ()
 
 
 def test_without_a_namespace_the_first_wins() -> None:
@@ -83,11 +86,17 @@ def test_only_colliding_uris_are_renamed() -> None:
     assert catalog.public[RESOURCES][Route("a", "n://x")] == "n://x"
 
 
-def test_a_renamed_uri_that_another_has_too_is_hidden_not_stolen() -> None:
-    catalog = merged(a=offer(resources=["n://x", "n://b/x"]), b=offer(resources=["n://x"]))
-    assert listed(catalog, RESOURCES) == ["n://x", "n://b/x"]
-    assert catalog.route(RESOURCES, "n://b/x") == Route("a", "n://b/x")
-    assert catalog.collisions == ("resource 'n://b/x' of 'b' is hidden by 'a'",)
+def test_a_renamed_uri_that_another_has_too_is_renamed_again() -> None:
+    catalog = merged(
+        a=offer(resources=["n://x", "n://b/x", "plain"], templates=["n://{id}", "n://b/{id}"]),
+        b=offer(resources=["n://x", "plain"], templates=["n://{id}"]),
+    )
+    assert listed(catalog, RESOURCES) == ["n://x", "n://b/x", "plain", "n://b/b/x", "b/plain"]
+    assert catalog.route(RESOURCES, "n://b/b/x") == Route("b", "n://x")
+    assert listed(catalog, TEMPLATES) == ["n://{id}", "n://b/{id}", "n://b/b/{id}"]
+    assert catalog.by_template("n://b/b/7") == Route("b", "n://7")
+    assert catalog.by_template("n://b/7") == Route("a", "n://b/7")
+    assert catalog.collisions == ()
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,21 @@ def test_not_a_configuration(data: Any) -> None:
         parse(data, {})
 
 
-def test_an_empty_name() -> None:
-    with pytest.raises(ConfigError, match="name cannot be empty"):
-        parse({"mcpServers": {"": {"command": "x"}}}, {})
+@pytest.mark.parametrize("name", ["", "a\nb", "\ud800", "a\x00", "\u2028"])
+def test_a_name_that_cannot_be_one(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be a server's name; use printable characters") as caught:
+        parse({"mcpServers": {name: {"command": "x"}}}, {})
+    assert str(caught.value).isprintable()
+    assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize("value", ["sesame\n", " sesame", "sés", "a\rb", "a\x00"])
+def test_a_header_that_cannot_be_sent(value: str) -> None:
+    """The libraries' own message would quote it."""
+    with pytest.raises(ConfigError) as caught:
+        one({"url": "http://h", "headers": {"Authorization": value}})
+    assert str(caught.value).startswith("mcpServers.w.headers.Authorization: cannot be sent; take out")
+    assert value not in str(caught.value)
 
 
 def test_variables_are_filled_everywhere() -> None:
@@ -152,10 +164,11 @@ def test_unknown_keys_are_warnings() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'{"mcpServers": {}', "mcp.json:1:18: is not valid JSON"),
+        (b'{"mcpServers": {}', "mcp.json: is not valid JSON at line 1, column 18: Expecting ',' delimiter; correct it"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b'{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "the key 'a' comes twice"),
-        (b"[" * 100_000, "mcp.json: "),
+        (b"[" * 100_000, "mcp.json: is nested too deeply"),
+        (b'{"mcpServers": {"a": {"command": "x", "y": ' + b"[" * 900 + b"]" * 900 + b"}}}", "is nested too deeply"),
         (b'{"mcpServers": {"a": 1}}', "mcp.json: mcpServers.a: input should be an object"),
     ],
 )
@@ -186,6 +199,12 @@ def test_secrets_are_blanked() -> None:
     text = "https://me:pass@h/sse?key=sesame said: on abcdef, Bearer abcdef, sesame, pass"
     assert server.redact(text) == "https://h/sse said: on ***, ***, sesame, ***"
     assert one({"command": "x", "env": {"A": "sesame", "B": "1"}}).redact("1 sesame") == "1 ***"
+
+
+def test_a_secret_is_blanked_however_it_is_quoted() -> None:
+    server = one({"command": "x", "env": {"KEY": "-----BEGIN-----\nabc  def\n", "BASIC": "Basic dXNlcg=="}})
+    quotes = "-----BEGIN-----\nabc  def|-----BEGIN----- abc def|dXNlcg=="
+    assert server.redact(quotes) == "***|***|***"
 
 
 def test_the_longest_secret_is_blanked_first() -> None:

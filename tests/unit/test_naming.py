@@ -2,13 +2,12 @@
 
 import pytest
 
-from multimcp.naming import public_name, qualify, unqualify
+from multimcp.naming import public_name, qualify, shorten, unqualify
 
 
 def test_names() -> None:
-    assert public_name("s", "t") == "s::t"
-    assert public_name("s", "a::b", separator="__") == "s__a::b"
-    assert public_name("s", "t", namespace="never") == "t"
+    assert public_name("s", "t", "::") == "s::t"
+    assert public_name("s", "a::b", "__") == "s__a::b"
 
 
 @pytest.mark.parametrize(
@@ -30,10 +29,16 @@ def test_qualified_uris_and_back(server: str, uri: str, qualified: str) -> None:
     assert unqualify(qualified) == (server, uri)
 
 
-@pytest.mark.parametrize("text", ["", "no scheme", "{scheme}://x", "1x:y", "/path"])
-def test_what_is_no_uri_is_left_alone(text: str) -> None:
-    assert qualify("work", text) == text
-    assert unqualify(text) is None
+@pytest.mark.parametrize("text", ["", "plain.txt", "{scheme}://x", "1x:y", "/path"])
+def test_what_is_no_uri_is_told_apart_too(text: str) -> None:
+    assert qualify("work", text) == f"work/{text}"
+    assert unqualify(f"work/{text}") is None  # but looked up, like any name
+
+
+@pytest.mark.parametrize("uri", ["notes://inbox", "urn:isbn:1", "plain.txt"])
+def test_what_was_added_can_be_taken_away(uri: str) -> None:
+    twice = qualify("a b", qualify("a b", uri))
+    assert shorten(twice, len(twice) - len(uri)) == uri
 
 
 @pytest.mark.parametrize("uri", ["notes://inbox", "urn:isbn", "file:///etc", "x:"])

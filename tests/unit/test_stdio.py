@@ -3,9 +3,10 @@
 import anyio
 import pytest
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCNotification, JSONRPCRequest
+from mcp_types import PARSE_ERROR, JSONRPCError, JSONRPCNotification, JSONRPCRequest
 
-from multimcp.stdio import MessageReader, MessageWriter
+from multimcp.stdio import MessageWriter, read_lines
+from multimcp.streams import MessageReader
 
 FIRST = b'{"jsonrpc":"2.0","method":"a","params":{"x":"\xc3\xbc\\n"}}\n'
 SECOND = b'{"jsonrpc":"2.0","id":"1","method":"b"}\n'
@@ -19,7 +20,7 @@ async def read(*chunks: bytes) -> tuple[list[str], list[str]]:
         for chunk in chunks:
             send.send_nowait(chunk)
         send.close()
-        methods = [item.message.method async for item in MessageReader(receive, noise.append)]  # type: ignore[union-attr, arg-type]
+        methods = [item.message.method async for item in MessageReader(read_lines(receive), noise.append)]
     return methods, noise
 
 
@@ -45,7 +46,7 @@ async def test_half_a_message_at_the_end_is_none() -> None:
 async def test_receive_tells_the_end() -> None:
     send, receive = anyio.create_memory_object_stream[bytes](1)
     with send, receive:
-        reader = MessageReader(receive, print)  # type: ignore[arg-type]
+        reader = MessageReader(read_lines(receive), print)
         send.send_nowait(FIRST)
         item = await reader.receive()
         assert isinstance(item, SessionMessage)
@@ -55,10 +56,38 @@ async def test_receive_tells_the_end() -> None:
             await reader.receive()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"jsonrpc":"2.0","id":7,"result":' + b'{"a":' * 300 + b"1" + b"}" * 300 + b"}",
+        b'{"jsonrpc":"2.0","id":7,"result":{"text":"\\ud800"}}',
+        b'{"jsonrpc":"2.0","id":7,"result":null}',
+        b'{"jsonrpc":"2.0","id":7,"result":[1]}',
+        b'{"jsonrpc":"2.0","id":7,"error":"no"}',
+        b'{"jsonrpc":"2.0","id":"7","result":{"latin 1":"\xfc"}}',
+        b'{"jsonrpc":"2.0","id":7,"result":[' + b"1" * 5000 + b"]}",
+    ],
+)
+async def test_an_answer_that_cannot_be_read_fails_its_request(answer: bytes) -> None:
+    """Otherwise whoever asked would wait for ever."""
+    send, receive = anyio.create_memory_object_stream[bytes](1)
+    with send, receive:
+        send.send_nowait(answer + b"\n")
+        item = await MessageReader(read_lines(receive), pytest.fail).receive()
+        assert isinstance(item, SessionMessage)
+        assert isinstance(item.message, JSONRPCError)
+        assert (item.message.id, item.message.error.code) == ("7", PARSE_ERROR)  # the dispatcher takes it for 7
+
+
+@pytest.mark.parametrize("line", [b'{"jsonrpc":"2.0","id":null,"result":[]}', b'{"id":[],"error":1}', b"[" * 100_000])
+async def test_an_answer_to_nobody_is_noise(line: bytes) -> None:
+    assert await read(line + b"\n") == ([], [line.decode()])
+
+
 async def test_a_message_is_one_line() -> None:
     send, receive = anyio.create_memory_object_stream[bytes](1)
     with send, receive:
-        writer = MessageWriter(send)  # type: ignore[arg-type]
+        writer = MessageWriter(send)
         await writer.send(SessionMessage(JSONRPCRequest(jsonrpc="2.0", id=1, method="m", params={"t": "a\nb\u2028"})))
         assert await receive.receive() == (
             '{"jsonrpc":"2.0","id":1,"method":"m","params":{"t":"a\\nb\u2028"}}\n'.encode()
