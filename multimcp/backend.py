@@ -102,6 +102,8 @@ OUTAGE_WAIT = 5.0
 BACKOFF = (0.5, 30.0)
 """Seconds before the first and between the last attempts to connect again."""
 
+LOST = "the connection ended"
+
 CLOSE_TIMEOUT = 1.0
 """Seconds a remote backend has to be told that its session ends."""
 
@@ -126,7 +128,8 @@ class Connection:
         self._noisy = False
         self._param_headers: dict[str, dict[tuple[str, ...], str]] = {}
         self._closing = anyio.Event()
-        self._lost = anyio.Event()
+        self.lost = anyio.Event()
+        """Set when nothing comes any more; what `run` started may still be ending."""
         self.ended = anyio.Event()
         """Set when `run` is over: nothing of the connection is left."""
 
@@ -208,7 +211,7 @@ class Connection:
                 problems.append(f"{kind.method}: was not answered within {LIST_TIMEOUT:g} s")
             except (BackendError, MCPError) as exc:
                 # One bad list costs that list. Many servers have resources and no method for templates.
-                if self._lost.is_set():
+                if self.lost.is_set():
                     raise BackendError(f"ended the connection when asked for {kind.method}") from None
                 if not (isinstance(exc, MCPError) and exc.code == METHOD_NOT_FOUND):
                     problems.append(f"{kind.method}: {describe(exc)}")
@@ -274,7 +277,7 @@ class Connection:
         try:
             await self._dispatcher.run(_on_request, _on_notify, self._on_notification, task_status=task_status)
         finally:
-            self._lost.set()
+            self.lost.set()
             scope.cancel()
 
     def _on_notification(self, method: str, params: Mapping[str, Any] | None) -> bool:
@@ -294,8 +297,8 @@ class Connection:
         if (exc.code, exc.message, exc.data) != (CONNECTION_CLOSED, "Connection closed", None):
             return False
         with anyio.move_on_after(1):
-            await self._lost.wait()
-        return self._lost.is_set()
+            await self.lost.wait()
+        return self.lost.is_set()
 
     async def _greet(self, era: Era | None) -> None:
         try:
@@ -400,6 +403,7 @@ class Backend:
         self._connections: dict[Era, Connection] = {}
         self._up = anyio.Event()
         self._up_at = self._down_at = anyio.current_time()
+        self._delay = BACKOFF[0]
         self._problems: dict[str, None] = {}
         self._list_changed = anyio.Event()
         self._modern_wait: tuple[anyio.Event, float] | None = None
@@ -416,24 +420,18 @@ class Backend:
     async def run(self) -> None:
         """Keep the backend connected until it is stopped or the task is cancelled. Raises nothing."""
         try:
-            delay = BACKOFF[0]
             while not self._stopping.is_set():
                 try:
                     await self._serve()
-                    reason = "the connection ended"
+                    reason = LOST
                 except Exception as exc:
                     reason = self._explain(exc)
-                if self._up.is_set() and anyio.current_time() - self._up_at > BACKOFF[1]:
-                    delay = BACKOFF[0]  # it was up for long: this is a new trouble
-                self._take_down()
-                if self._stopping.is_set():
-                    break
-                self._set_state("failed", reason)
-                with anyio.move_on_after(delay * random.uniform(0.5, 1)):
+                self._take_down(reason)
+                with anyio.move_on_after(self._delay * random.uniform(0.5, 1)):
                     await self._stopping.wait()
-                delay = min(delay * 2, BACKOFF[1])
+                self._delay = min(self._delay * 2, BACKOFF[1])
         finally:
-            self._take_down()
+            self._connections.clear()
             self._set_state("stopped")
             self._stopped.set()
 
@@ -490,7 +488,11 @@ class Backend:
             self._up_at = anyio.current_time()
             self._up.set()
             self._group.start_soon(self._follow_lists)
-            await connection.ended.wait()
+            await connection.lost.wait()
+            if anyio.current_time() - self._up_at > BACKOFF[1]:
+                self._delay = BACKOFF[0]  # it was up for long: this is a new trouble
+            self._take_down(LOST)
+            await connection.ended.wait()  # its process is gone
             self._group.cancel_scope.cancel()
 
     async def _serve_modern(self, known: anyio.Event) -> None:
@@ -551,11 +553,14 @@ class Backend:
         self.error = "; ".join(problems) or None
         self._on_change()
 
-    def _take_down(self) -> None:
+    def _take_down(self, reason: str) -> None:
+        """From now on calls wait for the next connection."""
         if self._up.is_set():
             self._up = anyio.Event()
             self._down_at = anyio.current_time()
         self._connections.clear()
+        if not self._stopping.is_set():
+            self._set_state("failed", reason)
 
     def _set_state(self, state: State, error: str | None = None) -> None:
         if state != "ready":

@@ -1,6 +1,7 @@
 """Servers and a proxy that many tests share: starting an SDK server costs a second of CPU."""
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from support import Proxy, fixture, proxy, raw, server_process
@@ -21,7 +22,14 @@ def one_raw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A proxy without servers, for tests that add their own and remove them again."""
+def running_without_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     with proxy(tmp_path_factory.mktemp("shared"), {}) as running:
         yield running
+
+
+@pytest.fixture
+def shared(running_without_servers: Proxy) -> Iterator[Proxy]:
+    """A proxy for tests that add their own servers; what they leave is removed."""
+    yield running_without_servers
+    for name in running_without_servers.status():
+        running_without_servers.http("DELETE", f"/mcp_servers/{quote(name, safe='')}")

@@ -6,7 +6,7 @@
   hang:METHOD       never answers METHOD
   exit:METHOD       exits when METHOD arrives
   exit:start        exits at once, with code 3
-  error:METHOD      answers METHOD with a JSON-RPC error that has data
+  error:METHOD[=N]  answers METHOD with a JSON-RPC error (of code N) that has data
   slow:METHOD=S     answers METHOD after S seconds
   modern            speaks both eras
   modern-only       speaks 2026-07-28 only: refuses initialize, wants the envelope
@@ -26,6 +26,12 @@
   http              serves streamable HTTP at /mcp and SSE at /sse, not stdio; says the port on stderr
   status:METHOD=N   answers METHOD with HTTP status N
   cut:METHOD        breaks its HTTP response to METHOD off
+  drop:METHOD       closes the HTTP connection instead of answering METHOD
+  forgets           has HTTP sessions, and does not know the first one any more when a tool is called
+  holds             starts a child that keeps stdout open for long
+  deaf:METHOD       reads nothing any more once METHOD has come
+  restless          says that its tools changed whenever they are listed
+  nan               says that its version is NaN
 """
 
 import json
@@ -36,7 +42,6 @@ import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODERN = "2026-07-28"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
@@ -70,11 +75,12 @@ class Server:
         meta = params.get("_meta") or {}
         modern = VERSION_KEY in meta
         if f"error:{method}" in self.has:
-            raise LookupError({"code": -31999, "message": "as I say", "data": {"why": [1, None]}})
+            code = int(self.has[f"error:{method}"] or -31999)
+            raise LookupError({"code": code, "message": "as I say", "data": {"why": [1, None]}})
         if method == "initialize":
             if "modern-only" in self.has:
                 raise LookupError({"code": -32022, "message": "modern only", "data": {"supported": [MODERN]}})
-            info = {"name": self.name, "version": "1"}
+            info = {"name": self.name, "version": float("nan") if "nan" in self.has else "1"}
             return {"protocolVersion": "2025-11-25", "serverInfo": info, **self.hello()}
         if modern and not {"modern", "modern-only"} & self.has.keys():
             raise LookupError({"code": -32601, "message": "what?"})
@@ -152,6 +158,8 @@ class Server:
         if "noise" in self.has:
             print("loading model... 42%\n\n{}", flush=True)
         say(self.response(message))
+        if "restless" in self.has and method == "tools/list":
+            say({"method": "notifications/tools/list_changed"})
 
     def response(self, message):
         try:
@@ -172,24 +180,32 @@ class Server:
         if "orphan" in self.has:
             code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
             subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL)
+        if "holds" in self.has:
+            subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
         if "noise" in self.has:
             print("Welcome to the server!", flush=True)
         if "http" in self.has:
-            with ThreadingHTTPServer(("127.0.0.1", 0), http_handler(self)) as web:
+            with http_server(self) as web:
                 print(f"listening on http://127.0.0.1:{web.server_port}", file=sys.stderr, flush=True)
                 web.serve_forever()
         for line in sys.stdin:
             if "log" in self.has:
                 with open(self.has["log"], "a") as file:
                     file.write(line)
-            threading.Thread(target=self.handle, args=(json.loads(line),), daemon=True).start()
+            message = json.loads(line)
+            threading.Thread(target=self.handle, args=(message,), daemon=True).start()
+            while f"deaf:{message.get('method')}" in self.has:
+                time.sleep(600)
         while "stubborn" in self.has:
             time.sleep(600)
 
 
-def http_handler(server):
-    """Streamable HTTP without sessions, and SSE."""
+def http_server(server):
+    """Streamable HTTP, and SSE."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # which takes its time
+
     streams = []
+    sessions = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -213,12 +229,18 @@ def http_handler(server):
         def do_POST(self):
             message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             method = message.get("method")
+            if f"drop:{method}" in server.has:
+                self.close_connection = True
+                return None
+            if f"hang:{method}" in server.has:
+                time.sleep(600)
+            if "forgets" in server.has and method == "tools/call" and self.headers["Mcp-Session-Id"] == "s1":
+                error = {"code": -32001, "message": "Session not found"}
+                return self.reply(404, json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode())
             if f"status:{method}" in server.has:
                 return self.reply(int(server.has[f"status:{method}"]))
             if "id" not in message or method is None:
                 return self.reply(202)
-            if f"hang:{method}" in server.has:
-                time.sleep(600)
             if f"slow:{method}" in server.has:
                 time.sleep(float(server.has[f"slow:{method}"]))
             response = server.response(message)
@@ -238,19 +260,24 @@ def http_handler(server):
                 self.wfile.write(body[:10])
                 self.close_connection = True
                 return None
+            if "forgets" in server.has and method == "initialize":
+                sessions.append(f"s{len(sessions) + 1}")
+                return self.reply(200, body, ("Mcp-Session-Id", sessions[-1]))
             return self.reply(200, body)
 
         def do_DELETE(self):
             self.reply(405)
 
-        def reply(self, status, body=b""):
+        def reply(self, status, body=b"", *headers):
             self.send_response(status)
+            for header in headers:
+                self.send_header(*header)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-    return Handler
+    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
 if __name__ == "__main__":

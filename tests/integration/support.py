@@ -262,7 +262,7 @@ class RawClient:
         self.era = era
         self._url = url + "/mcp"
         self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
-        self._headers = {"Accept": "application/json, text/event-stream"}
+        self._headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
         self._id = 0
         self.hello: dict[str, Any] = {}
         self.extra: dict[str, str] = {}
@@ -285,7 +285,8 @@ class RawClient:
         self._http.close()
 
     def post(self, message: dict[str, Any], headers: dict[str, str] | None = None) -> httpx2.Response:
-        response = self._http.post(self._url, json=message, headers=self._headers | (headers or {}))
+        body = json.dumps(message)  # which escapes what is not ASCII, lone surrogates too
+        response = self._http.post(self._url, content=body, headers=self._headers | (headers or {}))
         if session := response.headers.get("mcp-session-id"):
             self._headers["Mcp-Session-Id"] = session
         return response

@@ -106,7 +106,6 @@ def test_a_list_that_cannot_be_read_costs_that_list(shared: Any, behaviour: str,
     status = shared.status()["odd"]
     assert (status["state"], status["tools"], status["prompts"]) == ("ready", 0, 1)
     assert words in status["error"]
-    shared.remove("odd")
 
 
 async def test_all_pages_are_read_and_odd_entries_left_out(shared: Any) -> None:
@@ -119,7 +118,6 @@ async def test_all_pages_are_read_and_odd_entries_left_out(shared: Any) -> None:
     assert "an entry without a name is left out" in shared.status()["odd"]["error"]
     assert "'echo' comes twice" in shared.status()["odd"]["error"]
     shared.remove("paged")
-    shared.remove("odd")
 
 
 async def test_rubbish_on_stdout_is_skipped_and_said_once(shared: Any) -> None:
@@ -130,7 +128,6 @@ async def test_rubbish_on_stdout_is_skipped_and_said_once(shared: Any) -> None:
     noise = [line for line in shared.lines if "noisy: sends what is not MCP" in line]
     assert len(noise) == 1
     assert "Welcome to the server!" in noise[0]
-    shared.remove("noisy")
 
 
 async def test_a_call_in_flight_gets_an_error_that_names_the_dead_server(shared: Any, tmp_path: Path) -> None:
@@ -156,7 +153,6 @@ async def test_a_call_in_flight_gets_an_error_that_names_the_dead_server(shared:
         assert "dying::echo" in [tool.name for tool in (await client.list_tools()).tools]
         await anyio.to_thread.run_sync(until, lambda: log.read_text().count('"initialize"') == 2)
         assert log.read_text().count('"tools/call"') == 1
-    shared.remove("dying")
 
 
 async def test_a_server_that_dies_when_called_answers_again_later(shared: Any) -> None:
@@ -167,7 +163,6 @@ async def test_a_server_that_dies_when_called_answers_again_later(shared: Any) -
                 await client.get_prompt("fragile::greet")
             # Waits for the new connection.
             assert await client.call_tool("fragile::echo", {})
-    shared.remove("fragile")
 
 
 async def test_the_timeout_of_a_server(shared: Any, tmp_path: Path) -> None:
@@ -183,7 +178,6 @@ async def test_the_timeout_of_a_server(shared: Any, tmp_path: Path) -> None:
     called = next(message["id"] for message in messages if message["method"] == "tools/call")
     cancelled = next(m["params"]["requestId"] for m in messages if m["method"] == "notifications/cancelled")
     assert cancelled == called
-    shared.remove("slow")
 
 
 @pytest.mark.parametrize("behaviour", ["hang:server/discover", "exit:server/discover"])
@@ -220,7 +214,6 @@ def test_a_modern_only_server_serves_clients_of_both_eras(shared: Any, era: str)
         read = client.call("resources/read", {"uri": "raw://one"})
         assert ("ttlMs" in read, "resultType" in read) == ((True, True) if era == "modern" else (False, False))
         assert "_meta" not in read or era == "modern"
-    shared.remove("new")
 
 
 @pytest.mark.parametrize("transport", ["http", "sse"])
@@ -245,4 +238,51 @@ def test_errors_of_a_backend_cross_as_they_were(shared: Any) -> None:
         with RawClient(shared.url, era) as client:
             error = client.error("tools/call", {"name": "wrong::echo"})
             assert error == {"code": -31999, "message": "as I say", "data": {"why": [1, None]}}
-    shared.remove("wrong")
+
+
+def test_a_server_that_dies_while_its_child_holds_its_stdout(shared: Any) -> None:
+    shared.add(dying=raw("holds", "exit:prompts/get"))
+    with RawClient(shared.url, "legacy") as client:
+        error = client.error("prompts/get", {"name": "dying::greet"})
+        assert "'dying': the connection ended before it answered prompts/get" in error["message"]
+        assert client.call("tools/call", {"name": "dying::echo"})
+    shared.remove("dying")
+    assert descendants(shared.popen.pid) == set()
+
+
+def test_a_server_that_ends_while_its_child_holds_its_stdout_is_not_added(shared: Any) -> None:
+    failed = shared.add(dying=raw("holds", "exit:initialize")).json()["failed"]
+    assert "ended the connection when greeted" in failed["dying"]
+
+
+@pytest.mark.parametrize("behaviour", ["exit:tools/list", "error:initialize", "exit:prompts/list"])
+def test_a_server_that_gives_up_in_its_handshake(shared: Any, behaviour: str) -> None:
+    failed = shared.add(bad=raw(behaviour)).json()["failed"]
+    method = behaviour.partition(":")[2]
+    assert (f"asked for {method}" if "list" in method else "refused the handshake") in failed["bad"]
+
+
+def test_a_restless_server_is_asked_now_and_then(shared: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shared.add(restless=raw("restless", "odd-entries", f"log={log}"))
+    until(lambda: log.read_text().count('"tools/list"') >= 3)
+    begun, before = time.monotonic(), log.read_text().count('"tools/list"')
+    until(lambda: log.read_text().count('"tools/list"') >= before + 3)
+    assert time.monotonic() - begun > 0.35
+    # What is wrong with the list is said once.
+    assert len([line for line in shared.lines if "restless: tools/list: 'echo' comes twice" in line]) == 1
+
+
+def test_a_server_that_calls_itself_nan(shared: Any) -> None:
+    shared.add(odd=raw("nan"))
+    info = shared.status()["odd"]["serverInfo"]
+    assert info["name"] == "raw"
+
+
+def test_an_error_code_that_the_sdk_uses_too_is_not_mistaken(shared: Any) -> None:
+    shared.add(closed=raw("error:tools/call=-32000"))
+    with RawClient(shared.url, "legacy") as client:
+        begun = time.monotonic()
+        error = client.error("tools/call", {"name": "closed::echo"})
+        assert (error["code"], error["message"]) == (-32000, "as I say")
+        assert time.monotonic() - begun < 0.5

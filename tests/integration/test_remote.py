@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 import pytest
-from support import RawClient, raw_http
+from support import RawClient, raw, raw_http
 
 MEGABYTE = 1024 * 1024
 
@@ -23,7 +23,6 @@ def test_large_messages_both_ways(shared: Any, path: str, era: str) -> None:
         seen = json.loads(content.rstrip("x"))
         assert (seen["era"], len(seen["params"]["arguments"]["text"])) == (era, 6 * MEGABYTE)
         assert len(content) > 9 * MEGABYTE
-        shared.remove("big")
 
 
 @pytest.mark.parametrize("path", ["mcp", "sse"])
@@ -37,7 +36,6 @@ def test_a_refused_message_fails_its_request_and_nothing_else(shared: Any, path:
                 assert f"did not take the request: HTTP {status}" in error["message"]
             assert client.call("prompts/get", {"name": "picky::greet"})
         assert shared.status()["picky"]["state"] == "ready"
-        shared.remove("picky")
 
 
 def test_a_response_that_breaks_off_fails_its_request_and_nothing_else(shared: Any) -> None:
@@ -55,7 +53,63 @@ def test_a_response_that_breaks_off_fails_its_request_and_nothing_else(shared: A
         slow.join(10)
         assert "result" in answers[0]
         assert shared.status()["cut"]["state"] == "ready"
-        shared.remove("cut")
+
+
+def test_a_request_without_any_response_fails_alone(shared: Any) -> None:
+    with (
+        raw_http("drop:tools/call", "drop:notifications/cancelled", "slow:prompts/get=0.5") as url,
+        RawClient(shared.url, "legacy") as client,
+        RawClient(shared.url, "legacy") as other,
+    ):
+        shared.add(drop={"url": f"{url}/mcp", "timeout": 20})
+        answers: list[Any] = []
+        slow = threading.Thread(target=lambda: answers.append(other.exchange("prompts/get", {"name": "drop::greet"})))
+        slow.start()
+        error = say(client, "drop::echo")["error"]
+        assert (error["code"], "could not be sent" in error["message"]) == (-32603, True)
+        slow.join(10)
+        assert "result" in answers[0]
+        assert shared.status()["drop"]["state"] == "ready"
+
+
+def test_a_notification_that_is_never_acknowledged_holds_nobody_up_for_long(shared: Any) -> None:
+    with raw_http("slow:tools/call=20", "hang:notifications/cancelled") as url:
+        shared.add(busy={"url": f"{url}/mcp", "timeout": 0.3})
+        with RawClient(shared.url, "legacy") as client:
+            assert "did not answer tools/call within 0.3 s" in say(client, "busy::echo")["error"]["message"]
+        shared.remove("busy")
+        shared.add(busy={"url": f"{url}/mcp"})
+        with RawClient(shared.url, "legacy") as client:
+            assert client.call("prompts/get", {"name": "busy::greet"})
+
+
+def test_a_lost_session_is_replaced(shared: Any) -> None:
+    """Whatever error stands in the 404 (spec 2025-11-25, transports, session management)."""
+    with raw_http("forgets") as url, RawClient(shared.url, "legacy") as client:
+        shared.add(forgetful={"url": f"{url}/mcp"})
+        assert "'forgetful': the connection ended" in say(client, "forgetful::echo")["error"]["message"]
+        assert say(client, "forgetful::echo")["result"]["content"]  # waits for the new session
+
+
+@pytest.mark.parametrize("path", ["mcp", "sse", "stdio"])
+def test_what_cannot_be_sent_fails_its_request_and_nothing_else(shared: Any, path: str) -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    with raw_http("modern") as url, RawClient(shared.url, "modern") as client:
+        shared.add(fine=raw("modern") if path == "stdio" else {"url": f"{url}/{path}"})
+        for odd in ("\ud83d", deep):
+            error = say(client, "fine::echo", odd=odd)["error"]
+            assert (error["code"], "no Unicode text, or nesting" in error["message"]) == (-32602, True)
+        assert say(client, "fine::echo")["result"]["content"]
+        assert shared.status()["fine"]["state"] == "ready"
+
+
+def test_an_era_that_cannot_be_asked_for_costs_once(shared: Any) -> None:
+    with raw_http("drop:server/discover") as url, RawClient(shared.url, "modern") as client:
+        shared.add(old={"url": f"{url}/mcp"})
+        for _ in range(3):
+            assert json.loads(say(client, "old::echo")["result"]["content"][0]["text"])["era"] == "legacy"
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "HTTP 401 Unauthorized"), (404, "HTTP 404"), (599, "HTTP 599")])
@@ -97,12 +151,10 @@ def test_headers_toward_a_modern_server(shared: Any, era: str) -> None:
             client.extra = {}
             error = client.error("tools/call", {"name": "new::echo", "arguments": {"region": "x"}})
             assert error["code"] == -32020  # the argument is not mirrored, and the proxy is a server that checks
-        shared.remove("new")
 
 
 def test_a_modern_only_server_over_http(shared: Any) -> None:
     """Whatever it refuses `initialize` with, also with the code that the SDK uses for a lost connection."""
-    with raw_http("modern-only", "error:initialize") as url:
+    with raw_http("modern-only", "error:initialize=-32000") as url:
         assert shared.add(new={"url": f"{url}/mcp"}).json()["failed"] == {}
         assert shared.status()["new"]["protocolVersion"] == "2026-07-28"
-        shared.remove("new")

@@ -2,11 +2,13 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,102 @@ def test_stdio(tmp_path: Path, way: str) -> None:
         assert "Traceback" not in process.stderr
     finally:
         process.kill()
+
+
+def fill_stdout(process: Process) -> None:
+    """Ask for more than fits into the pipe, and read none of it."""
+    for number in range(20):
+        say(process, {"id": 100 + number, "method": "tools/call", "params": {"name": "big::echo"}})
+    stdout: Any = process.popen.stdout
+    until(lambda: len(select.select([stdout], [], [], 0)[0]) == 1)
+
+
+@pytest.mark.parametrize("way", ["stdin", "SIGTERM"])
+def test_a_client_that_reads_nothing(tmp_path: Path, way: str) -> None:
+    process = start_stdio(tmp_path, {"big": raw("big=100000")})
+    try:
+        greet(process)
+        process.expect("big: ready")
+        fill_stdout(process)
+        if way == "stdin":
+            process.popen.stdin.close()  # type: ignore[union-attr]
+        else:
+            process.popen.terminate()
+        assert process.wait(SHUTDOWN) == 0, process.stderr
+    finally:
+        process.kill()
+
+
+def test_a_client_that_dies_with_calls_in_flight(tmp_path: Path) -> None:
+    """The ordinary end of a desktop client: both pipes break at once."""
+    process = start_stdio(tmp_path, {"big": raw("big=100000")})
+    try:
+        greet(process)
+        process.expect("big: ready")
+        fill_stdout(process)
+        process.popen.stdout.close()  # type: ignore[union-attr]
+        process.popen.stdin.close()  # type: ignore[union-attr]
+        assert process.wait(SHUTDOWN) == 0, process.stderr
+        assert "Traceback" not in process.stderr
+    finally:
+        process.kill()
+
+
+def test_requests_piped_in_are_answered_before_the_end(tmp_path: Path) -> None:
+    process = start_stdio(tmp_path, {"slow": raw("slow:tools/call=0.3")})
+    try:
+        process.expect("slow: ready")
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
+        say(process, {"id": 1, "method": "initialize", "params": params})
+        say(process, {"method": "notifications/initialized"})
+        say(process, {"id": 2, "method": "tools/list"})
+        say(process, {"id": 3, "method": "tools/call", "params": {"name": "slow::echo"}})
+        process.popen.stdin.close()  # type: ignore[union-attr]
+        stdout: Any = process.popen.stdout
+        answers = [message for line in stdout if "id" in (message := json.loads(line))]
+        assert [answer["id"] for answer in answers] == [1, 2, 3]
+        assert all("result" in answer for answer in answers)
+        assert process.wait(SHUTDOWN) == 0
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+def test_a_server_that_reads_nothing_with_a_call_in_flight(tmp_path: Path, transport: str) -> None:
+    """The SDK holds on to a call that cannot be written for five seconds; the server goes first."""
+    servers = {"deaf": raw("deaf:prompts/get", "stubborn")}
+    arguments = {"text": "x" * 1_000_000}
+    if transport == "stdio":
+        process = start_stdio(tmp_path, servers)
+        try:
+            greet(process)
+            process.expect("deaf: ready")
+            say(process, {"id": 2, "method": "prompts/get", "params": {"name": "deaf::greet"}})
+            stdout: Any = process.popen.stdout
+            while json.loads(stdout.readline()).get("id") != 2:
+                pass
+            say(process, {"id": 3, "method": "tools/call", "params": {"name": "deaf::echo", "arguments": arguments}})
+            say(process, {"id": 4, "method": "ping"})
+            assert json.loads(stdout.readline())["id"] == 4  # so the call before it was read
+            process.popen.terminate()
+            assert process.wait(SHUTDOWN) == 0
+        finally:
+            process.kill()
+        return
+    with proxy(tmp_path, servers) as running:
+        running.wait_ready()
+        with RawClient(running.url, "legacy") as client:
+            assert client.call("prompts/get", {"name": "deaf::greet"})
+
+            def call() -> None:
+                with suppress(httpx2.HTTPError, StopIteration, AssertionError):
+                    client.call("tools/call", {"name": "deaf::echo", "arguments": arguments})
+
+            caller = threading.Thread(target=call)
+            caller.start()
+            until(lambda: running.status()["deaf"]["state"] == "ready")
+            running.stop()
+            caller.join(10)
 
 
 def test_stdout_carries_nothing_but_mcp(tmp_path: Path) -> None:
