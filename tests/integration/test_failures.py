@@ -108,6 +108,14 @@ def test_a_list_that_cannot_be_read_costs_that_list(shared: Any, behaviour: str,
     assert words in status["error"]
 
 
+def test_a_list_that_is_never_told_costs_that_list(tmp_path: Path) -> None:
+    with proxy(tmp_path, {"silent": raw("hang:prompts/list")}, "--startup-timeout", "30") as running:
+        running.wait_ready()
+        status = running.status()["silent"]
+        assert (status["state"], status["tools"], status["prompts"]) == ("ready", 1, 0)
+        assert status["error"] == "prompts/list: was not answered within 10 s"
+
+
 async def test_all_pages_are_read_and_odd_entries_left_out(shared: Any) -> None:
     shared.add(paged=raw("pages=12"), odd=raw("odd-entries"))
     async with within(20), shared.client() as client:
