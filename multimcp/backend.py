@@ -15,7 +15,7 @@ import logging
 import math
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -537,10 +537,8 @@ class Backend:
             await self._list_changed.wait()
             self._list_changed = anyio.Event()
             for connection in list(self._connections.values()):
-                try:
+                with suppress(BackendError):  # it is lost, which is told elsewhere
                     connection.offer = await connection.read_offer()
-                except BackendError:
-                    return  # the connection is lost, which is told elsewhere
             self._publish()
             await anyio.sleep(LIST_PAUSE)
 

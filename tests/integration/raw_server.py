@@ -30,6 +30,7 @@
   forgets           has HTTP sessions, and does not know the first one any more when a tool is called
   holds             starts a child that keeps stdout open for long
   deaf:METHOD       reads nothing any more once METHOD has come
+  changes           has another tool from its first call on, and says so
   restless          says that its tools changed whenever they are listed
   nan               says that its version is NaN
 """
@@ -63,6 +64,7 @@ class Server:
         pairs = [b.partition("=")[::2] for b in behaviours]
         self.has = dict(pairs)
         self.name = self.has.get("name", "raw")
+        self.called = False
 
     def hello(self):
         return {
@@ -128,6 +130,8 @@ class Server:
 
     def tools(self, cursor, era):
         page = {"tools": [tool("echo", description=era, vendorKey={"x": [1]})]}
+        if self.called:
+            page["tools"].append(tool("another"))
         if "headers" in self.has:
             mirrored = {"type": "string", "x-mcp-header": "Region"}
             page["tools"] = [tool("echo", inputSchema={"type": "object", "properties": {"region": mirrored}})]
@@ -158,6 +162,9 @@ class Server:
         if "noise" in self.has:
             print("loading model... 42%\n\n{}", flush=True)
         say(self.response(message))
+        if "changes" in self.has and method == "tools/call":
+            self.called = True
+            say({"method": "notifications/tools/list_changed"})
         if "restless" in self.has and method == "tools/list":
             say({"method": "notifications/tools/list_changed"})
 

@@ -234,6 +234,23 @@ async def test_clients_hear_of_added_and_removed_servers(shared: Any) -> None:
             assert {name: sorted(messages) for name, messages in heard.items()} == dict.fromkeys(heard, kinds)
 
 
+async def test_clients_hear_of_a_servers_own_changes(shared: Any) -> None:
+    shared.add(a=raw("changes"))
+    heard: list[str] = []
+    news = anyio.Event()
+
+    async def hear(message: Any) -> None:
+        heard.append(type(message).__name__)
+        news.set()
+
+    async with within(20), shared.client("sse", "legacy", message_handler=hear) as client:
+        await client.call_tool("a::echo", {})
+        await news.wait()
+        # The lists are read first, then the client is told, of what changed only.
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["a::echo", "a::another"]
+        assert heard == ["ToolListChangedNotification"]
+
+
 def test_a_client_that_says_it_is_initialized_twice_hears_once(shared: Any) -> None:
     with RawClient(shared.url, "legacy") as client:
         for _ in range(3):
