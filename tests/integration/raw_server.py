@@ -30,6 +30,9 @@
   forgets           has HTTP sessions, and does not know the first one any more when a tool is called
   holds             starts a child that keeps stdout open for long
   deaf:METHOD       reads nothing any more once METHOD has come
+  asks              asks the client two things while its tool is called, and tells the answers
+  version=V         speaks protocol revision V, in either era
+  input             its tool wants input (2026-07-28, multi-round-trip requests)
   changes           has another tool from its first call on, and says so
   restless          says that its tools changed whenever they are listed
   nan               says that its version is NaN
@@ -65,6 +68,7 @@ class Server:
         self.has = dict(pairs)
         self.name = self.has.get("name", "raw")
         self.called = False
+        self.answers = queue.Queue()
 
     def hello(self):
         return {
@@ -83,7 +87,7 @@ class Server:
             if "modern-only" in self.has:
                 raise LookupError({"code": -32022, "message": "modern only", "data": {"supported": [MODERN]}})
             info = {"name": self.name, "version": float("nan") if "nan" in self.has else "1"}
-            return {"protocolVersion": "2025-11-25", "serverInfo": info, **self.hello()}
+            return {"protocolVersion": self.has.get("version", "2025-11-25"), "serverInfo": info, **self.hello()}
         if modern and not {"modern", "modern-only"} & self.has.keys():
             raise LookupError({"code": -32601, "message": "what?"})
         if not modern and "modern-only" in self.has:
@@ -95,9 +99,16 @@ class Server:
 
     def result(self, method, params, era):
         if method == "server/discover":
-            return {"supportedVersions": [MODERN], **self.hello()}
+            return {"supportedVersions": [self.has.get("version", MODERN)], **self.hello()}
         if method == "tools/list":
             return self.tools(params.get("cursor"), era)
+        if method == "tools/call" and "asks" in self.has:
+            for number, question in enumerate(("ping", "sampling/createMessage")):
+                say({"id": f"q{number}", "method": question})
+            answers = sorted((self.answers.get(timeout=10) for _ in range(2)), key=lambda answer: answer["id"])
+            return {"content": [{"type": "text", "text": json.dumps(answers)}]}
+        if method == "tools/call" and "input" in self.has:
+            return {"resultType": "input_required", "inputRequests": {}}
         if method == "tools/call":
             links = [{"type": "resource_link", "uri": self.has["links"], "name": "l"}] if "links" in self.has else []
             seen = {"type": "text", "text": json.dumps({"server": self.name, "era": era, "params": params})}
@@ -155,6 +166,8 @@ class Server:
         method = message.get("method")
         if f"exit:{method}" in self.has:
             os._exit(4)
+        if method is None:
+            self.answers.put(message)
         if "id" not in message or method is None or f"hang:{method}" in self.has:
             return
         if f"slow:{method}" in self.has:

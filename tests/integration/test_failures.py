@@ -294,3 +294,42 @@ def test_an_error_code_that_the_sdk_uses_too_is_not_mistaken(shared: Any) -> Non
         error = client.error("tools/call", {"name": "closed::echo"})
         assert (error["code"], error["message"]) == (-32000, "as I say")
         assert time.monotonic() - begun < 0.5
+
+
+def test_a_question_of_a_server_is_answered_by_the_proxy(shared: Any) -> None:
+    """It is not relayed yet, and the server was not promised that it would be."""
+    shared.add(asking=raw("asks"))
+    with RawClient(shared.url, "legacy") as client:
+        ping, sampling = json.loads(client.call("tools/call", {"name": "asking::echo"})["content"][0]["text"])
+    assert ping["result"] == {}
+    assert sampling["error"]["code"] == -32601
+
+
+@pytest.mark.parametrize("behaviours", [(), ("modern-only",)])
+def test_a_server_of_another_revision(shared: Any, behaviours: tuple[str, ...]) -> None:
+    failed = shared.add(old=raw("version=1999-01-01", *behaviours)).json()["failed"]
+    assert "speaks protocol revision" in failed["old"]
+    assert "1999-01-01" in failed["old"]
+
+
+def test_a_server_that_wants_input_from_a_legacy_client(shared: Any) -> None:
+    shared.add(curious=raw("modern-only", "input"))
+    with RawClient(shared.url, "legacy") as legacy, RawClient(shared.url, "modern") as modern:
+        assert "asks for input" in legacy.error("tools/call", {"name": "curious::echo"})["message"]
+        assert modern.call("tools/call", {"name": "curious::echo"})["resultType"] == "input_required"
+
+
+def test_a_modern_connection_that_dies_is_opened_again(shared: Any, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    shared.add(dual=raw("modern", f"count={started}"))
+    with RawClient(shared.url, "modern") as client:
+        assert client.call("tools/call", {"name": "dual::echo"})
+        first, second = map(int, started.read_text().split())
+        assert client.call("tools/list")["tools"][0]["description"] == "modern"
+        os.kill(second, signal.SIGKILL)
+        until(lambda: client.call("tools/list")["tools"][0]["description"] == "legacy")
+        text = client.call("tools/call", {"name": "dual::echo"})["content"][0]["text"]
+        assert json.loads(text)["era"] == "modern"
+        assert alive(first)
+        assert len(started.read_text().split()) == 3
+    assert shared.status()["dual"]["state"] == "ready"

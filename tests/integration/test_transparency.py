@@ -135,6 +135,7 @@ def test_the_introduction_says_the_truth(client: RawClient) -> None:
         ("tools/list", {"cursor": "made up"}, -32602, "cursor"),
         ("completion/complete", {"argument": {}}, -32602, "ref"),
         ("completion/complete", {"ref": {"type": "ref/prompt", "name": "x"}}, -32602, "Unknown prompt"),
+        ("completion/complete", {"ref": {"type": "ref/prompt"}}, -32602, "name must be a string"),
         ("vendor/unknown", {}, -32601, "Method not found"),
     ],
 )
@@ -160,3 +161,7 @@ def test_a_request_before_initialize_is_refused(one_raw: Proxy) -> None:
 def test_ping_is_answered(one_raw: Proxy) -> None:
     with RawClient(one_raw.url, "legacy") as client:
         assert client.call("ping") == {}
+
+
+def test_the_event_stream_is_opened_by_get(one_raw: Proxy) -> None:
+    assert one_raw.http("POST", "/sse").status_code == 405
