@@ -13,15 +13,15 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("server", "uri", "qualified"),
     [
-        ("work", "notes://inbox", "notes://work/inbox"),
-        ("work", "file:///etc/hosts", "file://work//etc/hosts"),
-        ("work", "https://h:1/p?q#f", "https://work/h:1/p?q#f"),
-        ("work", "urn:isbn:1", "urn:work/isbn:1"),
-        ("work", "mem:", "mem:work/"),
-        ("work", "mem://", "mem://work/"),
+        ("desk", "notes://inbox", "notes://desk/inbox"),
+        ("desk", "file:///etc/hosts", "file://desk//etc/hosts"),
+        ("desk", "https://h:1/p?q#f", "https://desk/h:1/p?q#f"),
+        ("desk", "urn:isbn:1", "urn:desk/isbn:1"),
+        ("desk", "mem:", "mem:desk/"),
+        ("desk", "mem://", "mem://desk/"),
         ("a b/ü:%", "x://y", "x://a%20b%2F%C3%BC%3A%25/y"),
-        ("work", "notes://note/{id}", "notes://work/note/{id}"),
-        ("work", "x+y-z.1:a", "x+y-z.1:work/a"),
+        ("desk", "notes://note/{id}", "notes://desk/note/{id}"),
+        ("desk", "x+y-z.1:a", "x+y-z.1:desk/a"),
     ],
 )
 def test_qualified_uris_and_back(server: str, uri: str, qualified: str) -> None:
@@ -31,8 +31,8 @@ def test_qualified_uris_and_back(server: str, uri: str, qualified: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "plain.txt", "{scheme}://x", "1x:y", "/path"])
 def test_what_is_no_uri_is_told_apart_too(text: str) -> None:
-    assert qualify("work", text) == f"work/{text}"
-    assert unqualify(f"work/{text}") is None  # but looked up, like any name
+    assert qualify("desk", text) == f"desk/{text}"
+    assert unqualify(f"desk/{text}") is None  # but looked up, like any name
 
 
 @pytest.mark.parametrize("uri", ["notes://inbox", "urn:isbn:1", "plain.txt"])
