@@ -63,8 +63,8 @@ class Proxy:
         self._answered = anyio.Event()
         self._handlers: dict[str, Callable[[Context, Era, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "server/discover": self._discover,
-            "tools/call": self._call_tool,
-            "prompts/get": self._get_prompt,
+            "tools/call": self._forwarder(TOOLS),
+            "prompts/get": self._forwarder(PROMPTS),
             "resources/read": self._read_resource,
             "completion/complete": self._complete,
             **{kind.method: self._lister(kind) for kind in KINDS},
@@ -136,24 +136,16 @@ class Proxy:
 
         return list_all
 
-    async def _call_tool(self, context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
-        return await self._forward_named(context, era, params, TOOLS)
+    def _forwarder(self, kind: Kind) -> Callable[[Context, Era, dict[str, Any]], Awaitable[dict[str, Any]]]:
+        async def forward(context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
+            route = await self._find_name(era, kind, _string(params, "name"))
+            return await self._forward(context, era, route, {**params, "name": route.name})
 
-    async def _get_prompt(self, context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
-        return await self._forward_named(context, era, params, PROMPTS)
-
-    async def _forward_named(self, context: Context, era: Era, params: dict[str, Any], kind: Kind) -> dict[str, Any]:
-        name = _string(params, "name")
-        route = await self._find(era, lambda: self._registry.catalog(era).route(kind, name))
-        if route is None:
-            raise MCPError(INVALID_PARAMS, f"Unknown {kind.noun}: {name}")
-        return await self._forward(context, era, route, {**params, "name": route.name})
+        return forward
 
     async def _read_resource(self, context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
         uri = _string(params, "uri")
-        route = await self._find(era, lambda: self._route_uri(era, uri))
-        if route is None:
-            raise _resource_not_found(era, uri)
+        route = await self._find_uri(era, uri, lambda: self._route_uri(era, uri))
         return await self._forward(context, era, route, {**params, "uri": route.name}, {route.name: uri})
 
     async def _complete(self, context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
@@ -161,20 +153,27 @@ class Proxy:
         if not isinstance(ref, dict):
             raise MCPError(INVALID_PARAMS, "ref must be an object")
         if "uri" in ref:
-            uri = _string(ref, "uri")
-            route = await self._find(
-                era, lambda: self._registry.catalog(era).route(TEMPLATES, uri) or self._route_uri(era, uri)
+            key, uri = "uri", _string(ref, "uri")
+            route = await self._find_uri(
+                era, uri, lambda: self._registry.catalog(era).route(TEMPLATES, uri) or self._route_uri(era, uri)
             )
-            if route is None:
-                raise _resource_not_found(era, uri)
-            return await self._forward(context, era, route, {**params, "ref": {**ref, "uri": route.name}})
-        name = _string(ref, "name")
-        route = await self._find(era, lambda: self._registry.catalog(era).route(PROMPTS, name))
-        if route is None:
-            raise MCPError(INVALID_PARAMS, f"Unknown prompt: {name}")
-        return await self._forward(context, era, route, {**params, "ref": {**ref, "name": route.name}})
+        else:
+            key, route = "name", await self._find_name(era, PROMPTS, _string(ref, "name"))
+        return await self._forward(context, era, route, {**params, "ref": {**ref, key: route.name}})
 
-    async def _find(self, era: Era, look_up: Callable[[], Route | None]) -> Route | None:
+    async def _find_name(self, era: Era, kind: Kind, name: str) -> Route:
+        route = await self._find(lambda: self._registry.catalog(era).route(kind, name))
+        if route is None:
+            raise MCPError(INVALID_PARAMS, f"Unknown {kind.noun}: {name}")
+        return route
+
+    async def _find_uri(self, era: Era, uri: str, look_up: Callable[[], Route | None]) -> Route:
+        route = await self._find(look_up)
+        if route is None:
+            raise MCPError(RESOURCE_NOT_FOUND[era], f"Resource not found: {uri}", {"uri": uri})
+        return route
+
+    async def _find(self, look_up: Callable[[], Route | None]) -> Route | None:
         """Look up; what is not there may belong to a backend that is still starting."""
         route = look_up()
         if route is None:
@@ -209,9 +208,7 @@ class Proxy:
 
     def _route_uri(self, era: Era, uri: str) -> Route | None:
         catalog = self._registry.catalog(era)
-        announced = self._links.get(uri)
-        if announced is not None and announced.server not in self._registry.backends:
-            announced = None
+        announced = self._announced(uri)
         renamed = announced if announced is not None and announced.name != uri else None
         if route := catalog.route(RESOURCES, uri) or renamed or catalog.by_template(uri) or announced:
             return route
@@ -221,13 +218,18 @@ class Proxy:
             return Route(*qualified)
         return Route(able[0], uri) if len(able) == 1 else None
 
+    def _announced(self, uri: str) -> Route | None:
+        """Where a URI leads that a server, which is still there, has mentioned."""
+        route = self._links.get(uri)
+        return route if route is not None and route.server in self._registry.backends else None
+
     def _public_uri(self, era: Era, server: str, uri: str) -> str:
         """How a client has to spell a URI that a server mentions, so that it comes back to that server."""
         catalog = self._registry.catalog(era)
         route = Route(server, uri)
         if (listed := catalog.public[RESOURCES].get(route)) is not None:
             return listed
-        owner = catalog.route(RESOURCES, uri) or catalog.by_template(uri) or self._links.get(uri)
+        owner = catalog.route(RESOURCES, uri) or catalog.by_template(uri) or self._announced(uri)
         if owner is not None and owner.server == server:
             return uri
         public = uri if owner is None else qualify(server, uri)
@@ -299,7 +301,3 @@ def _string(params: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise MCPError(INVALID_PARAMS, f"{key} must be a string")
     return value
-
-
-def _resource_not_found(era: Era, uri: str) -> MCPError:
-    return MCPError(RESOURCE_NOT_FOUND[era], f"Resource not found: {uri}", {"uri": uri})

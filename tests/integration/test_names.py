@@ -75,6 +75,8 @@ def test_links_that_nobody_lists_come_back_to_who_announced_them(tmp_path: Path)
         with RawClient(running.url, "legacy") as client:
             # Its announcer is gone; the only other server that could have it is asked.
             assert client.call("resources/read", {"uri": "raw://loose/1"})["contents"][0]["text"].startswith("b: ")
+            # And nobody is in the way any more.
+            assert client.call("tools/call", {"name": "b::echo"})["content"][-1]["uri"] == "raw://loose/1"
 
 
 @pytest.mark.parametrize(("era", "code"), [("legacy", -32002), ("modern", -32602)])
