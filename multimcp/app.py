@@ -7,11 +7,13 @@ Rules:
 """
 
 import contextlib
+import os
 import signal
 import socket
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -19,10 +21,12 @@ import uvicorn
 from anyio.abc import TaskStatus
 from mcp.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.applications import Starlette
+from starlette.types import Lifespan
 
 from . import __version__, admin
 from .catalog import Names
-from .config import ServerConfig
+from .config import ServerConfig, load
 from .errors import ListenError
 from .proxy import Proxy
 from .registry import Registry
@@ -44,6 +48,58 @@ class Settings:
     startup_timeout: float
 
 
+class _Parts:
+    """What there is once, however it is served."""
+
+    def __init__(self, names: Names, startup_timeout: float) -> None:
+        self.relay = Relay()
+        self.registry = Registry(names, self.relay, startup_timeout)
+        self.proxy = Proxy(self.registry, self.relay)
+        self.server: Server[Any] = Server(
+            "multi-mcp",
+            version=__version__,
+            title="Multi-MCP",
+            get_tool_input_schema=self.proxy.input_schema,
+            on_subscriptions_listen=self.relay.listen,
+        )
+        self.server.middleware = [self.proxy]
+        self.manager = StreamableHTTPSessionManager(app=self.server, max_request_body_size=MAX_BODY)
+
+    def http(self, host: str, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+        """All that is served over HTTP, on this address."""
+        routes = admin.routes(self.registry, writable=is_loopback(host))
+        return http_application(self.server, self.manager, routes, host=host, lifespan=lifespan)
+
+    async def drain(self) -> None:
+        """Open streams end; requests in flight have a moment."""
+        self.relay.listen.close()
+        with anyio.move_on_after(IN_FLIGHT):
+            await self.proxy.idle()
+
+
+def application(config: str | os.PathLike[str]) -> Starlette:
+    """The proxy as an ASGI application on a loopback address, with the command line's defaults otherwise.
+
+    The backends live as long as its lifespan, which the ASGI server has to run.
+
+    Args:
+        config: the configuration file.
+
+    Raises:
+        ConfigError: the operator's: the file cannot be used.
+    """
+    servers = load(Path(config), os.environ).servers
+    parts = _Parts(Names(), startup_timeout=10)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
+        async with parts.registry.running(servers), parts.manager.run():
+            yield
+            await parts.drain()
+
+    return parts.http("127.0.0.1", lifespan)
+
+
 async def serve(settings: Settings, servers: Mapping[str, ServerConfig]) -> None:
     """Serve these backends until the process is told to end, or the client on stdin is gone.
 
@@ -51,37 +107,25 @@ async def serve(settings: Settings, servers: Mapping[str, ServerConfig]) -> None
         ListenError: the operator's: the address cannot be bound.
     """
     listener = None if settings.transport == "stdio" else _bind(settings.host, settings.port)
-    relay = Relay()
-    registry = Registry(settings.names, relay, settings.startup_timeout)
-    proxy = Proxy(registry, relay)
-    server: Server[Any] = Server(
-        "multi-mcp",
-        version=__version__,
-        title="Multi-MCP",
-        get_tool_input_schema=proxy.input_schema,
-        on_subscriptions_listen=relay.listen,
-    )
-    server.middleware = [proxy]
+    parts = _Parts(settings.names, settings.startup_timeout)
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
         await group.start(_watch_signals, stop)
-        async with registry.running(servers), anyio.create_task_group() as front:
+        async with parts.registry.running(servers), anyio.create_task_group() as front:
 
             async def end() -> None:
                 """What is in flight has a moment; then the backends go, and with them whoever waits for one."""
                 await stop.wait()
-                relay.listen.close()
-                with anyio.move_on_after(IN_FLIGHT):
-                    await proxy.idle()
-                group.start_soon(registry.stop_all)
+                await parts.drain()
+                group.start_soon(parts.registry.stop_all)
                 if listener is None:
                     front.cancel_scope.cancel()
 
             group.start_soon(end)
             if listener is None:
-                await serve_stdio(server, stop.set)
+                await serve_stdio(parts.server, stop.set)
             else:
-                await _serve_http(server, registry, listener, settings.host, stop)
+                await _serve_http(parts, listener, settings.host, stop)
         group.cancel_scope.cancel()
 
 
@@ -104,11 +148,8 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
 
 
-async def _serve_http(
-    server: Server[Any], registry: Registry, listener: socket.socket, host: str, stop: anyio.Event
-) -> None:
-    manager = StreamableHTTPSessionManager(app=server, max_request_body_size=MAX_BODY)
-    app = http_application(server, manager, admin.routes(registry, writable=is_loopback(host)), host=host)
+async def _serve_http(parts: _Parts, listener: socket.socket, host: str, stop: anyio.Event) -> None:
+    app = parts.http(host)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=IN_FLIGHT)
     front = _Uvicorn(config)
     address, port = listener.getsockname()[:2]
@@ -120,7 +161,7 @@ async def _serve_http(
         await stop.wait()
         front.should_exit = True
 
-    async with manager.run(), anyio.create_task_group() as group:
+    async with parts.manager.run(), anyio.create_task_group() as group:
         group.start_soon(end)
         await front.serve(sockets=[listener])
         group.cancel_scope.cancel()

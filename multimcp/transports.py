@@ -24,7 +24,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from .stdio import Descriptor, MessageWriter, own_streams, read_lines
 from .streams import MessageReader
@@ -74,7 +74,12 @@ async def serve_stdio(server: Server[Any], on_end: Callable[[], None]) -> None:
 
 
 def http_application(
-    server: Server[Any], manager: StreamableHTTPSessionManager, admin: Sequence[BaseRoute], *, host: str
+    server: Server[Any],
+    manager: StreamableHTTPSessionManager,
+    admin: Sequence[BaseRoute],
+    *,
+    host: str,
+    lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
     """The ASGI application with all that is served over HTTP. `manager` must be running while it serves.
 
@@ -83,6 +88,7 @@ def http_application(
         manager: answers those that come over streamable HTTP.
         admin: further routes.
         host: the address bound to.
+        lifespan: what has to be open while it is served, if the ASGI server is to see to that.
     """
     sse = SseServerTransport("/messages/", max_request_body_size=MAX_BODY)
     return Starlette(
@@ -94,6 +100,7 @@ def http_application(
         ],
         middleware=[Middleware(_RebindingGuard, host=host)],
         exception_handlers={Exception: _internal_error},
+        lifespan=lifespan,
     )
 
 
