@@ -1,0 +1,63 @@
+"""Backends added and removed while the proxy runs."""
+
+from .model import MODERN, Requirement, Spec
+
+CURRENT = Spec(
+    MODERN,
+    "server/tools#capabilities",
+    "Servers that declare the `tools` capability MUST respond to `tools/list` requests with the set of tools currently "
+    "available to the requesting client.",
+)
+CHANGED = Spec(
+    MODERN,
+    "server/tools#list-changed-notification",
+    "When the list of available tools changes, servers that declared the `listChanged` capability SHOULD send a "
+    "notification to clients that have opened a `subscriptions/listen` stream with `toolsListChanged: true`:",
+)
+ADMINISTRATION = "No revision knows of adding and removing backends. "
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "dynamic:add:offered",
+        "The tools of an added backend are listed and can be called by clients that were connected before.",
+        "MUST",
+        CURRENT,
+    ),
+    Requirement(
+        "dynamic:add:notified",
+        "Connected clients are notified of an added backend's tools.",
+        "SHOULD",
+        CHANGED,
+    ),
+    Requirement(
+        "dynamic:add:refused",
+        "A backend that cannot be added is refused with an error, and nothing else changes.",
+        "convention",
+        ADMINISTRATION + "Whoever adds one must learn that it failed, and the clients must not learn it by a broken "
+        "list.",
+    ),
+    Requirement(
+        "dynamic:add:again",
+        "A backend that was removed can be added again under the same name.",
+        "convention",
+        ADMINISTRATION + "That is how one changes a server's configuration without restarting the proxy.",
+    ),
+    Requirement(
+        "dynamic:remove:gone",
+        "The tools of a removed backend are no longer listed.",
+        "MUST",
+        CURRENT,
+    ),
+    Requirement(
+        "dynamic:remove:notified",
+        "Connected clients are notified that a removed backend's tools are gone.",
+        "SHOULD",
+        CHANGED,
+    ),
+    Requirement(
+        "dynamic:remove:others",
+        "When a backend is removed, calls of the others go on.",
+        "convention",
+        ADMINISTRATION + "A call in flight elsewhere has nothing to do with it.",
+    ),
+)

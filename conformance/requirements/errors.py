@@ -1,0 +1,43 @@
+"""Errors stay what they were."""
+
+from .model import MODERN, Requirement, Spec
+
+SILENT = "No revision says what becomes of an error on its way through a proxy. "
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "errors:protocol:whole",
+        "A protocol error of a tool call keeps its code, message and data.",
+        "convention",
+        SILENT + "The message is for the user and the data for the program: both belong to the backend that sent them.",
+    ),
+    Requirement(
+        "errors:protocol:codes",
+        "An error code of a backend's own, outside the reserved range, reaches the client.",
+        "MUST",
+        Spec(MODERN, "schema#error-code", "The error type that occurred."),
+    ),
+    Requirement(
+        "errors:prompt:whole",
+        "A protocol error of a prompt keeps its code, message and data.",
+        "convention",
+        SILENT + "A prompt that fails differs from a tool in nothing that would excuse another error.",
+    ),
+    Requirement(
+        "errors:resource:whole",
+        "A protocol error of a resource keeps its code, message and data, save that `-32002` is `-32602` for a modern "
+        "client.",
+        "convention",
+        SILENT + "The data names the URI that was not found. Only the code `-32002` may not reach a modern client.",
+    ),
+    Requirement(
+        "errors:params:invalid",
+        "A tool call without a name gets the error `-32602`, and the connection goes on.",
+        "MUST",
+        Spec(
+            MODERN,
+            "schema#invalidparamserror",
+            "A JSON-RPC error indicating that the method parameters are invalid or malformed.",
+        ),
+    ),
+)

@@ -1,0 +1,138 @@
+"""No client feels another, and no backend takes another down."""
+
+from .model import MODERN, Requirement, Spec
+
+CONCERNS = "No revision knows of several backends behind one server. "
+ANSWERED = Spec(
+    MODERN,
+    "basic/index#error-responses",
+    "Error responses are sent when the operation fails or encounters an error.",
+)
+TIMEOUTS = Spec(
+    MODERN,
+    "basic/patterns/cancellation#timeouts",
+    "Implementations SHOULD establish timeouts for all sent requests, to prevent hung connections and resource "
+    "exhaustion.",
+)
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "isolation:clients:same-ids",
+        "Two clients that use the same request ids at the same time each get their own answers.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/index#requests",
+            "The request ID MUST NOT match the ID of any other request the sender has issued and not yet received a "
+            "response for.",
+        ),
+    ),
+    Requirement(
+        "isolation:clients:results",
+        "A result reaches only the client whose request it answers.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/index#result-responses",
+            "Result responses MUST include the same ID as the request they correspond to.",
+        ),
+    ),
+    Requirement(
+        "isolation:clients:progress",
+        "Progress reaches only the client whose call it belongs to, also when two clients use the same token.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/patterns/progress#behavior-requirements",
+            "Progress notifications MUST only reference tokens that: Were provided in an active request",
+        ),
+    ),
+    Requirement(
+        "isolation:backends:crash-call",
+        "A call in flight at a backend that dies gets an error.",
+        "MUST",
+        ANSWERED,
+    ),
+    Requirement(
+        "isolation:backends:crash-others",
+        "When a backend dies, calls of the others go on.",
+        "convention",
+        CONCERNS + "A client connected to each directly would not feel it, and has done nothing to feel it here.",
+    ),
+    Requirement(
+        "isolation:backends:crash-recovers",
+        "A backend that died answers again without anybody restarting the proxy.",
+        "SHOULD",
+        Spec(
+            MODERN,
+            "basic/transports/stdio#unexpected-termination",
+            "If the server process exits unexpectedly, the client SHOULD restart it.",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "isolation:backends:start-failure",
+        "When a backend cannot start, the others are served.",
+        "convention",
+        CONCERNS + "One wrong line of configuration should not cost the user every other server.",
+    ),
+    Requirement(
+        "isolation:backends:slow-start",
+        "While a backend is slow to start, the others are served.",
+        "convention",
+        CONCERNS + "Servers that install themselves at start take minutes; clients give up after seconds.",
+    ),
+    Requirement(
+        "isolation:backends:hang-call",
+        "While a backend does not answer a call, the others answer theirs.",
+        "convention",
+        CONCERNS + "A call that waits must hold up nothing but itself.",
+    ),
+    Requirement(
+        "isolation:backends:hang-list",
+        "A backend that never answers a list request does not keep the tools of the others from being listed.",
+        "SHOULD",
+        TIMEOUTS,
+        since="2025-03-26",
+    ),
+    Requirement(
+        "isolation:backends:hang-initialize",
+        "A backend that never answers `initialize` does not keep the others from being served.",
+        "SHOULD",
+        TIMEOUTS,
+        since="2025-03-26",
+    ),
+    Requirement(
+        "isolation:backends:garbage",
+        "Lines on a backend's stdout that are no messages harm no call.",
+        "convention",
+        "A server may not write them, and no revision says what a client does with them. Servers that print are "
+        "common, and the answer is on the next line.",
+    ),
+    Requirement(
+        "isolation:backends:malformed-result",
+        "A result that is no object becomes an error of that call, and the connection goes on.",
+        "MUST",
+        ANSWERED,
+    ),
+    Requirement(
+        "isolation:backends:stranger-id",
+        "An answer of a backend that nobody asked for is ignored.",
+        "convention",
+        "No revision says what a client does with it, save for answers to cancelled requests. It belongs to no client, "
+        "so it must reach none, and the answers that are waited for still come.",
+    ),
+    Requirement(
+        "isolation:cache:private",
+        "A result that a backend marked private is never served to another user from a cache.",
+        "MUST",
+        Spec(
+            MODERN,
+            "server/utilities/caching#cache-scope-field",
+            "Caches MUST NOT be shared across authorization contexts (e.g. a different access token requires a "
+            "different cache).",
+        ),
+        since=MODERN,
+        unchecked="The harness has no users yet: every client comes without authorization.",
+    ),
+)

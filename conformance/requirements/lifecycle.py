@@ -1,0 +1,187 @@
+"""Handshake, discovery, the modern envelope, and the two eras side by side."""
+
+from .model import LEGACY, MODERN, Requirement, Spec
+
+NEGOTIATION = "basic/lifecycle#version-negotiation"
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "lifecycle:initialize:revisions",
+        "An `initialize` with a legacy revision that the proxy supports is answered with that revision.",
+        "MUST",
+        Spec(
+            LEGACY,
+            NEGOTIATION,
+            "If the server supports the requested protocol version, it MUST respond with the same version.",
+        ),
+        until=LEGACY,
+    ),
+    Requirement(
+        "lifecycle:initialize:unknown",
+        "An `initialize` with a revision that the proxy does not know is answered with one that it supports.",
+        "MUST",
+        Spec(LEGACY, NEGOTIATION, "Otherwise, the server MUST respond with another protocol version it supports."),
+        until=LEGACY,
+    ),
+    Requirement(
+        "lifecycle:initialize:server-info",
+        "The answer to `initialize` names the server and its version.",
+        "MUST",
+        Spec(
+            LEGACY,
+            "basic/lifecycle#initialization",
+            "The server MUST respond with its own capabilities and information:",
+        ),
+        until=LEGACY,
+    ),
+    Requirement(
+        "lifecycle:initialize:capabilities",
+        "The answer to `initialize` declares tools, prompts, resources and completions when a backend has them, "
+        "and only then.",
+        "MUST",
+        Spec(LEGACY, "server/tools#capabilities", "Servers that support tools MUST declare the `tools` capability:"),
+        until=LEGACY,
+    ),
+    Requirement(
+        "lifecycle:initialize:instructions",
+        "The instructions of the backends reach the client in the answer to `initialize`.",
+        "convention",
+        "Instructions are optional for a server. But they tell a model how to use the tools it is offered: "
+        "a proxy that keeps them to itself makes its backends worse than they are directly.",
+        until=LEGACY,
+    ),
+    Requirement(
+        "lifecycle:initialized:quiet",
+        "The notification `notifications/initialized` gets no response.",
+        "MUST",
+        Spec(LEGACY, "basic/index#notifications", "The receiver MUST NOT send a response."),
+        until=LEGACY,
+    ),
+    Requirement(
+        "lifecycle:ping:answered",
+        "A `ping` is answered promptly with an empty result.",
+        "MUST",
+        Spec(
+            LEGACY,
+            "basic/utilities/ping#behavior-requirements",
+            "The receiver MUST respond promptly with an empty response:",
+        ),
+        until=LEGACY,
+    ),
+    Requirement(
+        "lifecycle:discover:revisions",
+        "`server/discover` is answered with the revisions that the proxy supports.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/versioning#protocol-version-negotiation",
+            "Servers MUST implement `server/discover`.",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "lifecycle:discover:capabilities",
+        "`server/discover` declares tools, prompts, resources and completions when a backend has them, and only then.",
+        "MUST",
+        Spec(
+            MODERN,
+            "server/prompts#capabilities",
+            "Servers that support prompts MUST declare the `prompts` capability in their `DiscoverResult`:",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "lifecycle:discover:instructions",
+        "The instructions of the backends reach the client in the answer to `server/discover`.",
+        "convention",
+        "Instructions are optional for a server. But they tell a model how to use the tools it is offered: "
+        "a proxy that keeps them to itself makes its backends worse than they are directly.",
+        since=MODERN,
+    ),
+    Requirement(
+        "lifecycle:envelope:unsupported",
+        "A request of a revision that the proxy does not implement gets UnsupportedProtocolVersion (`-32022`) with "
+        "the revisions that it does.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/versioning#protocol-version-negotiation",
+            "If the server does not implement the requested version (whether the version is unknown to the server, "
+            "or is a known version the server has chosen not to support), it MUST respond with an "
+            "`UnsupportedProtocolVersionError` listing the versions it does support:",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "lifecycle:envelope:missing",
+        "A request whose `_meta` lacks a required field is refused with `-32602`, over HTTP with status 400.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/index#meta",
+            "A request missing any required field is malformed; the server MUST reject it with JSON-RPC error code "
+            "`-32602` (Invalid params).",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "lifecycle:envelope:stateless",
+        "A tool call works as the very first message of a connection.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/index#statelessness",
+            "Servers MUST NOT rely on prior requests over the same connection to establish context "
+            "(e.g., capabilities, protocol version, client identity).",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "lifecycle:method:unknown",
+        "A request of an unknown method gets the error `-32601`.",
+        "MUST",
+        Spec(
+            MODERN,
+            "schema#methodnotfounderror",
+            "In MCP, a server returns this error when a client invokes a method the server does not implement",
+        ),
+    ),
+    Requirement(
+        "lifecycle:eras:side-by-side",
+        "A legacy and a modern client are served at once on the same endpoint.",
+        "MAY",
+        Spec(
+            MODERN,
+            "basic/versioning#compatibility-matrix",
+            "A dual-era server MAY serve both eras concurrently on the same endpoint or process.",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "lifecycle:batch:received",
+        "A JSON-RPC batch is accepted and each of its requests answered.",
+        "MUST",
+        Spec(
+            "2025-03-26",
+            "basic/index#batching",
+            "MCP implementations MAY support sending JSON-RPC batches, but MUST support receiving JSON-RPC batches.",
+        ),
+        since="2025-03-26",
+        until="2025-03-26",
+        unchecked="Only one revision, long replaced, has batches; the next one took them away.",
+    ),
+    Requirement(
+        "lifecycle:extensions:negotiated",
+        "An extension that only the client or only a backend supports, such as tasks or apps, is left out or refused "
+        "with an error.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/versioning#extension-negotiation",
+            "If one party supports an extension but the other does not, the supporting party MUST either revert to "
+            "core protocol behavior or reject the request with an appropriate error.",
+        ),
+        since=MODERN,
+        unchecked="Each extension says itself how it falls back; the harness keeps to the core protocol.",
+    ),
+)

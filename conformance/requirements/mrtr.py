@@ -1,0 +1,99 @@
+"""Multi-round-trip requests, and the bridge between the eras."""
+
+from .model import LEGACY, MODERN, Requirement, Spec
+
+UNBRIDGED = (
+    "By the specification's compatibility matrix a client and a server of different eras fail. "
+    "A proxy speaks to both, and so can do what neither can alone: "
+)
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "mrtr:result:whole",
+        "An `input_required` result reaches the client with its questions and its state as the backend sent them.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/patterns/mrtr#server-requirements-basic-workflow",
+            "Servers MUST include at least one of `inputRequests` or `requestState` in every `InputRequiredResult` "
+            "response.",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "mrtr:state:opaque",
+        "The `requestState` of a backend comes back to it exactly.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/patterns/mrtr#client-requirements-basic-workflow",
+            "If an `InputRequiredResult` contains the `requestState` field, the client MUST echo back the exact value "
+            "of that field when retrying the original request.",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "mrtr:retry:answers",
+        "The `inputResponses` of a retry reach the backend exactly, under the keys that it gave.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/patterns/mrtr#inputresponses",
+            "Keys correspond to the keys in the `InputRequests` map; values are the client's result for each request",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "mrtr:questions:several",
+        "Several questions in one result reach the client under their keys, and their answers the backend.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/patterns/mrtr#server-requirements-basic-workflow",
+            "`inputRequests` keys are server assigned identifiers and MUST be unique within the scope of the request.",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "mrtr:rounds:several",
+        "A backend can ask again on each retry, with another question and another state each time.",
+        "MAY",
+        Spec(
+            MODERN,
+            "basic/patterns/mrtr#server-requirements-basic-workflow",
+            "Servers MAY choose to return an `InputRequiredResult` on multiple attempts at the same request if they "
+            "want to repeatedly prompt the user for information until they have what they need to complete the "
+            "request.",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "bridge:modern-client:question",
+        "A legacy backend's question to a modern client becomes an `input_required` result, and the retry answers it.",
+        "convention",
+        UNBRIDGED + "the backend's tool works for the client though the two have no way of asking in common.",
+        since=MODERN,
+    ),
+    Requirement(
+        "bridge:legacy-client:question",
+        "A modern backend's `input_required` result becomes a live request to a legacy client, and the call goes on "
+        "with its answer.",
+        "convention",
+        UNBRIDGED + "the backend's tool works for the client though the two have no way of asking in common.",
+        until=LEGACY,
+    ),
+    Requirement(
+        "bridge:modern-client:call",
+        "A modern client can list and call the tools of a legacy backend.",
+        "convention",
+        UNBRIDGED + "nobody has to wait until every server has moved on.",
+        since=MODERN,
+    ),
+    Requirement(
+        "bridge:legacy-client:call",
+        "A legacy client can list and call the tools of a modern backend.",
+        "convention",
+        UNBRIDGED + "nobody has to wait until every client has moved on.",
+        until=LEGACY,
+    ),
+)

@@ -1,0 +1,53 @@
+"""Pages: those of the backends, and the proxy's own."""
+
+from .model import MODERN, Requirement, Spec
+
+PAGES = Spec(
+    MODERN,
+    "server/utilities/pagination#implementation-guidelines",
+    "Clients SHOULD: Treat a missing `nextCursor` as the end of results Support both paginated and non-paginated flows",
+)
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "pagination:backend:tools",
+        "The tools on every page of a backend's list are offered.",
+        "SHOULD",
+        PAGES,
+    ),
+    Requirement(
+        "pagination:backend:prompts",
+        "The prompts on every page of a backend's list are offered.",
+        "SHOULD",
+        PAGES,
+    ),
+    Requirement(
+        "pagination:backend:resources",
+        "The resources on every page of a backend's list are offered.",
+        "SHOULD",
+        PAGES,
+    ),
+    Requirement(
+        "pagination:backend:templates",
+        "The resource templates on every page of a backend's list are offered.",
+        "SHOULD",
+        PAGES,
+    ),
+    Requirement(
+        "pagination:cursor:invalid",
+        "A cursor that the proxy never gave out gets the error `-32602`.",
+        "SHOULD",
+        Spec(
+            MODERN,
+            "server/utilities/pagination#error-handling",
+            "Invalid cursors SHOULD result in an error with code -32602 (Invalid params).",
+        ),
+    ),
+    Requirement(
+        "pagination:backend:loop",
+        "A backend whose pages never end does not keep the tools of the others from being listed.",
+        "convention",
+        "No revision says what a client does when a cursor comes round again. A proxy that follows it for ever takes "
+        "every other backend down with it.",
+    ),
+)

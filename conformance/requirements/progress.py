@@ -1,0 +1,55 @@
+"""Progress of a call."""
+
+from .model import MODERN, Requirement, Spec
+
+TOKENS = Spec(
+    MODERN,
+    "basic/patterns/progress#behavior-requirements",
+    "Progress notifications MUST only reference tokens that: Were provided in an active request "
+    "Are associated with an in-progress operation",
+)
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "progress:token:own",
+        "Progress reaches the client under the token that it gave, a string or an integer, as it gave it.",
+        "MUST",
+        TOKENS,
+    ),
+    Requirement(
+        "progress:updates:order",
+        "Progress reaches the client in the order in which the backend sent it, and none after the result.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/patterns/progress#implementation-notes",
+            "Progress notifications MUST stop after completion",
+        ),
+    ),
+    Requirement(
+        "progress:updates:fields",
+        "An update reaches the client with the progress, total and message that the backend sent.",
+        "MUST",
+        Spec(
+            MODERN, "schema#progressnotificationparams-message", "An optional message describing the current progress."
+        ),
+        since="2025-03-26",
+    ),
+    Requirement(
+        "progress:updates:apart",
+        "The progress of two calls at once does not mix.",
+        "MUST",
+        Spec(
+            MODERN,
+            "schema#progressnotificationparams-progresstoken",
+            "The progress token which was given in the initial request, used to associate this notification with the "
+            "request that is proceeding.",
+        ),
+    ),
+    Requirement(
+        "progress:updates:unasked",
+        "A call without a progress token gets no progress.",
+        "MUST",
+        TOKENS,
+    ),
+)

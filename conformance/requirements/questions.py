@@ -1,0 +1,167 @@
+"""Questions of a backend to its user: sampling, elicitation, roots.
+
+A live request in legacy, part of an `input_required` result in modern. Sampling and roots are deprecated in 2026-07-28,
+but still part of it.
+"""
+
+from .model import LEGACY, MODERN, Requirement, Spec
+
+ANSWERS = Spec(
+    MODERN,
+    "basic/patterns/mrtr#inputresponses",
+    "Keys correspond to the keys in the `InputRequests` map; values are the client's result for each request",
+)
+UNDECLARED = Spec(
+    MODERN,
+    "basic/patterns/mrtr#server-requirements-basic-workflow",
+    "Servers MUST NOT send an `inputRequests` that the client has not declared support for in its capabilities.",
+)
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "sampling:request:whole",
+        "A backend's sampling request reaches the client with every parameter as it was sent.",
+        "MUST",
+        Spec(
+            MODERN,
+            "client/sampling#creating-messages",
+            "To request a language model generation during the processing of a client request, servers send an "
+            "`InputRequiredResult` containing a `sampling/createMessage` request:",
+        ),
+    ),
+    Requirement(
+        "sampling:answer:whole",
+        "The client's answer to a sampling request reaches the backend as it was given.",
+        "MUST",
+        ANSWERS,
+    ),
+    Requirement(
+        "sampling:answer:error",
+        "The client's error in answer to a sampling request reaches the backend with its code.",
+        "SHOULD",
+        Spec(
+            LEGACY,
+            "client/sampling#error-handling",
+            "Clients SHOULD return errors for common failure cases: User rejected sampling request: `-1`",
+        ),
+        until=LEGACY,
+    ),
+    Requirement(
+        "sampling:capability:absent",
+        "A client that declared no sampling gets no sampling request; the backend or the caller gets an error.",
+        "MUST",
+        UNDECLARED,
+        since="2025-06-18",
+    ),
+    Requirement(
+        "elicitation:form:whole",
+        "A backend's form reaches the client, message and schema as they were sent, and the content of the answer "
+        "reaches the backend.",
+        "MUST",
+        Spec(
+            MODERN,
+            "client/elicitation#requested-schema",
+            "The `requestedSchema` parameter allows servers to define the structure of the expected response using a "
+            "restricted subset of JSON Schema.",
+        ),
+        since="2025-06-18",
+    ),
+    Requirement(
+        "elicitation:form:decline",
+        "A declined form reaches the backend as declined.",
+        "MUST",
+        Spec(
+            MODERN,
+            "client/elicitation#response-actions",
+            'Decline (`action: "decline"`): User explicitly declined the request',
+        ),
+        since="2025-06-18",
+    ),
+    Requirement(
+        "elicitation:form:cancel",
+        "A form that the user dismissed reaches the backend as cancelled.",
+        "MUST",
+        Spec(
+            MODERN,
+            "client/elicitation#response-actions",
+            'Cancel (`action: "cancel"`): User dismissed without making an explicit choice',
+        ),
+        since="2025-06-18",
+    ),
+    Requirement(
+        "elicitation:url:whole",
+        "A backend's request to open a URL reaches the client with its mode, message and URL.",
+        "MUST",
+        Spec(
+            MODERN,
+            "client/elicitation#url-mode-elicitation-requests",
+            'URL mode elicitation requests MUST specify `mode: "url"`, a `message`, and include these additional '
+            "parameters:",
+        ),
+        since="2025-11-25",
+    ),
+    Requirement(
+        "elicitation:capability:absent",
+        "A client that declared no elicitation, or not the mode, gets no such request; the backend or the caller gets "
+        "an error.",
+        "MUST",
+        Spec(
+            MODERN,
+            "client/elicitation#capabilities",
+            "Servers MUST NOT send elicitation requests with modes that are not supported by the client.",
+        ),
+        since="2025-06-18",
+    ),
+    Requirement(
+        "elicitation:url:completed",
+        "The notification that a URL elicitation is complete reaches the client that was asked, and no other.",
+        "MUST",
+        Spec(
+            LEGACY,
+            "client/elicitation#completion-notifications-for-url-mode-elicitation",
+            "MUST only send the notification to the client that initiated the elicitation request.",
+        ),
+        since="2025-11-25",
+        until="2025-11-25",
+        unchecked="One revision only had this notification; the next one took it away.",
+    ),
+    Requirement(
+        "roots:list:whole",
+        "A backend that asks for roots gets those of the client, as the client gave them.",
+        "MUST",
+        ANSWERS,
+    ),
+    Requirement(
+        "roots:changed:reaches",
+        "A client's notification that its roots changed reaches the backends.",
+        "MUST",
+        Spec(
+            LEGACY,
+            "client/roots#root-list-changes",
+            "When roots change, clients that support `listChanged` MUST send a notification:",
+        ),
+        until=LEGACY,
+    ),
+    Requirement(
+        "questions:client:right",
+        "With two clients connected, a question reaches only the one whose call is in flight.",
+        "MUST",
+        Spec(
+            MODERN,
+            "client/elicitation#security-considerations",
+            "Servers MUST bind elicitation requests to the client and user identity",
+        ),
+        since="2025-11-25",
+    ),
+    Requirement(
+        "questions:client:capabilities",
+        "A backend sees the capabilities that the client declared for the request, and none that the proxy invented.",
+        "MUST",
+        Spec(
+            MODERN,
+            "schema#requestmetaobject-iomodelcontextprotocolclientcapabilities",
+            "The client's capabilities for this specific request.",
+        ),
+        since=MODERN,
+    ),
+)

@@ -1,0 +1,54 @@
+"""Stdio: what is written, and how it ends."""
+
+from .model import MODERN, Requirement, Spec
+
+PAGE = "basic/transports/stdio"
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "stdio:stdout:only-messages",
+        "Nothing but messages is written to stdout, one a line.",
+        "MUST",
+        Spec(
+            MODERN,
+            PAGE,
+            "The server MUST NOT write anything to its `stdout` that is not a valid MCP message.",
+        ),
+    ),
+    Requirement(
+        "stdio:input:invalid",
+        "A line on stdin that is not JSON does not end the proxy.",
+        "convention",
+        "A client may not write such a line, and no revision says what follows if it does. One slip should not cost "
+        "the connections to every backend.",
+    ),
+    Requirement(
+        "stdio:input:eof",
+        "The proxy exits promptly when its stdin is closed.",
+        "SHOULD",
+        Spec(
+            MODERN,
+            f"{PAGE}#shutdown",
+            "Servers SHOULD exit promptly when their standard input is closed or reads return end-of-file.",
+        ),
+    ),
+    Requirement(
+        "stdio:signal:term",
+        "The proxy exits on SIGTERM.",
+        "convention",
+        "The specification has clients send SIGTERM, and SIGKILL if that does not help, but does not ask servers to "
+        "heed it. A proxy that is killed cannot end its backends.",
+    ),
+    Requirement(
+        "stdio:backends:reaped",
+        "When the proxy has ended, none of its backends' processes is left.",
+        "SHOULD",
+        Spec(
+            MODERN,
+            f"{PAGE}#shutdown",
+            "The client SHOULD initiate shutdown by: Closing the input stream to the child process (the server). "
+            "Waiting for the server to exit. If the server does not exit within a reasonable time, forcibly "
+            "terminating the process using the mechanism appropriate for the operating system.",
+        ),
+    ),
+)

@@ -1,0 +1,194 @@
+"""Tools: the list, and what a call carries there and back."""
+
+from .model import LEGACY, MODERN, Requirement, Spec
+
+CONTENT = Spec(
+    MODERN,
+    "schema#calltoolresult-content",
+    "A list of content objects that represent the unstructured result of the tool call.",
+)
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "tools:list:whole",
+        "The list has every tool of every backend, its description, title, annotations and icons as the backend "
+        "sent them.",
+        "MUST",
+        Spec(
+            MODERN,
+            "server/tools#capabilities",
+            "Servers that declare the `tools` capability MUST respond to `tools/list` requests with the set of tools "
+            "currently available to the requesting client.",
+        ),
+    ),
+    Requirement(
+        "tools:list:schema",
+        "The input and output schemas of a tool arrive as its backend wrote them, `$defs`, `$ref`, `oneOf`, `$schema` "
+        "and `additionalProperties` included.",
+        "MUST",
+        Spec(MODERN, "server/tools#tool", "`inputSchema`: JSON Schema defining expected parameters"),
+    ),
+    Requirement(
+        "tools:list:deterministic",
+        "The list of tools has the same order each time while nothing changes.",
+        "SHOULD",
+        Spec(
+            MODERN,
+            "server/tools#capabilities",
+            "Servers SHOULD return tools in a deterministic order (i.e., the same ordering across requests when the "
+            "underlying set of tools has not changed).",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
+        "tools:call:text",
+        "The text that a tool returns reaches the client.",
+        "MUST",
+        CONTENT,
+    ),
+    Requirement(
+        "tools:call:image",
+        "The image that a tool returns reaches the client, its data and type unchanged.",
+        "MUST",
+        CONTENT,
+    ),
+    Requirement(
+        "tools:call:audio",
+        "The audio that a tool returns reaches the client, its data and type unchanged.",
+        "MUST",
+        CONTENT,
+        since="2025-03-26",
+    ),
+    Requirement(
+        "tools:call:embedded",
+        "A resource embedded in a tool's result reaches the client with its contents.",
+        "MUST",
+        CONTENT,
+    ),
+    Requirement(
+        "tools:call:links",
+        "The resource links that a tool returns reach the client.",
+        "MUST",
+        CONTENT,
+        since="2025-06-18",
+    ),
+    Requirement(
+        "tools:call:mixed",
+        "Content of several types in one result reaches the client whole and in order.",
+        "MUST",
+        CONTENT,
+    ),
+    Requirement(
+        "tools:call:structured",
+        "The structured content that a tool returns reaches the client beside its content.",
+        "MUST",
+        Spec(
+            MODERN,
+            "schema#calltoolresult-structuredcontent",
+            "An optional JSON value that represents the structured result of the tool call.",
+        ),
+        since="2025-06-18",
+    ),
+    Requirement(
+        "tools:call:arguments",
+        "The arguments of a call reach the backend as the client sent them.",
+        "MUST",
+        Spec(MODERN, "schema#calltoolrequestparams-arguments", "Arguments to use for the tool call."),
+    ),
+    Requirement(
+        "tools:call:no-arguments",
+        "A call without `arguments`, which the schema leaves optional, reaches the backend.",
+        "MUST",
+        Spec(
+            MODERN,
+            "server/tools#error-handling",
+            "Malformed requests (requests that fail to satisfy CallToolRequest schema)",
+        ),
+    ),
+    Requirement(
+        "tools:call:error-result",
+        "A tool's own error stays a result with `isError` and does not become a protocol error.",
+        "SHOULD",
+        Spec(
+            MODERN,
+            "schema#calltoolresult-iserror",
+            "Any errors that originate from the tool SHOULD be reported inside the result object, with `isError` set "
+            "to true, not as an MCP protocol-level error response.",
+        ),
+    ),
+    Requirement(
+        "tools:call:unknown",
+        "A call of a tool that nobody offers gets the protocol error `-32602`.",
+        "MUST",
+        Spec(
+            MODERN,
+            "schema#invalidparamserror",
+            "In MCP, this error is returned in various contexts when request parameters fail validation: "
+            "Tools: Unknown tool name or invalid tool arguments",
+        ),
+    ),
+    Requirement(
+        "tools:call:concurrent",
+        "Two calls in flight at once on one connection each get their own result.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/index#result-responses",
+            "Result responses MUST include the same ID as the request they correspond to.",
+        ),
+    ),
+    Requirement(
+        "tools:call:unlisted-first",
+        "A tool can be called by a client that never listed the tools.",
+        "convention",
+        "No legacy revision makes the list a condition of the call, and clients keep lists from earlier sessions. "
+        "The modern revision says it outright: see lifecycle:envelope:stateless.",
+        until=LEGACY,
+    ),
+    Requirement(
+        "tools:tasks:augmented",
+        "A call that asks for a task, of a tool that supports it, gets one.",
+        "MUST",
+        Spec(
+            "2025-11-25",
+            "basic/utilities/tasks#capabilities",
+            "Servers and clients that support task-augmented requests MUST declare a `tasks` capability during "
+            "initialization.",
+        ),
+        since="2025-11-25",
+        until="2025-11-25",
+        unchecked="Tasks were experimental in this one revision; in the next they are an extension of another shape.",
+    ),
+    Requirement(
+        "tools:output:validated",
+        "A structured result that does not match the tool's output schema is noticed.",
+        "SHOULD",
+        Spec(MODERN, "server/tools#output-schema", "Clients SHOULD validate structured results against this schema."),
+        since="2025-06-18",
+        unchecked="It is for the client at the end: a proxy that refuses results hides from it what the tool said.",
+    ),
+    Requirement(
+        "tools:calls:limited",
+        "The rate of tool calls is limited.",
+        "MUST",
+        Spec(
+            MODERN,
+            "server/tools#security-considerations",
+            "Servers MUST: Validate all tool inputs Implement proper access controls Rate limit tool invocations",
+        ),
+        unchecked="No revision names a rate, and the backend that does the work limits it as well.",
+    ),
+    Requirement(
+        "tools:icons:safe",
+        "The icons of a backend are fetched and shown with care, if at all.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/index#icons",
+            "Consumers of icon metadata MUST take appropriate security precautions when handling icons to prevent "
+            "compromise:",
+        ),
+        since="2025-11-25",
+        unchecked="A proxy passes icons on; whoever fetches and shows them is the client.",
+    ),
+)
