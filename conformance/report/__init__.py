@@ -1,0 +1,7 @@
+"""Reports: what the runs of one target or of many came to, for people and for machines.
+
+    results files ─► results.py (read, merge) ─► redact.py ─► html.py   one page: requirements x targets
+                                                          └─► junit.py  XML for CI
+
+`results.schema.json` documents the results file; it is made from the models in `results.py`.
+"""

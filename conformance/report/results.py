@@ -1,0 +1,303 @@
+"""Results files: what one run of the harness on one target came to, as JSON.
+
+Rules:
+- A file is of one target and one run. Several are merged; the latest run of a target counts.
+- The models are the format. `results.schema.json` is made from them, for whoever reads or writes such files.
+- Fields that are not known here are ignored: a later harness may add some.
+- A stranger's file is read with care and shown with care: any text in it may come from the proxy under test.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from conformance.requirements.model import Era, Level
+from conformance.verdict import Verdict
+
+from .redact import redact
+
+FORMAT = 1
+
+
+class ResultsError(Exception):
+    """Whoever names the file: it holds no results. The text names the file and the place in it."""
+
+
+def _legible(value: object) -> object:
+    """Spells out what a proxy may well send and no file can hold: one half of a surrogate pair."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_legible)]
+Count = Annotated[int, Field(ge=0)]
+Transport = Literal["stdio", "sse", "http"]
+State = Literal[
+    "pass", "fail", "known", "stale", "not supported", "not applicable", "not checked", "harness error", "no result"
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Target(_Part):
+    """The proxy under test."""
+
+    name: Text
+    """Its short name, which tells targets apart."""
+    title: Text
+    """Its name for people."""
+    launch: Text
+    """How the harness launches it, such as `command` or `url`."""
+
+
+class Summary(_Part):
+    """How many requirements came to what."""
+
+    passed: Count = Field(alias="pass")
+    """Kept in every run."""
+    failed: Count = Field(alias="fail")
+    """Not kept, the baselined ones included."""
+    not_supported: Count = Field(alias="not supported")
+    """The target declares that it does not support what is needed."""
+    not_applicable: Count = Field(alias="not applicable")
+    """Nothing that the target offers is meant."""
+    harness_error: Count = Field(alias="harness error")
+    """The harness could not find out; its own fault, or that of the configuration."""
+    not_checked: Count = Field(alias="not checked")
+    """Listed, with the reason why no scenario checks it."""
+    baselined: Count
+    """Not kept, and known not to be."""
+    stale: Count
+    """In the baseline, and kept: the entry has to go."""
+    regressions: Count
+    """Not kept, not in the baseline, and of a level that counts."""
+
+
+class Spec(_Part):
+    """The sentence of the specification that requires it."""
+
+    revision: Text
+    """The revision of MCP that is quoted."""
+    url: Text
+    """The section."""
+    quote: Text
+    """The sentence, word for word."""
+
+
+class Reason(_Part):
+    """What speaks for a convention: something that no specification requires."""
+
+    reason: Text
+    """Why a proxy should do so all the same."""
+
+
+class Known(_Part):
+    """An entry of the baseline."""
+
+    reason: Text
+    """Why the requirement is not kept yet."""
+    link: Text
+    """Where that is worked on."""
+
+
+class Case(_Part):
+    """How client, proxy and backend were connected."""
+
+    client: Transport
+    """The transport of the client."""
+    era: Era
+    """How the client speaks: `legacy` up to revision 2025-11-25, `modern` from 2026-07-28."""
+    backend: Transport
+    """The transport of the backends."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.client}-{self.era}>{self.backend}"
+
+
+class Entry(_Part):
+    """One line of a wire log."""
+
+    at: float
+    """Milliseconds since the run began."""
+    channel: Text
+    """The connection, such as `client 1`."""
+    way: Literal["sent", "received", "note"]
+    """As the harness sees it; `note` is a remark of its own."""
+    message: Any
+    """The message as JSON; as text where it was cut, is none, or is a remark."""
+
+
+class Run(_Part):
+    """One run of a scenario, in one case."""
+
+    scenario: Text
+    """The scenario, as `module.function`."""
+    case: Case
+    name: Text
+    """The case in short, such as `http-modern>stdio`."""
+    verdict: Verdict
+    seconds: float
+    """How long it took."""
+    message: Text
+    """What was wrong, in one line; empty for a pass."""
+    expected: Text
+    """What should have been seen, as text."""
+    actual: Text
+    """What was seen, as text."""
+    diff: Text
+    """The unified diff of the two, where they are long."""
+    wire: list[Entry] = []
+    """All messages of the run; given for failing runs and for one passing run of each requirement."""
+
+
+def _source(value: object) -> str:
+    reason = "reason" in value if isinstance(value, dict) else isinstance(value, Reason)
+    return "Reason" if reason else "Spec"
+
+
+class Outcome(_Part):
+    """A requirement, and what all its runs came to together."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9-]+(:[a-z0-9-]+){2}$")]
+    """`area:feature:variant`; never changes."""
+    area: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+    """The first part of the id."""
+    text: Text
+    """What is required, in one sentence."""
+    level: Level
+    """As the source says it. A convention is shown and never counted as nonconformance."""
+    source: Annotated[Annotated[Spec, Tag("Spec")] | Annotated[Reason, Tag("Reason")], Discriminator(_source)]
+    """Where it is written, or, for a convention, what speaks for it."""
+    since: Text
+    """The first revision of MCP that it holds for."""
+    until: Text
+    """The last one."""
+    verdict: Verdict
+    """The worst of all runs."""
+    why: Text
+    """Why it is not supported, not applicable or not checked; else empty."""
+    baseline: Known | None
+    """The entry of the target's baseline, if it has one."""
+    stale: bool
+    """Whether that entry has become untrue."""
+    runs: list[Run]
+
+    @property
+    def state(self) -> State:
+        """The verdict, seen together with the baseline."""
+        if self.stale:
+            return "stale"
+        if self.verdict == Verdict.FAIL and self.baseline:
+            return "known"
+        return self.verdict.value
+
+
+class Results(_Part):
+    """What one run of the harness on one target came to."""
+
+    format: Literal[1]
+    """The format of this file."""
+    harness: Text
+    """The version of the harness."""
+    target: Target
+    started: AwareDatetime
+    """When the run began."""
+    seconds: float
+    """How long it took."""
+    matrix: Literal["default", "full"]
+    """Which cases were run: a selection, or all."""
+    strict: bool
+    """Whether a SHOULD counts as a MUST does."""
+    exit: Literal[0, 1, 2]
+    """0: conforms, but for what is in the baseline. 1: a regression, or a stale entry of the baseline. 2: an error of
+    the harness or in its configuration."""
+    summary: Summary
+    requirements: list[Outcome]
+
+    def counts(self, outcome: Outcome) -> bool:
+        """Whether a proxy that does not keep it does not conform."""
+        return outcome.level == "MUST" or (outcome.level == "SHOULD" and self.strict)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the format, as `results.schema.json` holds it."""
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Results.model_json_schema()}
+    untitled = _without_titles(made)
+    assert isinstance(untitled, dict)
+    return {**untitled, "title": "Results of the MCP proxy conformance harness, format 1"}
+
+
+def _without_titles(value: object) -> object:
+    """Without the titles that pydantic makes of the names: they say nothing."""
+    if isinstance(value, dict):
+        return {k: _without_titles(v) for k, v in value.items() if not (k == "title" and isinstance(v, str))}
+    return [_without_titles(item) for item in value] if isinstance(value, list) else value
+
+
+def parse(value: object, origin: str) -> Results:
+    """Checks that a JSON value is a results file.
+
+    Args:
+        value: the decoded file.
+        origin: how errors call it.
+
+    Raises:
+        ResultsError: it is not.
+    """
+    found = value.get("format") if isinstance(value, dict) else None
+    if found is None:
+        raise ResultsError(f"{origin}: not a results file of this harness: it has no `format`")
+    if found != FORMAT:
+        raise ResultsError(f"{origin}: its format is {found!r}; this harness reads format {FORMAT}")
+    try:
+        return Results.model_validate(value)
+    except ValidationError as exc:
+        first, *more = exc.errors(include_url=False)
+        others = f" (and {len(more)} more)" if more else ""
+        raise ResultsError(f"{origin}: {_place(first['loc'])}: {first['msg']}{others}") from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """`requirements[3].runs[0].verdict`"""
+    parts = (
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part not in ("Spec", "Reason")
+    )
+    return "".join(parts).removeprefix(".")
+
+
+def read(path: Path) -> Results:
+    """Reads a results file.
+
+    Raises:
+        ResultsError: it cannot be read, or is something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ResultsError(f"{path}: {exc.strerror}") from None
+    except (ValueError, RecursionError) as exc:
+        raise ResultsError(f"{path}: not JSON: {exc}") from None
+    return parse(value, str(path))
+
+
+def merge(many: Iterable[Results]) -> list[Results]:
+    """One for each target, in the order in which the targets first come: the run that started last."""
+    latest: dict[str, Results] = {}
+    for results in many:
+        known = latest.setdefault(results.target.name, results)
+        if results.started >= known.started:
+            latest[results.target.name] = results
+    return list(latest.values())
+
+
+def redacted(results: Results) -> Results:
+    """The same without secrets. What the requirements say stays as it is."""
+    clean = redact(results.model_dump(by_alias=True))
+    for entry, outcome in zip(clean["requirements"], results.requirements, strict=True):
+        entry |= {"text": outcome.text, "source": outcome.source}
+    return Results.model_validate(clean)
