@@ -37,7 +37,7 @@ from . import (
 )
 from .model import Requirement
 
-__all__ = ["REQUIREMENTS", "by_id"]
+__all__ = ["MODULES", "REQUIREMENTS", "by_id"]
 
 MODULES = (
     lifecycle,
@@ -78,4 +78,4 @@ def by_id(requirements: Iterable[Requirement]) -> dict[str, Requirement]:
     return found
 
 
-REQUIREMENTS = by_id(requirement for module in MODULES for requirement in module.REQUIREMENTS)
+REQUIREMENTS: dict[str, Requirement] = by_id(requirement for module in MODULES for requirement in module.REQUIREMENTS)

@@ -2,6 +2,13 @@
 
 from .model import LEGACY, MODERN, Requirement, Spec
 
+LISTENERS = Spec(
+    MODERN,
+    "server/tools#list-changed-notification",
+    "When the list of available tools changes, servers that declared the `listChanged` capability SHOULD send a "
+    "notification to clients that have opened a `subscriptions/listen` stream with `toolsListChanged: true`:",
+)
+
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "changes:tools:notified",
@@ -65,25 +72,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "changes:clients:each",
         "A change is notified to every connected client, in modern to every one that listens.",
         "SHOULD",
-        Spec(
-            MODERN,
-            "server/tools#list-changed-notification",
-            "When the list of available tools changes, servers that declared the `listChanged` capability SHOULD send "
-            "a notification to clients that have opened a `subscriptions/listen` stream with "
-            "`toolsListChanged: true`:",
-        ),
+        LISTENERS,
     ),
     Requirement(
         "changes:listen:tools",
         "A change of a backend's tools is notified to a client that listens for it.",
         "SHOULD",
-        Spec(
-            MODERN,
-            "server/tools#list-changed-notification",
-            "When the list of available tools changes, servers that declared the `listChanged` capability SHOULD send "
-            "a notification to clients that have opened a `subscriptions/listen` stream with "
-            "`toolsListChanged: true`:",
-        ),
+        LISTENERS,
         since=MODERN,
     ),
     Requirement(

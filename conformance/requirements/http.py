@@ -6,6 +6,12 @@ FIRST = "2025-03-26"
 """The first revision with streamable HTTP."""
 SESSIONS = "basic/transports#session-management"
 STREAMABLE = "basic/transports/streamable-http"
+GONE = Spec(
+    LEGACY,
+    SESSIONS,
+    "The server MAY terminate the session at any time, after which it MUST respond to requests containing that session "
+    "ID with HTTP 404 Not Found.",
+)
 MISMATCH = Spec(
     MODERN,
     f"{STREAMABLE}#server-validation",
@@ -39,7 +45,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "http:body:invalid",
-        "A body that is not JSON is answered with status 400 and the error `-32700`.",
+        "A body that is not JSON is refused with an HTTP error status, such as 400, and the error `-32700`.",
         "MUST",
         Spec(
             MODERN,
@@ -63,12 +69,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "http:session:unknown",
         "A request with a session id that the proxy does not know is answered with status 404.",
         "MUST",
-        Spec(
-            LEGACY,
-            SESSIONS,
-            "The server MAY terminate the session at any time, after which it MUST respond to requests containing "
-            "that session ID with HTTP 404 Not Found.",
-        ),
+        GONE,
         since=FIRST,
         until=LEGACY,
     ),
@@ -76,12 +77,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "http:session:deleted",
         "A session that its client deleted, if the proxy lets it, is answered with status 404 from then on.",
         "MUST",
-        Spec(
-            LEGACY,
-            SESSIONS,
-            "The server MAY terminate the session at any time, after which it MUST respond to requests containing "
-            "that session ID with HTTP 404 Not Found.",
-        ),
+        GONE,
         since=FIRST,
         until=LEGACY,
     ),

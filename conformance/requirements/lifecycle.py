@@ -3,6 +3,10 @@
 from .model import LEGACY, MODERN, Requirement, Spec
 
 NEGOTIATION = "basic/lifecycle#version-negotiation"
+INSTRUCTIONS = (
+    "Instructions are optional for a server. But they tell a model how to use the tools it is offered: "
+    "a proxy that keeps them to itself makes its backends worse than they are directly."
+)
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
@@ -36,8 +40,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "lifecycle:initialize:capabilities",
-        "The answer to `initialize` declares tools, prompts, resources and completions when a backend has them, "
-        "and only then.",
+        "The answer to `initialize` declares tools, prompts, resources and completions when a backend has them.",
         "MUST",
         Spec(LEGACY, "server/tools#capabilities", "Servers that support tools MUST declare the `tools` capability:"),
         until=LEGACY,
@@ -46,8 +49,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "lifecycle:initialize:instructions",
         "The instructions of the backends reach the client in the answer to `initialize`.",
         "convention",
-        "Instructions are optional for a server. But they tell a model how to use the tools it is offered: "
-        "a proxy that keeps them to itself makes its backends worse than they are directly.",
+        INSTRUCTIONS,
         until=LEGACY,
     ),
     Requirement(
@@ -81,7 +83,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "lifecycle:discover:capabilities",
-        "`server/discover` declares tools, prompts, resources and completions when a backend has them, and only then.",
+        "`server/discover` declares tools, prompts, resources and completions when a backend has them.",
         "MUST",
         Spec(
             MODERN,
@@ -94,8 +96,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "lifecycle:discover:instructions",
         "The instructions of the backends reach the client in the answer to `server/discover`.",
         "convention",
-        "Instructions are optional for a server. But they tell a model how to use the tools it is offered: "
-        "a proxy that keeps them to itself makes its backends worse than they are directly.",
+        INSTRUCTIONS,
         since=MODERN,
     ),
     Requirement(

@@ -32,8 +32,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         Spec(
             MODERN,
             PER_REQUEST,
-            "the server MUST NOT deliver it on a `subscriptions/listen` stream or on any stream other than the one "
-            "carrying the response to the request that set the log level.",
+            "`notifications/message` is request-scoped: the server MUST NOT deliver it on a `subscriptions/listen` "
+            "stream or on any stream other than the one carrying the response to the request that set the log level.",
         ),
         since=MODERN,
     ),

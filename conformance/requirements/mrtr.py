@@ -14,9 +14,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "MUST",
         Spec(
             MODERN,
-            "basic/patterns/mrtr#server-requirements-basic-workflow",
-            "Servers MUST include at least one of `inputRequests` or `requestState` in every `InputRequiredResult` "
-            "response.",
+            "basic/patterns/mrtr#inputrequiredresult",
+            "`inputRequests` (optional): An `InputRequests` map of server-initiated requests that the client must "
+            "fulfill.",
         ),
         since=MODERN,
     ),
@@ -56,14 +56,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "mrtr:rounds:several",
-        "A backend can ask again on each retry, with another question and another state each time.",
-        "MAY",
+        "A backend that asks again on each retry reaches the client each time, with the new question and the new "
+        "state.",
+        "MUST",
         Spec(
             MODERN,
-            "basic/patterns/mrtr#server-requirements-basic-workflow",
-            "Servers MAY choose to return an `InputRequiredResult` on multiple attempts at the same request if they "
-            "want to repeatedly prompt the user for information until they have what they need to complete the "
-            "request.",
+            "basic/patterns/mrtr#client-requirements-basic-workflow",
+            "If a client receives an `InputRequiredResult` that contains the `inputRequests` field, the client MUST "
+            "construct the requested inputs before retrying the original request.",
         ),
         since=MODERN,
     ),

@@ -49,8 +49,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "naming:charset:legal",
-        "The names that the proxy makes from legal ones have 1 to 128 characters, all of them letters, digits, `_`, "
-        "`-` or `.`.",
+        "The tool names that the proxy makes from legal ones have 1 to 128 characters, all of them letters, digits, "
+        "`_`, `-` or `.`.",
         "SHOULD",
         Spec(
             MODERN,

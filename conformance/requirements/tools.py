@@ -147,7 +147,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "tools:tasks:augmented",
-        "A call that asks for a task, of a tool that supports it, gets one.",
+        "Where the tools of a backend run as tasks, the proxy declares `tasks` and hands the tasks on.",
         "MUST",
         Spec(
             "2025-11-25",

@@ -86,6 +86,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "Text of every script arrives exactly, both ways: astral and combining characters, U+2028, an escaped NUL.",
         "MUST",
         Spec(MODERN, "basic/transports/index#messages", "JSON-RPC messages MUST be UTF-8 encoded."),
+        since="2025-03-26",
     ),
     Requirement(
         "transparency:json:deep",
