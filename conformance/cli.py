@@ -1,0 +1,155 @@
+"""The command line: list, run, report, init.
+
+Rules:
+- A target is run in a process of its own, and one after the other: none can harm the next.
+- Exit codes: 0 conforms or baselined, 1 a regression or a stale baseline entry, 2 a fault of the harness or the
+  configuration. Of several targets the worst counts.
+"""
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from . import __version__, target
+from .report import html, junit
+from .report.results import Results, ResultsError, merge, read
+from .requirements import REQUIREMENTS
+from .requirements.model import Spec
+from .scenarios import load_all
+
+HERE = Path(__file__).parent
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        code: int = options.command(options)
+    except (target.TargetError, ResultsError) as exc:
+        print(f"mcp-proxy-conformance: {exc}", file=sys.stderr)
+        return 2
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mcp-proxy-conformance", description="Proves an MCP proxy.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"mcp-proxy-conformance {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="list|run|report|init")
+
+    listing = commands.add_parser("list", help="show the requirements and the shipped targets")
+    listing.add_argument("--only", action="append", default=[], metavar="GLOB", help="of requirement ids")
+    listing.set_defaults(command=_list)
+
+    run = commands.add_parser("run", help="run targets and grade them")
+    run.add_argument(
+        "--target", action="append", default=[], metavar="NAME|FILE", help="shipped, or a target file; several add up"
+    )
+    run.add_argument("--only", action="append", default=[], metavar="GLOB", help="of requirement ids; several add up")
+    run.add_argument("--full", action="store_true", help="every client with every backend transport")
+    run.add_argument("--strict", action="store_true", help="MAY and conventions count as nonconformance, too")
+    run.add_argument("--baseline", metavar="FILE", help="instead of the target's own")
+    run.add_argument("--snapshot-update", action="store_true", help="record goldens; with the target 'direct' only")
+    _outputs(run)
+    run.set_defaults(command=_run)
+
+    report = commands.add_parser("report", help="make reports of the results of one run or of many")
+    report.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
+    _outputs(report)
+    report.set_defaults(command=_report)
+
+    init = commands.add_parser("init", help="write a commented target file to start from")
+    init.add_argument("file", nargs="?", type=Path, default=Path("target.toml"))
+    init.set_defaults(command=_init)
+    return parser
+
+
+def _outputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, metavar="FOLDER", help="write the results there, a file for each target")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write one page, requirements by targets")
+
+
+def _list(options: argparse.Namespace) -> int:
+    load_all()
+    for requirement in REQUIREMENTS.values():
+        if options.only and not any(fnmatchcase(requirement.id, glob) for glob in options.only):
+            continue
+        window = f"{requirement.since} to {requirement.until}"
+        print(f"{requirement.id}  {requirement.level}  {window}\n    {requirement.text}")
+        source = requirement.source
+        print(f"    {source.url if isinstance(source, Spec) else 'convention: ' + source}")
+        if requirement.unchecked:
+            print(f"    not checked: {requirement.unchecked}")
+    print(f"\nTargets: {', '.join(target.names())}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    names = options.target or ["multimcp"]
+    for name in names:
+        target.load(name)  # so that a mistake in the last one is told before the first one is run
+    arguments = [f"--only={glob}" for glob in options.only]
+    arguments += ["--matrix=full"] if options.full else []
+    arguments += ["--all-levels"] if options.strict else []
+    arguments += [f"--baseline={options.baseline}"] if options.baseline else []
+    arguments += ["--snapshot-update"] if options.snapshot_update else []
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        files = [Path(folder) / f"{number}.json" for number in range(len(names))]
+        codes = [_run_one(name, file, arguments) for name, file in zip(names, files, strict=True)]
+        _write(options, [read(file) for file in files if file.exists()])
+    return max(codes)
+
+
+def _run_one(name: str, results: Path, arguments: Sequence[str]) -> int:
+    suite = HERE / "suite"
+    command = [sys.executable, "-m", "pytest", "-c", str(suite / "pytest.ini"), f"--rootdir={suite}"]
+    command += [
+        "-p",
+        "syrupy",
+        "-p",
+        "conformance.plugin",
+        f"--target={name}",
+        f"--results={results}",
+        *arguments,
+        str(suite),
+    ]
+    # What other plugins are installed is nobody's business here.
+    code = subprocess.run(command, check=False, env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}).returncode
+    # Whatever else pytest says (interrupted, usage) is no verdict.
+    return code if code in (0, 1) and results.exists() else 2
+
+
+def _report(options: argparse.Namespace) -> int:
+    _write(options, merge([read(path) for path in options.results]))
+    return 0
+
+
+def _write(options: argparse.Namespace, results: Sequence[Results]) -> None:
+    if options.json:
+        options.json.mkdir(parents=True, exist_ok=True)
+        for one in results:
+            (options.json / f"{one.target.name}.json").write_text(one.model_dump_json(indent=1), encoding="utf-8")
+    if options.junit:
+        options.junit.write_text(junit.render(results), encoding="utf-8")
+    if options.html:
+        options.html.write_text(html.render(results), encoding="utf-8")
+
+
+def _init(options: argparse.Namespace) -> int:
+    if options.file.exists():
+        raise target.TargetError(f"{options.file} is there already; name another file")
+    options.file.write_text((HERE / "template.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    print(f"{options.file}: fill it in, then: python -m conformance run --target {options.file}")
+    return 0
+
+
+if importlib.util.find_spec("syrupy") is None:  # pragma: no cover
+    sys.exit("mcp-proxy-conformance: install the extra, too: pip install 'multi-mcp[conformance]'")

@@ -1,0 +1,622 @@
+"""A raw JSON-RPC client that records every message. It is no SDK client, so it sees the wire as it is.
+
+Rules:
+- It validates nothing and drops nothing: what comes is kept in `inbox`, in the order of arrival; what is no message, in
+  `strays`.
+- Nothing is sent that the scenario did not ask for, but for the handshake, answers to questions, and `ping`.
+- Every wait is bounded. What the target leaves undone is a `Failure` of the target.
+
+Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports
+"""
+
+import base64
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+from urllib.parse import urljoin
+
+import anyio
+import httpx2
+from anyio.abc import Process, TaskGroup, TaskStatus
+
+from .requirements.model import LEGACY, MODERN, Era
+from .verdict import Failure
+from .wire import Message, Wire
+
+Transport = Literal["stdio", "sse", "http"]
+Id = int | str
+Answer = Callable[[Any], Message | None]
+"""From the params of a question to `{"result": …}` or `{"error": …}`; None leaves it unanswered."""
+
+ENVELOPE = "io.modelcontextprotocol/"
+CLIENT_INFO = {"name": "mcp-proxy-conformance", "version": "1"}
+NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+
+ANSWER_WAIT = 20.0
+"""Seconds a response may take."""
+
+NOTICE_WAIT = 3.0
+"""Seconds in which a notification, or its effect at the backend, has to show."""
+
+EXIT_WAIT = 5.0
+"""Seconds a process has to end by itself before it is killed."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program that speaks MCP over its standard streams."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+
+
+@dataclass(frozen=True)
+class Url:
+    """Where something listens for MCP."""
+
+    url: str
+
+
+Endpoint = Command | Url
+
+
+class Call:
+    """A request in flight."""
+
+    def __init__(self, client: "Client", id: Id, method: str, begun: int) -> None:
+        self.id = id
+        self.method = method
+        self._client = client
+        self._begun = begun
+        self._end: int | None = None
+        self._done = anyio.Event()
+        self._message: Message | None = None
+        self.lost = ""
+        """Why there can be no response any more."""
+        self.status: int | None = None
+        """The HTTP status of the response, over streamable HTTP."""
+        self.scope = anyio.CancelScope()
+
+    def settle(self, message: Message, arrived: int) -> None:
+        self._message = message
+        self._end = arrived
+        self._done.set()
+
+    def lose(self, why: str) -> None:
+        if not self._done.is_set():
+            self.lost = why
+            self._done.set()
+
+    @property
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    async def response(self, wait: float = ANSWER_WAIT) -> Message:
+        """The whole response message.
+
+        Raises:
+            Failure: none came within `wait` seconds, or none can come.
+        """
+        with anyio.move_on_after(wait * self._client.patience):
+            await self._done.wait()
+        if self._message is None:
+            why = self.lost or f"none within {wait * self._client.patience:g} s"
+            raise Failure(f"{self.method} got no response: {why}")
+        return self._message
+
+    @property
+    def before(self) -> list[Message]:
+        """What came from the server since the request was sent, up to its response."""
+        return self._client.inbox[self._begun : self._end]
+
+    async def cancel(self, reason: str = "the user changed their mind") -> None:
+        """Tell the server that the result is not wanted any more, by notification."""
+        await self._client.notify("notifications/cancelled", {"requestId": self.id, "reason": reason})
+
+    async def hang_up(self) -> None:
+        """Close the response stream, which is how a modern client cancels over HTTP."""
+        self._client.wire.add(self._client.channel, "note", f"closes the response stream of {self.id!r}")
+        self.scope.cancel()
+
+
+class _Link(Protocol):
+    """How messages get to the server."""
+
+    async def send(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None: ...
+
+
+class Client:
+    """One client of one MCP server. Made by `connect`."""
+
+    def __init__(self, channel: str, transport: Transport, era: Era, wire: Wire, patience: float) -> None:
+        self.channel = channel
+        self.transport = transport
+        self.era = era
+        self.wire = wire
+        self.patience = patience
+        self.inbox: list[Message] = []
+        self.strays: list[str] = []
+        self.answers: dict[str, Answer] = {}
+        self.capabilities: Message = {}
+        self.hello: Message = {}
+        self.process: Process | None = None
+        self.group: TaskGroup
+        self.link: _Link
+        self.closed = ""
+        """Why nothing more can come; empty while it can."""
+        self._ids = itertools.count(1)
+        self._calls: dict[Id, Call] = {}
+        self._news = anyio.Event()
+
+    # Sending
+
+    def envelope(self, revision: str = MODERN) -> Message:
+        """What every modern request carries in `_meta`."""
+        return {
+            f"{ENVELOPE}protocolVersion": revision,
+            f"{ENVELOPE}clientInfo": CLIENT_INFO,
+            f"{ENVELOPE}clientCapabilities": self.capabilities,
+        }
+
+    async def request(
+        self,
+        method: str,
+        params: Message | None = None,
+        *,
+        id: Id | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        bare: bool = False,
+    ) -> Call:
+        """Send a request.
+
+        Args:
+            method, params: as in JSON-RPC. A modern client's envelope is added, unless `bare`.
+            id: instead of the next number.
+            headers: over HTTP, to be added; None takes one away.
+            bare: send just this.
+        """
+        message: Message = {"jsonrpc": "2.0", "id": next(self._ids) if id is None else id, "method": method}
+        if self.era == "modern" and not bare:
+            params = {**(params or {}), "_meta": {**self.envelope(), **((params or {}).get("_meta") or {})}}
+        if params is not None:
+            message["params"] = params
+        call = Call(self, message["id"], method, len(self.inbox))
+        self._calls[call.id] = call
+        if self.closed:
+            call.lose(self.closed)
+        else:
+            await self._send(message, call, headers or {})
+        return call
+
+    async def ask(self, method: str, params: Message | None = None, **options: Any) -> Message:
+        """Send a request and return its result.
+
+        Raises:
+            Failure: there is no response, or it is an error.
+        """
+        response = await (await self.request(method, params, **options)).response()
+        if "result" not in response:
+            raise Failure(f"{method} was answered with an error", "a result", shown(response.get("error", response)))
+        result: Message = response["result"]
+        return result
+
+    async def notify(self, method: str, params: Message | None = None) -> None:
+        """Send a notification."""
+        message: Message = {"jsonrpc": "2.0", "method": method}
+        if self.era == "modern":
+            params = {**(params or {}), "_meta": {**self.envelope(), **((params or {}).get("_meta") or {})}}
+        if params is not None:
+            message["params"] = params
+        await self._send(message, None, {})
+
+    async def _send(self, message: Message, call: Call | None, headers: Mapping[str, str | None]) -> None:
+        self.wire.add(self.channel, "sent", message)
+        await self.link.send(message, call, self._headers(message, headers))
+
+    def _headers(self, message: Message, more: Mapping[str, str | None]) -> dict[str, str]:
+        headers: dict[str, str | None] = {}
+        if self.era == "modern":
+            method, params = message.get("method", ""), message.get("params") or {}
+            meta = params.get("_meta") or {}
+            headers["MCP-Protocol-Version"] = str(meta.get(f"{ENVELOPE}protocolVersion", MODERN))
+            headers["Mcp-Method"] = method
+            if isinstance(name := params.get(NAMED_BY.get(method, "")), str):
+                headers["Mcp-Name"] = header_value(name)
+        elif self.hello:
+            headers["MCP-Protocol-Version"] = str(self.hello.get("protocolVersion", LEGACY))
+        return {name: value for name, value in (headers | dict(more)).items() if value is not None}
+
+    # Receiving
+
+    def take(self, data: str) -> None:
+        """What came from the server: a line, a body or an event."""
+        try:
+            message = json.loads(data)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+            self.strays.append(data)
+            self.wire.add(self.channel, "received", data[:2000])
+            return
+        self.wire.add(self.channel, "received", message)
+        self.inbox.append(message)
+        if "method" not in message:
+            if call := self._calls.get(message.get("id", ())):
+                call.settle(message, len(self.inbox) - 1)
+        elif "id" in message:
+            self.group.start_soon(self._answer, message)
+        self._wake()
+
+    async def _answer(self, question: Message) -> None:
+        answer = self.answers.get(question["method"])
+        if answer is not None:
+            outcome = answer(question.get("params"))
+        elif question["method"] == "ping":
+            outcome = {"result": {}}
+        else:
+            outcome = {"error": {"code": -32601, "message": "Method not found"}}
+        if outcome is not None:
+            await self.reply(question, outcome)
+
+    async def reply(self, question: Message, outcome: Message) -> None:
+        """Answer a question of the server: `{"result": …}` or `{"error": …}`."""
+        message = {"jsonrpc": "2.0", "id": question["id"], **outcome}
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._send(message, None, {})
+
+    def end(self, why: str) -> None:
+        """Nothing more can come."""
+        if not self.closed:
+            self.closed = why
+            self.wire.add(self.channel, "note", why)
+        for call in self._calls.values():
+            call.lose(why)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def wait(
+        self, wanted: Callable[[Message], bool], what: str, since: int = 0, wait: float = NOTICE_WAIT
+    ) -> Message:
+        """The first message of the inbox, from index `since` on, that is `wanted`, now or later.
+
+        Raises:
+            Failure: it does not come within `wait` seconds.
+        """
+        with anyio.move_on_after(wait * self.patience):
+            while True:
+                for message in self.inbox[since:]:
+                    if wanted(message):
+                        return message
+                if self.closed:
+                    break
+                await self._news.wait()
+        why = self.closed or f"nothing of the kind within {wait * self.patience:g} s"
+        raise Failure(f"{what} did not arrive", what, why)
+
+    def notifications(self, method: str, since: int = 0) -> list[Message]:
+        """Notifications that arrived, by method."""
+        return [message for message in self.inbox[since:] if message.get("method") == method and "id" not in message]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is unanswered."""
+        return any(not call.done for call in self._calls.values())
+
+
+def shown(value: object) -> str:
+    """A value as readable text."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def header_value(text: str) -> str:
+    """Text as the value of an HTTP header.
+
+    Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#value-encoding
+    """
+    if re.fullmatch(r"[\x20-\x7e]*", text) and text == text.strip() and not re.fullmatch(r"=\?base64\?.*\?=", text):
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
+
+
+@asynccontextmanager
+async def connect(
+    endpoint: Endpoint,
+    transport: Transport,
+    era: Era,
+    *,
+    channel: str = "client 1",
+    wire: Wire | None = None,
+    patience: float = 1.0,
+    capabilities: Message | None = None,
+    answers: Mapping[str, Answer] | None = None,
+    revision: str = LEGACY,
+    handshake: bool = True,
+    stderr: Path = Path(os.devnull),
+) -> AsyncGenerator[Client, None]:
+    """Connect to an MCP server; leaving the block disconnects.
+
+    Args:
+        endpoint: a command for stdio, a URL for the others.
+        capabilities, answers: what the client can do, and how it answers the server's questions, by method.
+        revision: what a legacy client asks for.
+        handshake: whether a legacy client begins with `initialize`.
+        patience: factor of every wait.
+        stderr: file to which the standard error of a command is appended.
+
+    Raises:
+        Failure: the target cannot be connected to.
+    """
+    client = Client(channel, transport, era, wire or Wire(), patience)
+    client.capabilities = capabilities or {}
+    client.answers = dict(answers or {})
+    async with _link(client, endpoint, stderr), anyio.create_task_group() as group:
+        client.group = group
+        try:
+            if isinstance(client.link, _Stdio):
+                group.start_soon(client.link.read)
+            elif isinstance(client.link, _Sse):
+                await group.start(client.link.read)
+            if era == "legacy" and handshake:
+                await greet(client, revision)
+            yield client
+        finally:
+            group.cancel_scope.cancel()
+
+
+async def greet(client: Client, revision: str = LEGACY) -> None:
+    """The handshake of a legacy client."""
+    params = {"protocolVersion": revision, "capabilities": client.capabilities, "clientInfo": CLIENT_INFO}
+    client.hello = await client.ask("initialize", params)
+    await client.notify("notifications/initialized")
+    if isinstance(client.link, _Http):
+        await client.group.start(client.link.listen)
+
+
+@asynccontextmanager
+async def _link(client: Client, endpoint: Endpoint, stderr: Path) -> AsyncGenerator[None, None]:
+    if isinstance(endpoint, Command):
+        async with _process(endpoint, stderr) as process:
+            client.process = process
+            client.link = _Stdio(client, process)
+            yield
+    else:
+        # A pool without limits: every call in flight has a connection of its own.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+        async with httpx2.AsyncClient(timeout=None, limits=limits, trust_env=False) as http:
+            client.link = (_Sse if client.transport == "sse" else _Http)(client, http, endpoint.url)
+            yield
+
+
+# stdio
+
+
+@asynccontextmanager
+async def _process(command: Command, stderr: Path) -> AsyncGenerator[Process, None]:
+    """A running program in a process group of its own; on leaving, it is asked to end, then made to."""
+    with stderr.open("ab") as log:
+        try:
+            process = await anyio.open_process(
+                command.argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=command.cwd,
+                env={**os.environ, **command.env},
+                start_new_session=True,
+            )
+        except OSError as exc:
+            raise Failure(f"{command.argv[0]} cannot be started: {exc.strerror}") from None
+    try:
+        yield process
+    finally:
+        with anyio.CancelScope(shield=True):
+            await end_process(process)
+
+
+async def end_process(process: Process) -> None:
+    """Close its stdin, as a client over stdio does; what does not end then, or leaves children, is killed.
+
+    Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#stdio
+    """
+    if process.stdin is not None:
+        with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await process.stdin.aclose()
+    for number in (None, signal.SIGTERM):
+        if number is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        with anyio.move_on_after(EXIT_WAIT):
+            await process.wait()
+            break
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    if process.stdout is not None:
+        await process.stdout.aclose()
+
+
+class _Stdio:
+    def __init__(self, client: Client, process: Process) -> None:
+        self._client = client
+        self._process = process
+
+    async def send(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None:
+        assert self._process.stdin is not None
+        try:
+            await self._process.stdin.send(json.dumps(message, ensure_ascii=False).encode() + b"\n")
+        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._client.end("the process reads no more")
+
+    async def read(self) -> None:
+        assert self._process.stdout is not None
+        rest = b""
+        async for chunk in self._process.stdout:
+            *lines, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
+            for line in lines:
+                self._client.take(line.decode(errors="replace"))
+        if rest:
+            self._client.take(rest.decode(errors="replace"))
+        self._client.end("the process closed its stdout")
+
+
+# HTTP
+
+
+async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, str]]:
+    """The events of an SSE stream: type and data.
+
+    Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+    """
+    kind, data, rest = "message", list[str](), b""
+    async for chunk in response.aiter_bytes():
+        # Of str.splitlines' many line ends only these are ones here.
+        *lines, rest = re.split(rb"\r\n|\n|\r(?!\n|$)", rest + chunk)
+        for line in lines:
+            name, _, value = line.decode(errors="replace").partition(":")
+            value = value.removeprefix(" ")
+            if line == b"":
+                if data:
+                    yield kind, "\n".join(data)
+                kind, data = "message", []
+            elif name == "event":
+                kind = value
+            elif name == "data":
+                data.append(value)
+
+
+class _Http:
+    """Streamable HTTP."""
+
+    def __init__(self, client: Client, http: httpx2.AsyncClient, url: str) -> None:
+        self._client = client
+        self._http = http
+        self._url = url
+        self.session: str | None = None
+
+    async def send(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None:
+        headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json", **headers}
+        if self.session is not None and "Mcp-Session-Id" not in headers:
+            headers["Mcp-Session-Id"] = self.session
+        if call is None:
+            await self._post(message, None, headers)
+        else:
+            self._client.group.start_soon(self._post, message, call, headers)
+
+    async def _post(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None:
+        body = json.dumps(message, ensure_ascii=False).encode()
+        why = "the response ended without one"
+        with call.scope if call else anyio.CancelScope():
+            try:
+                async with self._http.stream("POST", self._url, content=body, headers=headers) as response:
+                    why = await self._read(response, call) or why
+            except httpx2.TransportError as exc:
+                why = f"the connection failed ({type(exc).__name__})"
+        if call is not None:
+            call.lose("the client hung up" if call.scope.cancelled_caught else why)
+
+    async def _read(self, response: httpx2.Response, call: Call | None) -> str:
+        """Take what is in a response; returns why there is no message in it, if so."""
+        if call is not None:
+            call.status = response.status_code
+        self.session = response.headers.get("mcp-session-id", self.session)
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            async for kind, data in events(response):
+                if kind == "message":
+                    self._client.take(data)
+            return ""
+        body = (await response.aread()).decode(errors="replace")
+        if response.is_error:
+            self._client.wire.add(self._client.channel, "note", f"HTTP {response.status_code}: {body[:500]}")
+            if call is not None and not _answers(body, call):
+                return f"HTTP {response.status_code}: {body[:200]}"
+        if body.strip():
+            self._client.take(body)
+        return ""
+
+    async def listen(self, *, task_status: TaskStatus[None]) -> None:
+        """The legacy stream for what belongs to no request; a server need not offer it."""
+        headers = {"Accept": "text/event-stream", **self._client._headers({}, {})}
+        if self.session is not None:
+            headers["Mcp-Session-Id"] = self.session
+        try:
+            async with self._http.stream("GET", self._url, headers=headers) as response:
+                task_status.started()
+                if response.headers.get("content-type", "").startswith("text/event-stream"):
+                    async for kind, data in events(response):
+                        if kind == "message":
+                            self._client.take(data)
+        except httpx2.TransportError as exc:
+            self._client.wire.add(self._client.channel, "note", f"the listening stream ended: {type(exc).__name__}")
+            with suppress(RuntimeError):  # it had started
+                task_status.started()
+
+
+def _answers(body: str, call: Call) -> bool:
+    """Whether the body of a response with an error status is the response to this call."""
+    with suppress(ValueError):
+        message = json.loads(body)
+        return isinstance(message, dict) and message.get("id") == call.id
+    return False
+
+
+class _Sse:
+    """HTTP+SSE, as of 2024-11-05.
+
+    Spec: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse
+    """
+
+    def __init__(self, client: Client, http: httpx2.AsyncClient, url: str) -> None:
+        self._client = client
+        self._http = http
+        self._url = url
+        self.messages = ""
+        """Where to post, as the server said."""
+
+    async def send(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None:
+        body = json.dumps(message, ensure_ascii=False).encode()
+        try:
+            response = await self._http.post(
+                self.messages, content=body, headers={"Content-Type": "application/json", **headers}
+            )
+        except httpx2.TransportError as exc:
+            self._client.end(f"the connection failed ({type(exc).__name__})")
+            return
+        if call is not None:
+            call.status = response.status_code
+        if response.is_error:
+            note = f"HTTP {response.status_code}: {response.text[:500]}"
+            self._client.wire.add(self._client.channel, "note", note)
+            if call is not None:
+                call.lose(note)
+
+    async def read(self, *, task_status: TaskStatus[None]) -> None:
+        started = False
+        try:
+            async with self._http.stream("GET", self._url, headers={"Accept": "text/event-stream"}) as response:
+                if response.status_code != 200:
+                    body = (await response.aread()).decode(errors="replace")
+                    raise Failure(f"GET {self._url} was answered with HTTP {response.status_code}: {body[:200]}")
+                async for kind, data in events(response):
+                    if kind == "endpoint":
+                        self.messages = urljoin(self._url, data)
+                        started = True
+                        task_status.started()
+                    elif kind == "message":
+                        self._client.take(data)
+            self._client.end("the server ended the SSE stream")
+        except httpx2.TransportError as exc:
+            self._client.end(f"the connection failed ({type(exc).__name__})")
+        if not started:
+            raise Failure("the SSE stream ended before its endpoint event")

@@ -1,0 +1,153 @@
+"""The fixture servers as backends: where they are, how they are started, and what they received.
+
+Rules:
+- Over stdio a fixture is started by whoever connects. Over SSE and HTTP one process serves all worlds, unless a
+  scenario wants its own.
+- What a fixture receives it appends to its journal, a file. A journal tells of what happened since it was last marked.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+
+from .client import NOTICE_WAIT, Command, Transport, end_process
+from .verdict import Failure, HarnessError
+from .wire import Message
+
+_PACKAGED = Path(__file__).with_name("servers")
+SERVERS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "fixtures" / "servers"
+"""In an installed package the fixture servers are in it; in the repository they have their own place."""
+
+LOOK = 0.01
+"""Seconds between two looks at a file: nothing announces what others append to it."""
+
+START_WAIT = 30.0
+"""Seconds a fixture server has to listen."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A fixture server as a scenario asks for it.
+
+    Args:
+        name: under which the target knows it.
+        file: which one, of fixtures/servers, without `.py`.
+        args: more of its command line.
+        era: which revisions it speaks; None leaves that out, for one that takes no such argument.
+        uris: how the URIs of its resources begin.
+    """
+
+    name: str
+    file: str = ""
+    args: tuple[str, ...] = ()
+    era: Literal["both", "legacy", "modern"] = "both"
+    uris: str = ""
+
+    @property
+    def prefix(self) -> str:
+        return self.uris or f"{self.file or self.name}://"
+
+    def argv(self, transport: Transport, journal: Path) -> tuple[str, ...]:
+        """Its command line."""
+        path = SERVERS / f"{self.file or self.name}.py"
+        more = ("--port", "0") if transport != "stdio" else ()
+        era = () if self.era == "both" else ("--era", self.era)
+        return (sys.executable, str(path), "--transport", transport, "--journal", str(journal), *more, *era, *self.args)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A fixture server ready to be put behind a target: how it is reached, and its journal."""
+
+    server: Server
+    transport: Transport
+    reach: Command | str
+    journal: "Journal"
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """As in `mcpServers`."""
+        if isinstance(self.reach, Command):
+            return {"command": self.reach.argv[0], "args": list(self.reach.argv[1:])}
+        return {"type": self.transport, "url": self.reach}
+
+
+class Journal:
+    """What a fixture server received and did, since it was last marked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+
+    def mark(self) -> None:
+        """From now on."""
+        self._offset = self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def entries(self) -> list[Message]:
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        # The last line may still be on its way.
+        return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+
+    def received(self, method: str) -> list[Message]:
+        """Messages that reached it, by method."""
+        return [entry for entry in self.entries if entry["at"] == "received" and entry["method"] == method]
+
+    async def wait(self, wanted: Callable[[Message], bool], what: str, wait: float = NOTICE_WAIT) -> Message:
+        """The first entry that is `wanted`, now or later.
+
+        Raises:
+            Failure: it does not come within `wait` seconds.
+        """
+        with anyio.move_on_after(wait):
+            while True:
+                if found := next((entry for entry in self.entries if wanted(entry)), None):
+                    return found
+                await anyio.sleep(LOOK)
+        seen = ", ".join(str(entry.get("method", entry["at"])) for entry in self.entries) or "nothing"
+        raise Failure(f"{what} did not happen at the backend", what, f"the backend saw, within {wait:g} s: {seen}")
+
+
+@asynccontextmanager
+async def listening(server: Server, transport: Transport, journal: Path, log: Path) -> AsyncGenerator[str, None]:
+    """A fixture server over HTTP; yields the URL without its path.
+
+    Raises:
+        HarnessError: it does not start.
+    """
+    command = server.argv(transport, journal)
+    with log.open("wb") as stderr:
+        process = await anyio.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
+        )
+    try:
+        yield await _address(log, lambda: process.returncode is not None, server.name)
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.terminate()
+            await end_process(process)
+
+
+async def _address(log: Path, ended: Callable[[], bool], name: str) -> str:
+    with anyio.move_on_after(START_WAIT):
+        while True:
+            text = log.read_text(errors="replace")
+            if match := re.search(r"listening on (http://[^/\s]+)", text):
+                return match[1]
+            if ended():
+                break
+            await anyio.sleep(LOOK)
+    raise HarnessError(f"the fixture server {name} does not start: {log.read_text(errors='replace')[-2000:]}")

@@ -1,0 +1,50 @@
+"""A program. Over HTTP and SSE it is started once for all clients; over stdio every client starts its own."""
+
+import os
+import subprocess
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from conformance.client import end_process
+
+from .base import LaunchError, Running, Site, ready, served
+
+
+@asynccontextmanager
+async def launch(site: Site) -> AsyncGenerator[Running, None]:
+    site.write_config()
+
+    def log() -> str:
+        return site.log.read_text(errors="replace") if site.log.exists() else ""
+
+    if site.target.endpoints.stdio:
+        yield served(site, log)
+        return
+    command = site.target.command(site.values)
+    with site.log.open("wb") as output:
+        try:
+            process = await anyio.open_process(
+                command.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=command.cwd,
+                env={**os.environ, **command.env},
+                start_new_session=True,
+            )
+        except OSError as exc:
+            raise LaunchError(f"{command.argv[0]} cannot be started: {exc.strerror}") from None
+    try:
+
+        def alive() -> bool:
+            return process.returncode is None
+
+        await ready(site, alive, log)
+        yield served(site, log, alive)
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.terminate()
+            await end_process(process)

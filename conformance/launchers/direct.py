@@ -1,0 +1,15 @@
+"""No proxy at all: a client is connected to each fixture server directly. Goldens are recorded from here."""
+
+from contextlib import AbstractAsyncContextManager
+
+from conformance.client import Command, Endpoint, Transport, Url
+
+from .base import Running, Site, no_launch
+
+
+def launch(site: Site) -> AbstractAsyncContextManager[Running]:
+    def endpoint(transport: Transport, server: str) -> Endpoint:
+        reach = site.backends[server].reach
+        return reach if isinstance(reach, Command) else Url(reach)
+
+    return no_launch(Running(endpoint))

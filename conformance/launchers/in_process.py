@@ -1,0 +1,66 @@
+"""An ASGI application of this very process: `module:factory`, called with the path of the configuration file.
+
+It is served by uvicorn in a thread with an event loop of its own, so that a target that blocks its loop does not block
+the harness.
+"""
+
+import importlib
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import uvicorn
+
+from .base import LaunchError, Running, Site, ready, served
+
+STOP_WAIT = 10.0
+"""Seconds the application has to end."""
+
+
+@asynccontextmanager
+async def launch(site: Site) -> AsyncGenerator[Running, None]:
+    site.write_config()
+    application = _factory(site)(site.values["config"])
+    config = uvicorn.Config(
+        application,
+        host="127.0.0.1",
+        port=int(site.values["port"]),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            server.run()
+        except BaseException as exc:  # SystemExit, too: what uvicorn does when an application does not start
+            failed.append(exc)
+
+    def words() -> str:
+        return "; ".join(f"{type(exc).__name__}: {exc}" for exc in failed)
+
+    thread = threading.Thread(target=run, name=f"target {site.target.name}", daemon=True)
+    thread.start()
+    try:
+        await ready(site, thread.is_alive, words)
+        yield served(site, words, thread.is_alive)
+    finally:
+        server.should_exit = True
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(thread.join, STOP_WAIT)
+
+
+def _factory(site: Site) -> Callable[[str], Any]:
+    assert site.target.launch.factory is not None
+    module, _, name = site.target.launch.factory.partition(":")
+    try:
+        factory: Callable[[str], Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as exc:
+        raise LaunchError(f"launch.factory: {exc}; it has to be importable from where the harness runs") from None
+    return factory

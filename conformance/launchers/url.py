@@ -1,0 +1,26 @@
+"""A target that runs already. The fixture servers are added to it over its own admin API, and removed afterwards."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from conformance.admin import add, remove
+
+from .base import Running, Site, ready, served
+
+
+@asynccontextmanager
+async def launch(site: Site) -> AsyncGenerator[Running, None]:
+    if site.target.launch.ready:
+        await ready(site, lambda: True, str)
+    added: list[str] = []
+    try:
+        for name, backend in site.backends.items():
+            await add(site.target, site.values, name, backend.entry)
+            added.append(name)
+        yield served(site)
+    finally:
+        with anyio.CancelScope(shield=True):
+            for name in added:
+                await remove(site.target, site.values, name)

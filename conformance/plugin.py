@@ -1,0 +1,196 @@
+"""The pytest side: one target a run, a test for every scenario and case, goldens through syrupy.
+
+Rules:
+- Goldens are recorded from `direct` and from nothing else: `--snapshot-update` with any other target is refused.
+- What a run came to is decided in `grading`, and that decides the exit code; pytest's own outcome of a test is the same
+  verdict without the baseline.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Generator
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.json import JSONSnapshotExtension
+from syrupy.location import PyTestLocation
+from syrupy.types import SnapshotIndex
+
+from . import __version__, baseline, grading
+from .report.terminal import Tree
+from .runner import Played, Player
+from .scenarios import Case, Scenario, load_all, matrix
+from .session import diff
+from .stage import open_stage
+from .target import Target, TargetError, find, load
+from .verdict import RunResult, Verdict
+
+GOLDENS = Path(__file__).parent / "suite" / "goldens"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance")
+    group.addoption("--target", required=False, help="a shipped target's name, or a target file")
+    group.addoption("--matrix", choices=("default", "full"), default="default", help="which cases are played")
+    group.addoption("--only", action="append", default=[], help="glob of requirement ids; several add up")
+    group.addoption("--all-levels", action="store_true", help="MAY and conventions count as nonconformance, too")
+    group.addoption("--baseline", type=Path, help="instead of the target's own")
+    group.addoption("--results", type=Path, help="file for the results")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    name = config.getoption("--target")
+    if name is None:
+        return
+    try:
+        target = load(name)
+        path = config.getoption("--baseline") or baseline.beside(find(name).resolve(), target.name)
+        known = baseline.load(path)
+    except (TargetError, baseline.BaselineError) as exc:
+        raise pytest.UsageError(str(exc)) from None
+    if config.option.update_snapshots and target.is_proxy:
+        raise pytest.UsageError("goldens are recorded from the target 'direct' only: --snapshot-update is refused")
+    globs = config.getoption("--only")
+    scenarios = [
+        scenario
+        for scenario in load_all().values()
+        if not globs or any(fnmatchcase(scenario.requirement.id, glob) for glob in globs)
+    ]
+    if not scenarios:
+        raise pytest.UsageError(f"no requirement is called {' or '.join(globs)}; `list` shows them")
+    conformance = Conformance(config, target, scenarios, known)
+    config.pluginmanager.register(conformance, "conformance-run")
+
+
+class Golden(JSONSnapshotExtension):
+    """One file for every scenario and era."""
+
+    @classmethod
+    def dirname(cls, *, test_location: PyTestLocation) -> str:
+        return str(GOLDENS)
+
+    @classmethod
+    def discovery_dirname(cls, *, test_location: PyTestLocation) -> str:
+        return str(GOLDENS)
+
+    @classmethod
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
+        return str(index)
+
+    def serialize(self, data: Any, **options: Any) -> str:
+        # Keys in order, since JSON objects have none; numbers and text just as JSON has them.
+        return json.dumps(data, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+class Conformance:
+    """One target's run."""
+
+    def __init__(
+        self, config: pytest.Config, target: Target, scenarios: list[Scenario], known: dict[str, baseline.Known]
+    ) -> None:
+        self.target = target
+        self._config = config
+        self._strict = bool(config.getoption("--all-levels"))
+        self._matrix = str(config.getoption("--matrix"))
+        self._known = known
+        cases = matrix(target, self._matrix == "full")
+        self.runs, self._left_out = grading.plan(target, scenarios, cases)
+        if config.getoption("--only"):
+            selected = {scenario.requirement.id for scenario in scenarios}
+            self._known = {name: entry for name, entry in known.items() if name in selected}
+        self._results: list[RunResult] = []
+        self._recorded: dict[str, list[Any]] = {}
+        self._started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._begun = time.monotonic()
+        self._tree = Tree(target, len(self.runs))
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "scenario" in metafunc.fixturenames:
+            ids = [f"{scenario.requirement.id}/{scenario.name}/{case}" for scenario, case in self.runs]
+            metafunc.parametrize(("scenario", "case"), self.runs, ids=ids)
+
+    def check(self, played: Played, scenario: Scenario, case: Case, snapshot: SnapshotAssertion) -> RunResult:
+        """Compare the transcript of a run with its golden; returns the run's result, which is counted."""
+        result = played.result
+        if result.verdict == Verdict.PASS and not scenario.proxy_only:
+            self._compare(played, f"{scenario.name}.{case.era}", snapshot)
+        self._results.append(result)
+        self._tree.ran(scenario.requirement, result, self._known.get(scenario.requirement.id))
+        return result
+
+    def _compare(self, played: Played, name: str, snapshot: SnapshotAssertion) -> None:
+        golden = GOLDENS / f"{name}.json"
+        recording = self._config.option.update_snapshots and name not in self._recorded
+        if recording and not played.transcript:
+            return
+        result = played.result
+        if not recording and not golden.exists():
+            if played.transcript:
+                result.verdict, result.message = Verdict.HARNESS_ERROR, f"there is no golden {name}; record it"
+            return
+        self._recorded.setdefault(name, played.transcript)
+        if snapshot(name=name, extension_class=Golden) == played.transcript:
+            return
+        expected = golden.read_text(encoding="utf-8")
+        actual = Golden().serialize(played.transcript)
+        result.verdict, result.message = Verdict.FAIL, "what the client saw differs from a direct connection"
+        result.expected, result.actual, result.diff = expected, actual, diff(expected, actual)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        yield
+        broken = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        results = grading.results(
+            self.target,
+            self._results,
+            self._left_out,
+            self._known,
+            strict=self._strict,
+            matrix=self._matrix,
+            started=self._started,
+            seconds=time.monotonic() - self._begun,
+            version=__version__,
+        )
+        if broken or len(self._results) < len(self.runs):
+            results["exit"] = 2
+        self._tree.finish(results)
+        if path := self._config.getoption("--results"):
+            path.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
+        session.exitstatus = results["exit"]
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        self._tree.say(str(excrepr))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._tree.say(report.longreprtext)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # A verdict is told by the tree; anything else that fails is a fault of the harness.
+        if report.failed and not dict(report.user_properties).get("verdict"):
+            self._tree.say(report.longreprtext)
+
+
+@pytest.fixture(scope="session")
+def conformance(pytestconfig: pytest.Config) -> Conformance:
+    """The run that the tests belong to."""
+    run = pytestconfig.pluginmanager.getplugin("conformance-run")
+    assert isinstance(run, Conformance)
+    return run
+
+
+@pytest.fixture(scope="session")
+def player(conformance: Conformance) -> Generator[tuple[BlockingPortal, Player], None, None]:
+    """Plays scenarios, all in one event loop."""
+    with (
+        tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True) as folder,
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(open_stage(conformance.target, Path(folder))) as stage,
+    ):
+        yield portal, Player(stage)

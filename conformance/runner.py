@@ -1,0 +1,121 @@
+"""Playing a scenario in a case, and what became of it."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import anyio
+
+from .client import Transport
+from .fixtures import Server
+from .requirements.model import Era
+from .scenarios import Case, Scenario
+from .session import Run, Session
+from .stage import Stage
+from .verdict import Failure, HarnessError, RunResult, Verdict
+
+RUN_WAIT = 60.0
+"""Seconds a scenario may take, all its waits together."""
+
+
+@dataclass
+class Played:
+    """A run, and the transcript that is still to be compared."""
+
+    result: RunResult
+    transcript: list[Any]
+
+
+class Player:
+    """Plays scenarios on a stage, and keeps the sessions that they share."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._sessions: dict[tuple[tuple[Server, ...], Transport, Transport, Era], Session] = {}
+
+    async def play(self, scenario: Scenario, case: Case) -> Played:
+        """Play a scenario; never raises for what the target or the scenario does."""
+        run = Run()
+        begun = time.monotonic()
+        result = RunResult(scenario.requirement.id, scenario.name, case.facts, str(case), Verdict.PASS, 0.0)
+        bound = RUN_WAIT * self._stage.target.target.patience
+        try:
+            with anyio.fail_after(bound):
+                async with self._session(scenario, case, run) as session:
+                    await scenario.play(session)
+            if not run.checks:
+                raise HarnessError("the scenario looked at nothing")
+        except TimeoutError:
+            result.verdict, result.message = Verdict.FAIL, f"it was not over within {bound:g} s"
+        except Exception as exc:
+            _grade(result, exc)
+        result.seconds = round(time.monotonic() - begun, 3)
+        result.wire = run.wire.entries
+        return Played(result, run.transcript)
+
+    @asynccontextmanager
+    async def _session(self, scenario: Scenario, case: Case, run: Run) -> AsyncGenerator[Session, None]:
+        if scenario.own:
+            world = await self._stage.own_world(scenario.servers, case.backend)
+            try:
+                session = Session(self._stage, world, case)
+                session.begin(run)
+                try:
+                    yield session
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await session.end()
+                        await session.leave()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await world.close()
+            return
+        session = await self._shared(scenario, case)
+        session.begin(run)
+        for backend in session.world.backends.values():
+            backend.journal.mark()
+        try:
+            yield session
+        finally:
+            with anyio.CancelScope(shield=True):
+                await session.end()
+                if not session.healthy:
+                    await self._drop(scenario, case)
+
+    async def _shared(self, scenario: Scenario, case: Case) -> Session:
+        key = (scenario.servers, case.backend, case.client, case.era)
+        world = await self._stage.world(scenario.servers, case.backend)
+        if key in self._sessions and self._sessions[key].world is not world:
+            await self._drop(scenario, case)
+        if key not in self._sessions:
+            self._sessions[key] = Session(self._stage, world, case)
+        return self._sessions[key]
+
+    async def _drop(self, scenario: Scenario, case: Case) -> None:
+        await self._sessions.pop((scenario.servers, case.backend, case.client, case.era)).leave()
+
+
+def _grade(result: RunResult, exc: Exception) -> None:
+    """What an exception says about a run."""
+    failure = _first(exc, Failure)
+    if failure is None:
+        result.verdict = Verdict.HARNESS_ERROR
+        cause = _first(exc, Exception) or exc
+        result.message = str(cause) if isinstance(cause, HarnessError) else f"{type(cause).__name__}: {cause}"
+        return
+    result.verdict = Verdict.FAIL
+    result.message = failure.message
+    result.expected, result.actual, result.diff = failure.expected, failure.actual, failure.diff
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def _first(exc: BaseException, kind: type[E]) -> E | None:
+    """The first exception of a kind in a group, or the exception itself."""
+    if isinstance(exc, BaseExceptionGroup):
+        found = (_first(part, kind) for part in exc.exceptions)
+        return next((part for part in found if part is not None), None)
+    return exc if isinstance(exc, kind) else None

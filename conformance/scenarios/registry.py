@@ -1,0 +1,139 @@
+"""What a scenario is, and which cases it is played in.
+
+Rules:
+- A scenario is bound to one requirement, whose window of revisions says in which eras it is played.
+- It is played for every case the target offers: client transport and era, and transport of the backends.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from conformance.client import Transport
+from conformance.fixtures import Server
+from conformance.requirements import REQUIREMENTS
+from conformance.requirements.model import Era, Requirement
+from conformance.target import Target
+
+if TYPE_CHECKING:
+    from conformance.session import Session
+
+Play = Callable[["Session"], Awaitable[None]]
+Needs = Literal["admin", "shared endpoint"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a scenario is played: the client's transport and era, and the transport of the backends."""
+
+    client: Transport
+    era: Era
+    backend: Transport
+
+    def __str__(self) -> str:
+        return f"{self.client}-{self.era}>{self.backend}"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return {"client": self.client, "era": self.era, "backend": self.backend}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A scripted client session that checks one requirement. See `scenario` for the fields."""
+
+    name: str
+    requirement: Requirement
+    play: Play
+    servers: tuple[Server, ...]
+    clients: tuple[Transport, ...]
+    backends: tuple[Transport, ...]
+    eras: tuple[Era, ...]
+    proxy_only: bool
+    own: bool
+    needs: tuple[Needs, ...]
+
+    def cases(self, cases: Iterable[Case]) -> list[Case]:
+        """Those of `cases` in which it is played."""
+        return [
+            case
+            for case in cases
+            if case.client in self.clients and case.backend in self.backends and case.era in self.eras
+        ]
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+EVERY: tuple[Transport, ...] = ("stdio", "sse", "http")
+
+
+def scenario(
+    requirement: str,
+    *,
+    servers: Iterable[str | Server] = ("everything", "malformed"),
+    clients: Iterable[Transport] = EVERY,
+    backends: Iterable[Transport] = EVERY,
+    eras: Iterable[Era] = ("legacy", "modern"),
+    proxy_only: bool = False,
+    own: bool = False,
+    needs: Iterable[Needs] = (),
+) -> Callable[[Play], Play]:
+    """Make a function the scenario that checks a requirement.
+
+    Args:
+        requirement: its id.
+        servers: the fixture servers behind the target, in the order of its configuration.
+        clients: client transports it makes sense for.
+        backends: backend transports it makes sense for.
+        eras: narrower than the requirement's window, if need be.
+        proxy_only: what it looks at does not exist without a proxy, so that it is not played with `direct`.
+        own: it wants a world of its own, since it harms it or has to see it start.
+        needs: what a target must have: `admin`, or one `shared endpoint` for all servers.
+    """
+
+    def register(play: Play) -> Play:
+        known = REQUIREMENTS[requirement]
+        name = f"{play.__module__.rpartition('.')[2]}.{play.__name__}"
+        if name in SCENARIOS:
+            raise ValueError(f"there are two scenarios {name}")
+        SCENARIOS[name] = Scenario(
+            name=name,
+            requirement=known,
+            play=play,
+            servers=tuple(server if isinstance(server, Server) else Server(server) for server in servers),
+            clients=tuple(clients),
+            backends=tuple(backends),
+            eras=tuple(era for era in known.eras if era in tuple(eras)),
+            proxy_only=proxy_only,
+            own=own,
+            needs=tuple(needs),
+        )
+        return play
+
+    return register
+
+
+def matrix(target: Target, full: bool) -> list[Case]:
+    """The cases of a target.
+
+    In full: every client transport and era with every transport of backends. By default: each client with the first
+    transport of backends, and each further transport of backends once; SSE with a legacy client, since a modern one
+    never meets it directly.
+    """
+    clients: list[tuple[Transport, Era]] = [
+        (transport, era)
+        for transport in target.clients
+        for era in target.eras
+        if not (transport == "sse" and era == "modern")
+    ]
+    if not target.is_proxy:
+        return [Case(transport, era, transport) for transport, era in clients]
+    first, *further = target.backends.transports
+    if full:
+        return [Case(transport, era, backend) for backend in (first, *further) for transport, era in clients]
+    cases = [Case(transport, era, first) for transport, era in clients]
+    for backend in further:
+        wanted: Era = "legacy" if backend == "sse" else "modern"
+        transport, era = next((client for client in reversed(clients) if client[1] == wanted), clients[-1])
+        cases.append(Case(transport, era, backend))
+    return cases

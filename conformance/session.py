@@ -1,0 +1,461 @@
+"""What a scenario is written with: a client session of the target, in which things are addressed as (server, name).
+
+Rules:
+- A proxy target maps (server, name) through its declared scheme onto its one connection; a target with an endpoint per
+  server, and `direct`, onto a connection each. A scenario need not know which.
+- `saw` puts a value into the transcript that is compared with the golden; `equal` and `require` assert. A scenario
+  looks at what its requirement is about, and at nothing else, so that a verdict tells what is wrong.
+- A question of the server is answered by `answers`, whether it comes as a live request (legacy) or as an
+  `input_required` result (modern).
+"""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx2
+
+from . import admin
+from .client import ANSWER_WAIT, Answer, Call, Client, Url, connect, shown
+from .fixtures import Journal, Server
+from .naming import Scheme
+from .normalize import Binder
+from .requirements.model import LEGACY, Era
+from .scenarios.registry import Case
+from .stage import Held, Stage, World
+from .verdict import Failure
+from .wire import Message, Wire
+
+ListKind = Literal["tools", "prompts", "resources", "templates"]
+
+LISTS: Mapping[ListKind, tuple[str, str, str]] = {
+    "tools": ("tools/list", "tools", "name"),
+    "prompts": ("prompts/list", "prompts", "name"),
+    "resources": ("resources/list", "resources", "uri"),
+    "templates": ("resources/templates/list", "resourceTemplates", "uriTemplate"),
+}
+"""The method, the field of its result, and what an entry is known by."""
+
+MAX_PAGES = 50
+
+CAPABLE: Message = {
+    "roots": {"listChanged": True},
+    "sampling": {"tools": {}},
+    "elicitation": {"form": {}, "url": {}},
+}
+"""What shared clients declare."""
+
+
+@dataclass
+class Run:
+    """One run of a scenario: what it put on the wire, what it saw, and whether it looked at anything."""
+
+    wire: Wire = field(default_factory=Wire)
+    transcript: list[Any] = field(default_factory=list)
+    binder: Binder = field(default_factory=Binder)
+    checks: int = 0
+
+
+@dataclass
+class Outcome:
+    """What came of a request.
+
+    Args:
+        response: the last response message, as it came.
+        notifications: what the server sent since the request and before the response, in order.
+        questions: what the server asked meanwhile: method and params.
+    """
+
+    method: str
+    response: Message
+    notifications: list[Message]
+    questions: list[Message]
+    _own: Any
+
+    @property
+    def result(self) -> Message:
+        """The result, its URIs as the server spells them.
+
+        Raises:
+            Failure: it is an error, or no object.
+        """
+        if "result" not in self.response:
+            raise Failure(f"{self.method} was answered with an error", "a result", shown(self.response.get("error")))
+        if not isinstance(self.response["result"], dict):
+            raise Failure(f"the result of {self.method} is no object", "an object", shown(self.response["result"]))
+        result: Message = self._own(self.response["result"])
+        return result
+
+    @property
+    def error(self) -> Message:
+        """The error.
+
+        Raises:
+            Failure: it is a result.
+        """
+        if "error" not in self.response:
+            raise Failure(f"{self.method} was answered with a result", "an error", shown(self.response.get("result")))
+        error: Message = self.response["error"]
+        return error
+
+    def of(self, method: str) -> list[Message]:
+        """The params of the notifications of one method."""
+        return [message.get("params", {}) for message in self.notifications if message.get("method") == method]
+
+
+class Session:
+    """One client of the target. What opens a connection may raise `Failure`, as everything that waits may."""
+
+    def __init__(self, stage: Stage, world: World, case: Case, *, number: int = 1, **options: Any) -> None:
+        self.stage = stage
+        self.world = world
+        self.case = case
+        self.run = Run()
+        self.number = number
+        self.scheme = Scheme(stage.target.names)
+        self._options = {"capabilities": CAPABLE, **options}
+        self._clients: dict[str, Client] = {}
+        self._held: list[Held] = []
+        self._others: list[Session] = []
+
+    # Connections
+
+    @property
+    def era(self) -> Era:
+        return self.case.era
+
+    @property
+    def target_log(self) -> str:
+        """What the target has written to stderr."""
+        return self.world.running.log()
+
+    @property
+    def shared_endpoint(self) -> bool:
+        return self.stage.target.shared_endpoint
+
+    async def client(self, server: str | None = None) -> Client:
+        """The connection that leads to a server, opened when first asked for; by default to the first server."""
+        server = server or next(iter(self.world.backends))
+        key = "" if self.shared_endpoint else server
+        if key not in self._clients:
+            channel = f"client {self.number}" + (f" to {key}" if key else "")
+            manager = connect(
+                self.world.running.endpoint(self.case.client, server),
+                self.case.client,
+                self.era,
+                channel=channel,
+                wire=self.run.wire,
+                patience=self.stage.target.target.patience,
+                stderr=self.world.site.log,
+                **self._options,
+            )
+            self._clients[key], held = await self.stage.hold(manager)
+            self._held.append(held)
+        return self._clients[key]
+
+    @property
+    def clients(self) -> list[Client]:
+        """The connections that are open."""
+        return list(self._clients.values())
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its connections can be used by the next scenario."""
+        return not any(client.closed or client.busy for client in self._clients.values())
+
+    def another(
+        self,
+        *,
+        capabilities: Message | None = None,
+        answers: Mapping[str, Answer] | None = None,
+        revision: str = LEGACY,
+        handshake: bool = True,
+        era: Era | None = None,
+    ) -> "Session":
+        """One more client of the same target, which connects when it is first used, and leaves when the scenario ends.
+
+        Over stdio every client has a process of the target of its own.
+
+        Args:
+            capabilities: what it can do; by default what shared clients can.
+            answers: how it answers questions, by method.
+            revision: what a legacy client asks for.
+            handshake: whether a legacy client begins with `initialize`.
+            era: instead of the case's.
+        """
+        options = {"answers": answers, "revision": revision, "handshake": handshake}
+        if capabilities is not None:
+            options["capabilities"] = capabilities
+        case = Case(self.case.client, era or self.era, self.case.backend)
+        other = Session(self.stage, self.world, case, number=len(self._others) + 2, **options)
+        other.run = self.run
+        other._others = self._others
+        self._others.append(other)
+        return other
+
+    async def leave(self) -> None:
+        """Disconnect, as a client does that ends."""
+        while self._held:
+            await self._held.pop().close()
+        self._clients.clear()
+
+    def begin(self, run: Run) -> None:
+        """It is used for this run from now on."""
+        self.run = run
+        for client in self._clients.values():
+            client.wire = run.wire
+            client.answers = {}
+
+    async def end(self) -> None:
+        """The run is over: the other clients of the scenario leave."""
+        while self._others:
+            await self._others.pop().leave()
+
+    # Requests
+
+    async def request(
+        self,
+        server: str | None,
+        method: str,
+        params: Message | None = None,
+        *,
+        answers: Mapping[str, Answer] | None = None,
+        wait: float = ANSWER_WAIT,
+        **options: Any,
+    ) -> Outcome:
+        """Send a request to where a server is reached, and wait for what comes of it; names are sent as given.
+
+        Args:
+            answers: how questions of the server are answered meanwhile, by method.
+            wait: seconds for each response.
+            options: as for `Client.request`.
+        """
+        client = await self.client(server)
+        questions: list[Message] = []
+        known = {name: _noting(name, answer, questions) for name, answer in (answers or {}).items()}
+        before = client.answers
+        client.answers = {**before, **known}
+        try:
+            call = await client.request(method, params, **options)
+            response = await call.response(wait)
+            heard = list(call.before)
+            while isinstance(result := response.get("result"), dict) and result.get("resultType") == "input_required":
+                retry = _retry(params or {}, result, known)
+                if retry is None:
+                    break
+                call = await client.request(method, retry, **options)
+                response = await call.response(wait)
+                heard += call.before
+        finally:
+            client.answers = before
+        return self._outcome(server, method, response, heard, questions)
+
+    def _outcome(
+        self, server: str | None, method: str, response: Message, heard: Sequence[Message], questions: list[Message]
+    ) -> Outcome:
+        notifications = [message for message in heard if "method" in message and "id" not in message]
+        own = self._own(server) if server else lambda value: value
+        return Outcome(method, response, notifications, questions, own)
+
+    async def outcome(self, call: Call, server: str, wait: float = ANSWER_WAIT) -> Outcome:
+        """What came of a call that was started with `start`."""
+        response = await call.response(wait)
+        return self._outcome(server, call.method, response, call.before, [])
+
+    def tool_params(
+        self, server: str, name: str, arguments: Message | None = None, meta: Message | None = None, **more: Any
+    ) -> Message:
+        """The params of `tools/call` for a server's tool; `arguments` and `_meta` are left out where None."""
+        params: Message = {"name": self.scheme.public("tool", server, name), **more}
+        if arguments is not None:
+            params["arguments"] = arguments
+        if meta is not None:
+            params["_meta"] = meta
+        return params
+
+    async def call_tool(
+        self,
+        server: str,
+        name: str,
+        arguments: Message | None = None,
+        *,
+        meta: Message | None = None,
+        more: Message | None = None,
+        **options: Any,
+    ) -> Outcome:
+        """Call a server's tool and wait for what comes of it.
+
+        Args:
+            arguments: None leaves them out.
+            meta: `_meta` of the request.
+            more: further fields of the params.
+            options: as for `request`.
+        """
+        params = self.tool_params(server, name, arguments, meta, **(more or {}))
+        return await self.request(server, "tools/call", params, **options)
+
+    async def start(
+        self, server: str, name: str, arguments: Message | None = None, *, meta: Message | None = None, **options: Any
+    ) -> Call:
+        """Call a server's tool without waiting; `outcome` waits."""
+        client = await self.client(server)
+        return await client.request("tools/call", self.tool_params(server, name, arguments, meta), **options)
+
+    async def get_prompt(self, server: str, name: str, arguments: Message | None = None, **options: Any) -> Outcome:
+        """Get a server's prompt."""
+        params: Message = {"name": self.scheme.public("prompt", server, name)}
+        if arguments is not None:
+            params["arguments"] = arguments
+        return await self.request(server, "prompts/get", params, **options)
+
+    async def read(self, server: str, uri: str, **options: Any) -> Outcome:
+        """Read a server's resource, by the URI that the server itself gives it."""
+        return await self.request(server, "resources/read", {"uri": await self.uri(server, uri)}, **options)
+
+    async def uri(self, server: str, uri: str) -> str:
+        """The URI under which the target offers a server's resource."""
+        *telling, plain = self.scheme.public_uris(server, uri)
+        if telling:
+            offered = {entry["uri"] for entry in await self.merged("resources", server)}
+            return next((spelling for spelling in telling if spelling in offered), plain)
+        return plain
+
+    async def merged(self, kind: ListKind, server: str | None = None) -> list[Message]:
+        """A whole list as the client gets it, every page, names as the target spells them.
+
+        Raises:
+            Failure: pages do not end.
+        """
+        method, key, _ = LISTS[kind]
+        entries: list[Message] = []
+        cursor: str | None = None
+        for _page in range(MAX_PAGES):
+            outcome = await self.request(server, method, {"cursor": cursor} if cursor is not None else {})
+            result = outcome.response.get("result")
+            if not isinstance(result, dict) or not isinstance(result.get(key), list):
+                raise Failure(f"{method} gives no list", f'a result with "{key}"', shown(outcome.response))
+            entries += result[key]
+            cursor = result.get("nextCursor")
+            if cursor is None:
+                return entries
+        raise Failure(f"{method} does not end within {MAX_PAGES} pages")
+
+    async def list(self, kind: ListKind, server: str) -> list[Message]:
+        """What a server offers, in order, names and URIs as the server itself spells them."""
+        _, _, key = LISTS[kind]
+        entries = []
+        for entry in await self.merged(kind, server):
+            own = self._own_name(kind, server, entry.get(key, ""))
+            if own is not None:
+                entries.append({**entry, key: own})
+        return entries
+
+    def _own_name(self, kind: ListKind, server: str, public: str) -> str | None:
+        if kind == "tools":
+            return self.scheme.own("tool", server, public)
+        if kind == "prompts":
+            return self.scheme.own("prompt", server, public)
+        own = self.scheme.own_uri(server, public)
+        return own if not self.shared_endpoint or own.startswith(self.world.backends[server].server.prefix) else None
+
+    def _own(self, server: str) -> Any:
+        def uri(value: Any) -> Any:
+            return self.scheme.own_uri(server, value) if isinstance(value, str) else own(value)
+
+        def own(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: uri(part) if key == "uri" else own(part) for key, part in value.items()}
+            return [own(part) for part in value] if isinstance(value, list) else value
+
+        return own
+
+    # The other side
+
+    def journal(self, server: str) -> Journal:
+        """What reached a fixture server since the scenario began."""
+        return self.world.backends[server].journal
+
+    async def add_server(self, server: Server) -> httpx2.Response:
+        """Add a fixture server to the target at run time; returns the response of its API."""
+        backend = await self.stage.backend(server, self.case.backend, self.world.site.folder, self.world.opened)
+        self.world.backends[server.name] = backend
+        return await self.add_entry(server.name, backend.entry)
+
+    async def add_entry(self, name: str, entry: Message) -> httpx2.Response:
+        """Add whatever `entry` says, under this name."""
+        return await admin.add(self.stage.target, self.world.site.values, name, entry)
+
+    async def remove_server(self, name: str) -> httpx2.Response:
+        """Remove a server from the target at run time; returns the response of its API."""
+        return await admin.remove(self.stage.target, self.world.site.values, name)
+
+    @property
+    def url(self) -> str:
+        """Where clients connect over HTTP or SSE, for scenarios that speak HTTP themselves."""
+        endpoint = self.world.running.endpoint(self.case.client, next(iter(self.world.backends)))
+        assert isinstance(endpoint, Url)
+        return endpoint.url
+
+    # Looking
+
+    def saw(self, label: str, value: Any) -> None:
+        """Put a value into the transcript, which is compared with the golden."""
+        self.run.checks += 1
+        self.run.transcript.append({label: self.run.binder.normal(value)})
+
+    def equal(self, actual: Any, expected: Any, what: str) -> None:
+        """Two JSON values are the same: numbers to the digit and the type.
+
+        Raises:
+            Failure: they differ.
+        """
+        self.run.checks += 1
+        have, want = shown_exactly(actual), shown_exactly(expected)
+        if have != want:
+            raise Failure(what, want, have, diff(want, have))
+
+    def require(self, condition: object, what: str, expected: str = "", actual: object = "") -> None:
+        """Something holds; `what` says what is wrong when it does not.
+
+        Raises:
+            Failure: it does not.
+        """
+        self.run.checks += 1
+        if not condition:
+            raise Failure(what, expected, shown(actual))
+
+
+def shown_exactly(value: Any) -> str:
+    """JSON text that tells 1 from 1.0 and true from 1; keys in order, since JSON objects have none."""
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+
+
+def diff(expected: str, actual: str) -> str:
+    """The difference of two texts, as a unified diff."""
+    lines = difflib.unified_diff(expected.splitlines(), actual.splitlines(), "expected", "actual", lineterm="")
+    return "\n".join(lines)
+
+
+def _noting(method: str, answer: Answer, questions: list[Message]) -> Answer:
+    def noted(params: Any) -> Message | None:
+        questions.append({"method": method, "params": params})
+        return answer(params)
+
+    return noted
+
+
+def _retry(params: Message, result: Message, answers: Mapping[str, Answer]) -> Message | None:
+    """The params of the next round, or None when a question has no answer here."""
+    responses: Message = {}
+    for key, question in (result.get("inputRequests") or {}).items():
+        answer = answers.get(question.get("method", ""))
+        outcome = answer(question.get("params")) if answer else None
+        if outcome is None or "result" not in outcome:
+            return None
+        responses[key] = outcome["result"]
+    retry = {**params, "inputResponses": responses}
+    if "requestState" in result:
+        retry["requestState"] = result["requestState"]
+    return retry

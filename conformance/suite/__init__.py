@@ -1,0 +1,1 @@
+"""What pytest collects: one test, multiplied by scenarios and cases."""

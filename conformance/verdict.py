@@ -1,0 +1,74 @@
+"""Verdicts: what a run of a scenario came to, and what the runs of a requirement come to together.
+
+Rules:
+- Severity only rises: the verdict of a requirement is the worst of its runs.
+- The target's faults (`Failure`) and the harness's own (`HarnessError`) are told apart. What the target does or leaves
+  undone is its own fault, a connection that ends or an answer that does not come included.
+- An unexpected exception is the harness's fault until shown otherwise.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Verdict(StrEnum):
+    """In the order of severity, mildest first."""
+
+    NOT_CHECKED = "not checked"
+    NOT_APPLICABLE = "not applicable"
+    PASS = "pass"
+    NOT_SUPPORTED = "not supported"
+    FAIL = "fail"
+    HARNESS_ERROR = "harness error"
+
+
+_SEVERITY = list(Verdict)
+
+
+def worst(verdicts: Iterable[Verdict], default: Verdict) -> Verdict:
+    """The most severe of `verdicts`; `default` when there is none."""
+    return max(verdicts, key=_SEVERITY.index, default=default)
+
+
+class Failure(Exception):
+    """The target does not keep a requirement.
+
+    Args:
+        message: what is wrong, in one line.
+        expected, actual: what was compared, as readable text.
+        diff: the difference, where the two are long.
+    """
+
+    def __init__(self, message: str, expected: str = "", actual: str = "", diff: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = expected
+        self.actual = actual
+        self.diff = diff
+
+
+class NotSupportedError(Exception):
+    """The target declares nothing that this scenario needs."""
+
+
+class HarnessError(Exception):
+    """The harness could not do its work: a fixture that does not start, a golden that is not there."""
+
+
+@dataclass
+class RunResult:
+    """One run of one scenario in one case."""
+
+    requirement: str
+    scenario: str
+    case: dict[str, str]
+    name: str
+    verdict: Verdict
+    seconds: float
+    message: str = ""
+    expected: str = ""
+    actual: str = ""
+    diff: str = ""
+    wire: list[dict[str, Any]] = field(default_factory=list)

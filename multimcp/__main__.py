@@ -1,0 +1,7 @@
+"""`python -m multimcp` is `multi-mcp`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
