@@ -41,19 +41,19 @@ class Server:
         name: under which the target knows it.
         file: which one, of fixtures/servers, without `.py`.
         args: more of its command line.
-        era: which revisions it speaks; None leaves that out, for one that takes no such argument.
-        uris: how the URIs of its resources begin.
+        era: which revisions it speaks.
     """
 
     name: str
     file: str = ""
     args: tuple[str, ...] = ()
     era: Literal["both", "legacy", "modern"] = "both"
-    uris: str = ""
 
     @property
     def prefix(self) -> str:
-        return self.uris or f"{self.file or self.name}://"
+        """How the URIs of its resources begin."""
+        file = self.file or self.name
+        return "test://" if file == "everything" else f"{file}://"
 
     def argv(self, transport: Transport, journal: Path) -> tuple[str, ...]:
         """Its command line."""

@@ -80,7 +80,7 @@ class Stage:
         self._folder = folder
         self._group = group
         self._worlds: dict[tuple[Any, ...], World] = {}
-        self._listening: dict[tuple[Any, ...], tuple[str, Journal]] = {}
+        self._listening: dict[Server, tuple[str, Journal]] = {}
         self._numbers = itertools.count(1)
 
     async def hold(self, manager: AbstractAsyncContextManager[T]) -> tuple[T, Held]:
@@ -123,17 +123,17 @@ class Stage:
         if transport == "stdio":
             journal = Journal(folder / f"{server.name}.journal")
             return Backend(server, transport, Command(server.argv(transport, journal.path)), journal)
-        key = (server.file or server.name, server.args, server.era)
-        if opened is not None or key not in self._listening:
+        # By name as well: two of the same file are two servers.
+        if opened is not None or server not in self._listening:
             name = f"fixture{next(self._numbers)}"
             journal = Journal(self._folder / f"{name}.journal")
             address, held = await self.hold(listening(server, transport, journal.path, self._folder / f"{name}.log"))
             if opened is None:
-                self._listening[key] = address, journal
+                self._listening[server] = address, journal
             else:
                 opened.append(held)
         else:
-            address, journal = self._listening[key]
+            address, journal = self._listening[server]
         return Backend(server, transport, address + ("/sse" if transport == "sse" else "/mcp"), journal)
 
 
