@@ -40,7 +40,7 @@ SUBSCRIPTION = f"{ENVELOPE}subscriptionId"
 INFO = {"name": "mux", "version": "1"}
 SEPARATOR = "__"
 
-INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32600, -32601, -32602, -32603
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 CONNECTION_LOST, NOT_FOUND, UNSUPPORTED_VERSION = -32000, -32002, -32022
 
 LISTS = {
@@ -54,12 +54,8 @@ NAMED = {"tools/call": "tools/list", "prompts/get": "prompts/list"}
 LOCATED = {"legacy": ("resources/read", "resources/subscribe", "resources/unsubscribe"), "modern": ("resources/read",)}
 FEATURES = ("tools", "prompts", "resources", "logging", "completions")
 
-OPEN_WAIT = 15.0
-"""Seconds a server has to start."""
-GRACE = 3.0
-"""Seconds it may be slower than the others."""
-LIST_WAIT = 2.0
 END_WAIT = 1.0
+"""Seconds a server has to end by itself."""
 PAGES = 100
 LINE = 2**26
 
@@ -87,30 +83,30 @@ class Backend:
         self.mux = mux
         self.era: Era = "legacy"
         self.hello: Message | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | None = None
         self._opening: asyncio.Task[None] | None = None
         self._waiting: dict[Id, asyncio.Future[Message]] = {}
 
     @property
     def alive(self) -> bool:
         """Whether it has been greeted and runs."""
-        return self._process is not None and self._opening is not None and self._opening.done()
+        return self.process is not None and self._opening is not None and self._opening.done()
 
     def declares(self, feature: str) -> bool:
         return feature in as_object((self.hello or {}).get("capabilities"))
 
     async def connected(self) -> None:
         """Start it unless it runs. Raises Failure when it cannot be spoken to."""
-        if self._opening is None or (self._opening.done() and self._process is None):
+        if self._opening is None or (self._opening.done() and self.process is None):
             self._opening = asyncio.create_task(self._open())
         try:
-            await asyncio.wait_for(asyncio.shield(self._opening), OPEN_WAIT)
+            await asyncio.wait_for(asyncio.shield(self._opening), self.mux.open_wait)
         except TimeoutError:
             raise Failure(CONNECTION_LOST, f"{self.name} is not ready") from None
 
     async def _open(self) -> None:
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            self.process = await asyncio.create_subprocess_exec(
                 self.entry["command"],
                 *self.entry.get("args", ()),
                 env={**os.environ, **self.entry.get("env", {})},
@@ -121,7 +117,7 @@ class Backend:
             )
         except OSError as exc:
             raise Failure(CONNECTION_LOST, f"{self.name} cannot be started: {exc.strerror}") from None
-        self._reading = asyncio.create_task(self._read(self._process))
+        self._reading = asyncio.create_task(self._read(self.process))
         eras: tuple[Era, Era] = ("modern", "legacy") if self.mux.era == "modern" else ("legacy", "modern")
         for self.era in eras:
             method, params = self.mux.greeting(self.era)
@@ -142,7 +138,10 @@ class Backend:
             message = parse(line)
             if isinstance(message, dict):
                 self.mux.heard(self, message)
-        self._process = None
+            else:
+                self.mux.garbled(self)
+        self.process = None
+        self.mux.lost(self)
         lost = Failure(CONNECTION_LOST, f"the connection to {self.name} is lost")
         for waiting in self._waiting.values():
             if not waiting.done():
@@ -150,8 +149,12 @@ class Backend:
         await process.wait()
 
     def send(self, message: Message) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    def awaits(self, id: object) -> bool:
+        """Whether there is a request of this id in flight."""
+        return find(self._waiting, id) is not None
 
     def settle(self, response: Message) -> None:
         """Hand a response to whoever waits for it, if anybody does."""
@@ -161,7 +164,7 @@ class Backend:
 
     async def request(self, method: str, params: Message | None, id: Id | None = None) -> Message:
         """The result. Raises Failure: its error, what is wrong with its result, or that it is gone."""
-        if self._process is None:
+        if self.process is None:
             raise Failure(CONNECTION_LOST, f"the connection to {self.name} is lost")
         id = self.mux.fresh_id() if id is None else id
         message = {"jsonrpc": "2.0", "id": id, "method": method}
@@ -180,7 +183,7 @@ class Backend:
 
     async def close(self) -> None:
         """End the process and its children."""
-        process = self._process
+        process = self.process
         if process is None or process.stdin is None:
             return
         process.stdin.close()
@@ -228,7 +231,16 @@ class Held:
 class Mux:
     """The proxy."""
 
-    def __init__(self, servers: Mapping[str, Mapping[str, Any]]) -> None:
+    open_wait = 15.0
+    """Seconds a server has to start."""
+    grace = 3.0
+    """Seconds it may be slower to start than others."""
+    list_wait = 2.0
+    """Seconds it has for a list."""
+
+    def __init__(self, config: Path) -> None:
+        servers = json.loads(config.read_text())["mcpServers"]
+        self.config = config
         self.backends = {name: Backend(name, entry, self) for name, entry in servers.items()}
         self.era: Era | None = None
         self.client: Message = {}
@@ -257,7 +269,7 @@ class Mux:
                 if isinstance(message, dict):
                     self.receive(message)
                 else:
-                    self.send({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "Parse error"}})
+                    self.receive_garbage()
         finally:
             await self.close()
 
@@ -273,6 +285,10 @@ class Mux:
         with suppress(BrokenPipeError):
             sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
             sys.stdout.buffer.flush()
+
+    def receive_garbage(self) -> None:
+        """A line from the client that is no message."""
+        self.send({"jsonrpc": "2.0", "id": None, "error": {"code": PARSE_ERROR, "message": "Parse error"}})
 
     def receive(self, message: Message) -> None:
         """A message from the client."""
@@ -407,13 +423,13 @@ class Mux:
     async def _start(self) -> None:
         pending = {asyncio.create_task(backend.connected()) for backend in self.backends.values()}
         clock = asyncio.get_running_loop().time
-        began, wait = clock(), OPEN_WAIT
+        began, wait = clock(), self.open_wait
         while pending:
             done, pending = await asyncio.wait(pending, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 return
             if any(task.exception() is None for task in done):
-                wait = clock() - began + GRACE
+                wait = clock() - began + self.grace
 
     def hello(self, backends: list[Backend]) -> Message:
         """What the client is told of all servers: the result of initialize or server/discover."""
@@ -484,7 +500,7 @@ class Mux:
         entries: dict[str, Message] = {}
         seen: set[Any] = set()
         try:
-            async with asyncio.timeout(LIST_WAIT if backend.alive else OPEN_WAIT):
+            async with asyncio.timeout(self.list_wait if backend.alive else self.open_wait):
                 while len(seen) < PAGES:
                     page = await self.ask(call, backend, method, params)
                     for entry in page.get(key, ()):
@@ -619,6 +635,12 @@ class Mux:
         else:
             self._notified(backend, message)
 
+    def garbled(self, backend: Backend) -> None:
+        """A line from a server that is no message: ignored."""
+
+    def lost(self, backend: Backend) -> None:
+        """A server is gone; its calls fail."""
+
     def _notified(self, backend: Backend, message: Message) -> None:
         method, params = message["method"], as_object(message.get("params"))
         listen = find(self.listens, as_object(params.get("_meta")).get(SUBSCRIPTION))
@@ -668,7 +690,7 @@ class Mux:
         elif feature.get(method) not in self.client.get("capabilities", {}):
             answer = {"error": {"code": METHOD_NOT_FOUND, "message": f"the client does not support {method}"}}
         elif self.era == "modern":
-            self._hold(backend, message)
+            self.hold(backend, message)
             return
         else:
             answer = await self.pose(method, message.get("params"), backend, message["id"])
@@ -804,7 +826,7 @@ class Mux:
         }
         return {"resultType": "input_required", "inputRequests": questions, "requestState": state}
 
-    def _hold(self, backend: Backend, message: Message) -> None:
+    def hold(self, backend: Backend, message: Message) -> None:
         """A live question of a legacy server to a modern client: for the one call in flight there, else for nobody."""
         meant = [held for held in self.helds.values() if held.backend is backend and held.task and not held.task.done()]
         if len(meant) != 1:
@@ -886,7 +908,7 @@ def main() -> None:
         from broken.defects import DEFECTS
 
         make = DEFECTS[args.defect].mux
-    asyncio.run(serve(make(json.loads(args.config.read_text())["mcpServers"])))
+    asyncio.run(serve(make(args.config)))
 
 
 if __name__ == "__main__":

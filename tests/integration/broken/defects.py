@@ -1,0 +1,1820 @@
+"""For each requirement that can be checked over stdio, a proxy that breaks it, and as little else as can be.
+
+Rules:
+- A defect is a small change to the correct proxy of mux.py; most are bugs that real proxies have.
+- Its docstring says what is broken; `symptom` is a text that the harness has to say when it fails the proxy for it.
+- Those that mix up clients are in processes of their own over stdio: they tell each other what they have (`Gossip`).
+"""
+
+import asyncio
+import base64
+import copy
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import unquote
+
+from .mux import (
+    CAPABILITIES,
+    CONNECTION_LOST,
+    ENVELOPE,
+    FEATURES,
+    INFO,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    LEGACY,
+    LISTS,
+    METHOD_NOT_FOUND,
+    SEPARATOR,
+    UNSUPPORTED_VERSION,
+    VERSION,
+    Backend,
+    Call,
+    Era,
+    Failure,
+    Id,
+    Message,
+    Mux,
+    as_object,
+    objects,
+)
+
+T = TypeVar("T", bound=type[Mux])
+Change = Callable[[Message], Any]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A broken proxy.
+
+    Args:
+        requirement: the one it breaks.
+        what: what is broken about it.
+        symptom: a part of what the harness says about it.
+        mux: it.
+    """
+
+    requirement: str
+    what: str
+    symptom: str
+    mux: type[Mux]
+
+
+DEFECTS: dict[str, Defect] = {}
+
+
+def breaks(requirement: str, symptom: str = "") -> Callable[[T], T]:
+    """Register a broken proxy."""
+
+    def register(mux: T) -> T:
+        if requirement in DEFECTS:
+            raise ValueError(f"{requirement} is broken twice")
+        if not mux.__doc__:
+            raise ValueError(f"{requirement}: what is broken?")
+        DEFECTS[requirement] = Defect(requirement, mux.__doc__, symptom, mux)
+        return mux
+
+    return register
+
+
+# Defects that change one kind of message: functions that change what they are given
+
+
+def in_result(requirement: str, *methods: str, symptom: str = "") -> Callable[[Change], Change]:
+    """A function that spoils the results of these methods."""
+
+    def register(spoil: Change) -> Change:
+        class Broken(Mux):
+            __doc__ = spoil.__doc__
+
+            def finish(self, call: Call, result: Message) -> Message:
+                if call.method in methods:
+                    spoil(result)
+                return result
+
+        breaks(requirement, symptom)(Broken)
+        return spoil
+
+    return register
+
+
+def in_error(requirement: str, *methods: str, symptom: str = "") -> Callable[[Change], Change]:
+    """A function that spoils the errors of these methods; without methods, all."""
+
+    def register(spoil: Change) -> Change:
+        class Broken(Mux):
+            __doc__ = spoil.__doc__
+
+            def fail(self, call: Call, error: Message) -> Message:
+                if not methods or call.method in methods:
+                    spoil(error)
+                return error
+
+        breaks(requirement, symptom)(Broken)
+        return spoil
+
+    return register
+
+
+def in_entry(requirement: str, method: str, symptom: str = "") -> Callable[[Change], Change]:
+    """A function that spoils the entries of a list."""
+
+    def register(spoil: Change) -> Change:
+        class Broken(Mux):
+            __doc__ = spoil.__doc__
+
+            def published(self, backend: Backend, listed: str, entry: Message) -> list[Message]:
+                entries = copy.deepcopy(super().published(backend, listed, entry))
+                for entry in entries if listed == method else ():
+                    spoil(entry)
+                return entries
+
+        breaks(requirement, symptom)(Broken)
+        return spoil
+
+    return register
+
+
+def in_hello(requirement: str, *eras: Era, symptom: str = "") -> Callable[[Change], Change]:
+    """A function that spoils what clients of these eras are told first."""
+
+    def register(spoil: Change) -> Change:
+        class Broken(Mux):
+            __doc__ = spoil.__doc__
+
+            def hello(self, backends: list[Backend]) -> Message:
+                result = copy.deepcopy(super().hello(backends))
+                if self.era in eras:
+                    spoil(result)
+                return result
+
+        breaks(requirement, symptom)(Broken)
+        return spoil
+
+    return register
+
+
+def in_params(requirement: str, *methods: str, symptom: str = "") -> Callable[[Change], Change]:
+    """A function that spoils the params of these methods on their way to a server; True keeps the message back."""
+
+    def register(spoil: Change) -> Change:
+        class Broken(Mux):
+            __doc__ = spoil.__doc__
+
+            def forward(self, backend: Backend, message: Message) -> None:
+                message = copy.deepcopy(message)
+                if message.get("method") not in methods or spoil(message.setdefault("params", {})) is not True:
+                    super().forward(backend, message)
+
+        breaks(requirement, symptom)(Broken)
+        return spoil
+
+    return register
+
+
+def in_answer(requirement: str, symptom: str = "") -> Callable[[Change], Change]:
+    """A function that spoils the client's answers to questions: messages with a result or an error."""
+
+    def register(spoil: Change) -> Change:
+        class Broken(Mux):
+            __doc__ = spoil.__doc__
+
+            def receive(self, message: Message) -> None:
+                if "method" not in message:
+                    spoil(message)
+                for answer in as_object(as_object(message.get("params")).get("inputResponses")).values():
+                    spoil({"result": answer})
+                super().receive(message)
+
+        breaks(requirement, symptom)(Broken)
+        return spoil
+
+    return register
+
+
+def in_question(requirement: str, method: str, symptom: str = "") -> Callable[[Change], Change]:
+    """A function that spoils the params of questions to the client."""
+
+    def register(spoil: Change) -> Change:
+        class Broken(Mux):
+            __doc__ = spoil.__doc__
+
+            def send(self, message: Message) -> None:
+                asked = as_object(as_object(message.get("result")).get("inputRequests")).values()
+                for question in [message, *objects(list(asked))]:
+                    if question.get("method") == method and isinstance(question.get("params"), dict):
+                        spoil(question["params"])
+                super().send(message)
+
+        breaks(requirement, symptom)(Broken)
+        return spoil
+
+    return register
+
+
+def in_notice(requirement: str, method: str, *eras: Era, symptom: str = "") -> Callable[[Change], Change]:
+    """A function that spoils the params of notifications from servers; True keeps the notification back."""
+
+    def register(spoil: Change) -> Change:
+        class Broken(Mux):
+            __doc__ = spoil.__doc__
+
+            def heard(self, backend: Backend, message: Message) -> None:
+                concerns = message.get("method") == method and (self.era in eras or not eras)
+                if not concerns or spoil(message.setdefault("params", {})) is not True:
+                    super().heard(backend, message)
+
+        breaks(requirement, symptom)(Broken)
+        return spoil
+
+    return register
+
+
+def blocks(result: Message, kind: str) -> list[Message]:
+    """The content blocks of this type in a result of a tool or a prompt."""
+    messages = [message.get("content") for message in objects(result.get("messages"))]
+    return [block for block in objects([*objects(result.get("content")), *messages]) if block.get("type") == kind]
+
+
+def keep(value: Message, *keys: str) -> None:
+    """Drop every other key, as whoever only knows these does."""
+    for key in value.keys() - set(keys):
+        del value[key]
+
+
+def deeply(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A value with everything in it changed, inside out."""
+    if isinstance(value, dict):
+        value = {key: deeply(part, change) for key, part in value.items()}
+    elif isinstance(value, list):
+        value = [deeply(part, change) for part in value]
+    return change(value)
+
+
+def rewrite(result: Message, change: Callable[[Any], Any]) -> None:
+    """Change everything in a result, in place."""
+    result.update({key: deeply(value, change) for key, value in result.items()})
+
+
+class Gossip(Mux):
+    """Proxies of one configuration tell each other things, in datagrams."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._socket: asyncio.DatagramTransport | None = None
+
+    async def run(self, reader: asyncio.StreamReader) -> None:
+        mux = self
+
+        class Listener(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, address: object) -> None:
+                mux.told(json.loads(data))
+
+        loop = asyncio.get_running_loop()
+        self._socket, _ = await loop.create_datagram_endpoint(Listener, ("127.0.0.1", 0))
+        place = self.config.with_name(f"{os.getpid()}.peer")
+        place.write_text(str(self._socket.get_extra_info("sockname")[1]))
+        try:
+            await super().run(reader)
+        finally:
+            place.unlink()
+
+    def tell(self, message: Message) -> int:
+        """Tell all others; returns how many there are."""
+        others = [place for place in self.config.parent.glob("*.peer") if place.stem != str(os.getpid())]
+        for place in others:
+            with suppress(FileNotFoundError):
+                assert self._socket is not None
+                self._socket.sendto(json.dumps(message).encode(), ("127.0.0.1", int(place.read_text())))
+        return len(others)
+
+    def told(self, message: Message) -> None:
+        """Another one told this."""
+
+
+# Lifecycle
+
+
+@in_hello("lifecycle:initialize:revisions", "legacy")
+def _(hello: Message) -> None:
+    """It speaks its latest revision, whatever was asked for."""
+    hello["protocolVersion"] = LEGACY[0]
+
+
+@breaks("lifecycle:initialize:unknown")
+class EchoesRevision(Mux):
+    """It agrees to any revision."""
+
+    def finish(self, call: Call, result: Message) -> Message:
+        if call.method == "initialize":
+            result["protocolVersion"] = call.params.get("protocolVersion")
+        return result
+
+
+@in_hello("lifecycle:initialize:server-info", "legacy")
+def _(hello: Message) -> None:
+    """It does not tell its version."""
+    hello["serverInfo"] = {"name": INFO["name"]}
+
+
+def claim_all(hello: Message) -> None:
+    """It declares what no server has."""
+    hello["capabilities"] = {feature: {} for feature in FEATURES} | hello["capabilities"]
+
+
+in_hello("lifecycle:initialize:capabilities", "legacy")(claim_all)
+in_hello("lifecycle:discover:capabilities", "modern")(claim_all)
+
+
+def forget_instructions(hello: Message) -> None:
+    """The servers' instructions are lost."""
+    hello.pop("instructions", None)
+
+
+in_hello("lifecycle:initialize:instructions", "legacy")(forget_instructions)
+in_hello("lifecycle:discover:instructions", "modern")(forget_instructions)
+
+
+@breaks("lifecycle:initialized:quiet")
+class AnswersInitialized(Mux):
+    """It answers a notification."""
+
+    def receive(self, message: Message) -> None:
+        super().receive(message)
+        if message.get("method") == "notifications/initialized":
+            self.send({"jsonrpc": "2.0", "id": None, "result": {}})
+
+
+@breaks("lifecycle:ping:answered")
+class DoesNotPing(Mux):
+    """It has no ping."""
+
+    async def answer(self, call: Call) -> Message:
+        if call.method == "ping":
+            raise Failure(METHOD_NOT_FOUND, "Method not found: ping")
+        return await super().answer(call)
+
+
+@in_hello("lifecycle:discover:revisions", "modern")
+def _(hello: Message) -> None:
+    """It tells only of legacy revisions."""
+    hello["supportedVersions"] = list(LEGACY)
+
+
+@in_error("lifecycle:envelope:unsupported")
+def _(error: Message) -> None:
+    """It refuses an unknown revision without saying which it knows."""
+    if error["code"] == UNSUPPORTED_VERSION:
+        error.update(code=INVALID_REQUEST)
+        error.pop("data", None)
+
+
+@breaks("lifecycle:envelope:missing")
+class FillsEnvelope(Mux):
+    """It makes up what an envelope lacks."""
+
+    def receive(self, message: Message) -> None:
+        meta = as_object(as_object(message.get("params")).get("_meta"))
+        if any(key.startswith(ENVELOPE) for key in meta):
+            message["params"]["_meta"] = self.whole(meta)
+        super().receive(message)
+
+    def whole(self, meta: Message) -> Message:
+        return {VERSION: "2026-07-28", CAPABILITIES: {}, **meta}
+
+
+@breaks("lifecycle:envelope:stateless")
+class WantsDiscovery(Mux):
+    """It refuses a modern call that is the first message."""
+
+    heard_before = False
+
+    async def answer(self, call: Call) -> Message:
+        first, self.heard_before = not self.heard_before, True
+        if first and call.method == "tools/call":
+            raise Failure(INVALID_REQUEST, "Received request before initialization was complete")
+        return await super().answer(call)
+
+
+@breaks("lifecycle:method:unknown")
+class AnswersEverything(Mux):
+    """It has an empty result for every method."""
+
+    async def answer(self, call: Call) -> Message:
+        try:
+            return await super().answer(call)
+        except Failure as failure:
+            if failure.error["message"].startswith("Method not found: "):
+                return self.complete({})
+            raise
+
+
+# Tools
+
+
+@in_entry("tools:list:whole", "tools/list")
+def _(tool: Message) -> None:
+    """Tools are rebuilt from the fields of the first revision."""
+    keep(tool, "name", "description", "inputSchema")
+
+
+@in_entry("tools:list:schema", "tools/list")
+def _(tool: Message) -> None:
+    """Schemas lose their definitions."""
+    tool["inputSchema"].pop("$defs", None)
+
+
+@breaks("tools:list:deterministic")
+class Shuffles(Mux):
+    """Tools come in another order each time."""
+
+    turned = False
+
+    def finish(self, call: Call, result: Message) -> Message:
+        if call.method == "tools/list":
+            self.turned = not self.turned
+            result["tools"].sort(key=lambda tool: tool["name"], reverse=self.turned)
+        return result
+
+
+@in_result("tools:call:text", "tools/call")
+def _(result: Message) -> None:
+    """Text is put into quotes once more."""
+    if len(result.get("content", ())) == 1 and "structuredContent" not in result:
+        for block in blocks(result, "text"):
+            block["text"] = json.dumps(block["text"])
+
+
+@in_result("tools:call:image", "tools/call")
+def _(result: Message) -> None:
+    """Images lose their type."""
+    if len(result.get("content", ())) == 1:
+        for block in blocks(result, "image"):
+            del block["mimeType"]
+
+
+@in_result("tools:call:audio", "tools/call")
+def _(result: Message) -> None:
+    """Sound becomes a text."""
+    for block in blocks(result, "audio"):
+        keep(block)
+        block.update(type="text", text="[audio]")
+
+
+@in_result("tools:call:embedded", "tools/call")
+def _(result: Message) -> None:
+    """An embedded resource becomes a link to it."""
+    if len(result.get("content", ())) == 1:
+        for block in blocks(result, "resource"):
+            block.update(type="resource_link", name="resource", uri=block.pop("resource")["uri"])
+
+
+@in_result("tools:call:links", "tools/call")
+def _(result: Message) -> None:
+    """Links lose all but their URI and name."""
+    for block in blocks(result, "resource_link"):
+        keep(block, "type", "uri", "name")
+
+
+@in_result("tools:call:mixed", "tools/call")
+def _(result: Message) -> None:
+    """Content is sorted by type."""
+    if isinstance(result.get("content"), list):
+        result["content"].sort(key=lambda block: str(block.get("type")))
+
+
+@in_result("tools:call:structured", "tools/call")
+def _(result: Message) -> None:
+    """Structured content is lost."""
+    result.pop("structuredContent", None)
+
+
+@in_params("tools:call:arguments", "tools/call")
+def _(params: Message) -> None:
+    """Arguments that are empty do not reach the server."""
+    params["arguments"] = {
+        key: value for key, value in params.get("arguments", {}).items() if value not in ("", [], {})
+    }
+
+
+@breaks("tools:call:no-arguments")
+class WantsArguments(Mux):
+    """A call without arguments is refused."""
+
+    async def answer(self, call: Call) -> Message:
+        if call.method == "tools/call" and "name" in call.params and "arguments" not in call.params:
+            raise Failure(INVALID_PARAMS, "arguments: field required")
+        return await super().answer(call)
+
+
+@breaks("tools:call:error-result")
+class RaisesErrors(Mux):
+    """A tool's error becomes a protocol error."""
+
+    async def answer(self, call: Call) -> Message:
+        result = await super().answer(call)
+        if call.method == "tools/call" and result.get("isError") and "structuredContent" not in result:
+            raise Failure(INTERNAL_ERROR, "the tool failed")
+        return result
+
+
+@breaks("tools:call:unknown")
+class ExcusesUnknown(Mux):
+    """An unknown tool is a tool's error."""
+
+    async def answer(self, call: Call) -> Message:
+        try:
+            return await super().answer(call)
+        except Failure as failure:
+            if call.method == "tools/call" and failure.error["message"].startswith("Unknown name"):
+                return self.complete({"content": [{"type": "text", "text": "Unknown tool"}], "isError": True})
+            raise
+
+
+@breaks("tools:call:concurrent")
+class SwapsResults(Mux):
+    """Of two calls of one tool in flight, the one answered first gets the other's place."""
+
+    def finish(self, call: Call, result: Message) -> Message:
+        for other in self.calls.values():
+            if other is not call and call.method == "tools/call" and other.params.get("name") == call.params["name"]:
+                call.id, other.id = other.id, call.id
+                self.calls[call.id], self.calls[other.id] = call, other
+                break
+        return result
+
+
+@breaks("tools:call:unlisted-first")
+class WantsList(Mux):
+    """Nothing can be called before it was listed."""
+
+    listed = False
+
+    async def answer(self, call: Call) -> Message:
+        self.listed = self.listed or call.method == "tools/list"
+        if call.method == "tools/call" and not self.listed:
+            raise Failure(INVALID_PARAMS, f"Unknown tool: {call.params.get('name')}")
+        return await super().answer(call)
+
+
+# Prompts
+
+
+@in_entry("prompts:list:whole", "prompts/list")
+def _(prompt: Message) -> None:
+    """Prompts lose their arguments."""
+    prompt.pop("arguments", None)
+
+
+@in_result("prompts:get:simple", "prompts/get")
+def _(result: Message) -> None:
+    """A prompt of one message speaks as the assistant."""
+    if len(result["messages"]) == 1:
+        result["messages"][0]["role"] = "assistant"
+
+
+@in_params("prompts:get:arguments", "prompts/get")
+def _(params: Message) -> None:
+    """All arguments of a prompt are the first."""
+    arguments = params.get("arguments", {})
+    for name in arguments:
+        arguments[name] = next(iter(arguments.values()))
+
+
+@in_result("prompts:get:embedded", "prompts/get")
+def _(result: Message) -> None:
+    """A resource in a prompt becomes text."""
+    for block in blocks(result, "resource"):
+        text = block["resource"].get("text", "")
+        keep(block)
+        block.update(type="text", text=text)
+
+
+@in_result("prompts:get:image", "prompts/get")
+def _(result: Message) -> None:
+    """Images in prompts lose their type."""
+    for block in blocks(result, "image"):
+        block["mimeType"] = "application/octet-stream"
+
+
+@breaks("prompts:get:unknown")
+class HasEveryPrompt(Mux):
+    """An unknown prompt is an empty one."""
+
+    async def route_name(self, call: Call, method: str, public: object) -> tuple[Backend, str]:
+        try:
+            return await super().route_name(call, method, public)
+        except Failure:
+            call.params["unknown"] = method == "prompts/list"
+            raise
+
+    async def answer(self, call: Call) -> Message:
+        try:
+            return await super().answer(call)
+        except Failure:
+            if call.params.get("unknown"):
+                return self.complete({"messages": []})
+            raise
+
+
+@breaks("prompts:get:missing-argument")
+class FillsArguments(Mux):
+    """Arguments that a prompt wants and does not get are made up."""
+
+    def forward(self, backend: Backend, message: Message) -> None:
+        if message.get("method") == "prompts/get":
+            params = message["params"]
+            prompt = (self.lists.get((backend, "prompts/list")) or {}).get(params["name"], {})
+            wanted = {argument["name"]: "" for argument in prompt.get("arguments", ())}
+            message = {**message, "params": {**params, "arguments": {**wanted, **params.get("arguments", {})}}}
+        super().forward(backend, message)
+
+
+# Resources, completion
+
+
+@in_entry("resources:list:whole", "resources/list")
+def _(resource: Message) -> None:
+    """Resources lose their type."""
+    resource.pop("mimeType", None)
+
+
+@in_result("resources:read:text", "resources/read")
+def _(result: Message) -> None:
+    """Text comes as base64."""
+    for content in objects(result.get("contents")):
+        if "text" in content:
+            content["blob"] = base64.b64encode(content.pop("text").encode()).decode()
+
+
+@in_result("resources:read:binary", "resources/read")
+def _(result: Message) -> None:
+    """Bytes come as text."""
+    for content in objects(result.get("contents")):
+        if "blob" in content:
+            content["text"] = base64.b64decode(content.pop("blob")).decode("latin-1")
+
+
+@breaks("resources:read:template")
+class ReadsListed(Mux):
+    """Only resources that are listed can be read."""
+
+    def owner(self, uri: str) -> Backend | None:
+        found = super().owner(uri)
+        return found if any(uri in (entries or {}) for _, entries in self._resources()) else None
+
+
+@breaks("resources:read:unknown")
+class ReadsNothing(Mux):
+    """An unknown resource is an empty one."""
+
+    async def answer(self, call: Call) -> Message:
+        try:
+            return await super().answer(call)
+        except Failure as failure:
+            if failure.error["message"] == "Resource not found":
+                return self.complete({"contents": []}, cacheable=True)
+            raise
+
+
+@in_entry("resources:templates:whole", "resources/templates/list")
+def _(template: Message) -> None:
+    """Templates are rebuilt from what they need to have."""
+    keep(template, "uriTemplate", "name")
+
+
+@breaks("resources:links:readable")
+class InventsLinks(Mux):
+    """Links get a URI that cannot be read."""
+
+    async def republished(self, call: Call, backend: Backend, result: Message) -> Message:
+        for block in blocks(await super().republished(call, backend, result), "resource_link"):
+            scheme, _, rest = block["uri"].partition("://")
+            block["uri"] = f"{scheme}://{backend.name}/{rest}"
+        return result
+
+
+class Incomplete(Mux):
+    """Completions of one kind are lost."""
+
+    kind: ClassVar[str]
+
+    def finish(self, call: Call, result: Message) -> Message:
+        if call.method == "completion/complete" and call.params["ref"].get("type") == self.kind:
+            result["completion"] = {"values": []}
+        return result
+
+
+@breaks("completion:prompt:values")
+class NoPromptCompletion(Incomplete):
+    """Arguments of prompts are not completed."""
+
+    kind = "ref/prompt"
+
+
+@breaks("completion:template:values")
+class NoTemplateCompletion(Incomplete):
+    """Variables of templates are not completed."""
+
+    kind = "ref/resource"
+
+
+@in_params("completion:context:arguments", "completion/complete")
+def _(params: Message) -> None:
+    """The context of a completion is lost."""
+    params.pop("context", None)
+
+
+# Pagination
+
+
+class OnePage(Mux):
+    """Of one list only the first page is read."""
+
+    method: ClassVar[str]
+
+    async def exchange(
+        self, call: Call, backend: Backend, method: str, params: Message | None, id: Id | None = None
+    ) -> Message:
+        result = await super().exchange(call, backend, method, params, id)
+        if method == self.method:
+            result.pop("nextCursor", None)
+        return result
+
+
+@breaks("pagination:backend:tools")
+class OnePageOfTools(OnePage):
+    """Only the first page of a server's tools is read."""
+
+    method = "tools/list"
+
+
+@breaks("pagination:backend:prompts")
+class OnePageOfPrompts(OnePage):
+    """Only the first page of a server's prompts is read."""
+
+    method = "prompts/list"
+
+
+@breaks("pagination:backend:resources")
+class OnePageOfResources(OnePage):
+    """Only the first page of a server's resources is read."""
+
+    method = "resources/list"
+
+
+@breaks("pagination:backend:templates")
+class OnePageOfTemplates(OnePage):
+    """Only the first page of a server's templates is read."""
+
+    method = "resources/templates/list"
+
+
+@breaks("pagination:cursor:invalid")
+class IgnoresCursors(Mux):
+    """Any cursor leads to the first page."""
+
+    def receive(self, message: Message) -> None:
+        if message.get("method") in LISTS:
+            as_object(message.get("params")).pop("cursor", None)
+        super().receive(message)
+
+
+@breaks("pagination:backend:loop")
+class ReadsForever(Mux):
+    """It follows the pages of a list for ever."""
+
+    async def learn(self, backend: Backend, method: str, call: Call) -> None:
+        params: Message = {} if self.era == "legacy" else {"_meta": self.envelope()}
+        page: Message = {"nextCursor": None}
+        while "nextCursor" in page:
+            with suppress(Failure):
+                page = await self.ask(call, backend, method, params)
+            params = {**params, "cursor": page.get("nextCursor")}
+        await super().learn(backend, method, call)
+
+
+# Naming
+
+
+class FirstWins(Mux):
+    """Of a name that two servers have, only the first is listed."""
+
+    method: ClassVar[str]
+
+    def published(self, backend: Backend, method: str, entry: Message) -> list[Message]:
+        key = LISTS[method][1]
+        earlier = itertools.takewhile(lambda other: other is not backend, self.backends.values())
+        if method == self.method and any(entry[key] in (self.lists.get((other, method)) or {}) for other in earlier):
+            return []
+        return super().published(backend, method, entry)
+
+
+@breaks("naming:collision:listed")
+class FirstToolWins(FirstWins):
+    """Of two tools of one name only the first is listed."""
+
+    method = "tools/list"
+
+
+@breaks("naming:collision:prompts")
+class FirstPromptWins(FirstWins):
+    """Of two prompts of one name only the first is listed."""
+
+    method = "prompts/list"
+
+
+@breaks("naming:collision:resources")
+class FirstResourceWins(FirstWins):
+    """Of two resources of one URI only the first is listed."""
+
+    method = "resources/list"
+
+
+@breaks("naming:collision:routed")
+class RoutesToFirst(Mux):
+    """A call goes to the first server that has a tool of that name."""
+
+    async def route_name(self, call: Call, method: str, public: object) -> tuple[Backend, str]:
+        backend, own = await super().route_name(call, method, public)
+        if method == "tools/list":
+            for other in self.backends.values():
+                if own in (self.lists.get((other, method)) or {}):
+                    return other, own
+        return backend, own
+
+
+@breaks("naming:unique:names")
+class ListsTwice(Mux):
+    """A tool is listed twice."""
+
+    def published(self, backend: Backend, method: str, entry: Message) -> list[Message]:
+        entries = super().published(backend, method, entry)
+        return entries * 2 if method == "tools/list" and backend is next(iter(self.backends.values())) else entries
+
+
+@breaks("naming:separator:inside")
+class SplitsNames(Mux):
+    """It finds the server by splitting a name at the last separator."""
+
+    async def route_name(self, call: Call, method: str, public: object) -> tuple[Backend, str]:
+        if isinstance(public, str) and public.rpartition(SEPARATOR)[0] not in self.backends:
+            raise Failure(INVALID_PARAMS, f"Unknown server in {public}")
+        return await super().route_name(call, method, public)
+
+
+@in_entry("naming:charset:legal", "tools/list")
+def _(tool: Message) -> None:
+    """Tools are listed under names that are no names."""
+    tool["name"] += " (proxied)"
+
+
+@breaks("naming:links:rewritten")
+class KeepsLinks(Mux):
+    """URIs in results are left as the server spells them, though it is listed under others."""
+
+    async def republished(self, call: Call, backend: Backend, result: Message) -> Message:
+        return result
+
+
+# Errors
+
+
+def lose_data(error: Message) -> None:
+    """Errors lose their data."""
+    error.pop("data", None)
+
+
+in_error("errors:protocol:whole", "tools/call")(lose_data)
+in_error("errors:prompt:whole", "prompts/get")(lose_data)
+in_error("errors:resource:whole", "resources/read")(lose_data)
+
+
+@in_error("errors:protocol:codes", "tools/call")
+def _(error: Message) -> None:
+    """Codes that JSON-RPC does not reserve become internal errors."""
+    if not -32768 <= error["code"] <= -32000:
+        error["code"] = INTERNAL_ERROR
+
+
+@in_error("errors:params:invalid", "tools/call")
+def _(error: Message) -> None:
+    """A call without a name is an internal error."""
+    if error["message"] == "name is missing":
+        error.update(code=INTERNAL_ERROR, message="KeyError: 'name'")
+
+
+# Transparency
+
+
+@in_result("transparency:meta:result", "tools/call")
+def _(result: Message) -> None:
+    """The server's _meta is lost."""
+    meta = as_object(result.pop("_meta", None))
+    if any(key.startswith(ENVELOPE) for key in meta):
+        result["_meta"] = {key: meta[key] for key in meta if key.startswith(ENVELOPE)}
+
+
+def drop_meta(params: Message, dropped: Callable[[str], bool]) -> None:
+    """Keys of a request's _meta are lost, and so is what is left of it when it is empty."""
+    if "_meta" in params:
+        params["_meta"] = {key: value for key, value in params["_meta"].items() if not dropped(key)}
+        if not params["_meta"]:
+            del params["_meta"]
+
+
+TRACE = ("traceparent", "tracestate", "baggage")
+
+
+@in_params("transparency:meta:request", "tools/call")
+def _(params: Message) -> None:
+    """Keys in _meta that the protocol does not know do not reach the server."""
+    drop_meta(params, lambda key: not key.startswith(ENVELOPE) and key not in ("progressToken", *TRACE))
+
+
+@in_params("transparency:meta:trace", "tools/call")
+def _(params: Message) -> None:
+    """The trace context does not reach the server."""
+    drop_meta(params, lambda key: key in TRACE)
+
+
+RESULT = ("content", "structuredContent", "isError", "_meta", "resultType", "inputRequests", "requestState")
+
+
+@in_result("transparency:fields:result", "tools/call")
+def _(result: Message) -> None:
+    """Unknown fields of a result are lost."""
+    keep(result, *RESULT)
+
+
+@in_params("transparency:fields:request", "tools/call")
+def _(params: Message) -> None:
+    """Unknown fields of the params do not reach the server."""
+    keep(params, "name", "arguments", "_meta", "inputResponses", "requestState")
+
+
+KNOWN_CONTENT = ("text", "image", "audio", "resource", "resource_link")
+
+
+@in_result("transparency:content:unknown", "tools/call")
+def _(result: Message) -> None:
+    """Content of an unknown type is lost."""
+    if isinstance(result.get("content"), list):
+        result["content"] = [block for block in result["content"] if block.get("type") in KNOWN_CONTENT]
+
+
+@in_result("transparency:content:annotations", "tools/call")
+def _(result: Message) -> None:
+    """Content loses its annotations."""
+    for block in objects(result.get("content")):
+        block.pop("annotations", None)
+
+
+@in_result("transparency:structured:exact", "tools/call")
+def _(result: Message) -> None:
+    """Structured content loses what is empty."""
+    if isinstance(structured := result.get("structuredContent"), dict):
+        result["structuredContent"] = deeply(structured, without_empty)
+
+
+def without_empty(value: Any) -> Any:
+    """A value without its empty parts."""
+    return {key: part for key, part in value.items() if part not in ({}, [], "")} if isinstance(value, dict) else value
+
+
+@in_result("transparency:payload:large-result", "tools/call")
+def _(result: Message) -> None:
+    """Texts are cut off at 1 MB."""
+    for block in blocks(result, "text"):
+        block["text"] = block["text"][:1_000_000]
+
+
+@in_params("transparency:payload:large-argument", "tools/call")
+def _(params: Message) -> None:
+    """Texts in arguments are cut off at 1 MB."""
+    rewrite(params, lambda value: value[:1_000_000] if isinstance(value, str) else value)
+
+
+@in_result("transparency:text:unicode", "tools/call")
+def _(result: Message) -> None:
+    """Texts are normalised, and have no characters beyond the basic plane."""
+
+    def basic(value: Any) -> Any:
+        return (
+            re.sub(r"[^\0-\uffff]", "\ufffd", unicodedata.normalize("NFC", value)) if isinstance(value, str) else value
+        )
+
+    rewrite(result, basic)
+
+
+@in_result("transparency:json:deep", "tools/call")
+def _(result: Message) -> None:
+    """Whatever lies deeper than 32 levels is lost."""
+
+    def cut(value: Any, level: int) -> Any:
+        if isinstance(value, dict):
+            return {key: cut(part, level - 1) for key, part in value.items()} if level else None
+        if isinstance(value, list):
+            return [cut(part, level - 1) for part in value] if level else None
+        return value
+
+    result.update(cut(result, 32))
+
+
+@in_result("transparency:numbers:integers", "tools/call")
+def _(result: Message) -> None:
+    """Integers have the precision of floats."""
+    rewrite(result, lambda value: int(float(value)) if type(value) is int else value)
+
+
+@in_result("transparency:numbers:floats", "tools/call")
+def _(result: Message) -> None:
+    """Floats have six digits."""
+    rewrite(result, lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
+
+
+@in_result("transparency:null:kept", "tools/call")
+def _(result: Message) -> None:
+    """Nulls are lost."""
+
+    def without_null(value: Any) -> Any:
+        return {key: part for key, part in value.items() if part is not None} if isinstance(value, dict) else value
+
+    rewrite(result, without_null)
+
+
+# Progress, cancellation
+
+
+@in_notice("progress:token:own", "notifications/progress")
+def _(params: Message) -> None:
+    """Progress tokens are texts, whatever they were."""
+    params["progressToken"] = str(params["progressToken"])
+
+
+@breaks("progress:updates:order")
+class SwapsUpdates(Mux):
+    """The first update comes after the second."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.first: dict[Any, Message | None] = {}
+
+    def send(self, message: Message) -> None:
+        if message.get("method") == "notifications/progress":
+            token = message["params"]["progressToken"]
+            if token not in self.first:
+                self.first[token] = message
+                return
+            super().send(message)
+            message, self.first[token] = self.first[token] or message, None
+        super().send(message)
+
+
+@in_notice("progress:updates:fields", "notifications/progress")
+def _(params: Message) -> None:
+    """Updates lose their message."""
+    params.pop("message", None)
+
+
+@breaks("progress:updates:apart")
+class LastToken(Mux):
+    """Updates go to the call that came last."""
+
+    token: Any = None
+
+    def receive(self, message: Message) -> None:
+        token = as_object(as_object(message.get("params")).get("_meta")).get("progressToken")
+        self.token = self.token if token is None else token
+        super().receive(message)
+
+    def send(self, message: Message) -> None:
+        if message.get("method") == "notifications/progress":
+            message["params"]["progressToken"] = self.token
+        super().send(message)
+
+
+@breaks("progress:updates:unasked")
+class AsksForUpdates(Mux):
+    """It asks for updates by itself, and passes them on."""
+
+    def forward(self, backend: Backend, message: Message) -> None:
+        if message.get("method") == "tools/call":
+            meta = {"progressToken": f"token-{message['id']}", **as_object(message["params"].get("_meta"))}
+            message = {**message, "params": {**message["params"], "_meta": meta}}
+        super().forward(backend, message)
+
+
+@in_params("cancellation:notification:reaches", "notifications/cancelled")
+def _(params: Message) -> bool:
+    """Cancellations do not reach the server."""
+    return True
+
+
+@in_params("cancellation:notification:id", "notifications/cancelled")
+def _(params: Message) -> None:
+    """Cancellations reach the server under an id it does not know."""
+    params["requestId"] = f"client-{params['requestId']}"
+
+
+@breaks("cancellation:response:dropped")
+class AnswersLate(Mux):
+    """A cancelled call is answered all the same."""
+
+    def receive(self, message: Message) -> None:
+        call = self.calls.get(as_object(message.get("params")).get("requestId", 0))
+        if message.get("method") != "notifications/cancelled" or call is None:
+            super().receive(message)
+            return
+        for backend, id in call.sent:
+            self.forward(backend, {**message, "params": {**message["params"], "requestId": id}})
+
+
+@breaks("cancellation:client:vanished")
+class KillsServers(Mux):
+    """When the client is gone, its servers are killed, not told."""
+
+    async def close(self) -> None:
+        for backend in self.backends.values():
+            if backend.process is not None:
+                with suppress(ProcessLookupError):
+                    os.killpg(backend.process.pid, signal.SIGKILL)
+
+
+@breaks("cancellation:unknown:ignored")
+class ChidesUnknown(Mux):
+    """The cancellation of an unknown request gets an error."""
+
+    def receive(self, message: Message) -> None:
+        id = as_object(message.get("params")).get("requestId")
+        if message.get("method") == "notifications/cancelled" and id not in self.calls:
+            error = {"code": INVALID_PARAMS, "message": "Unknown request"}
+            self.send({"jsonrpc": "2.0", "id": id, "error": error})
+        super().receive(message)
+
+
+@breaks("cancellation:others:unharmed")
+class CancelsAll(Mux):
+    """A cancellation ends all calls."""
+
+    def receive(self, message: Message) -> None:
+        if message.get("method") == "notifications/cancelled":
+            for id in list(self.calls):
+                super().receive({**message, "params": {**message["params"], "requestId": id}})
+        else:
+            super().receive(message)
+
+
+# Logging
+
+
+@in_hello("logging:capability:declared", "legacy", "modern")
+def _(hello: Message) -> None:
+    """It does not say that servers log."""
+    hello["capabilities"].pop("logging", None)
+
+
+@in_notice("logging:message:whole", "notifications/message")
+def _(params: Message) -> None:
+    """Log messages lose their logger."""
+    params.pop("logger", None)
+
+
+@breaks("logging:message:order")
+class LogsLate(Mux):
+    """Log messages come after the result."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.late: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        if message.get("method") == "notifications/message":
+            self.late.append(message)
+            return
+        super().send(message)
+        while "method" not in message and self.late:
+            super().send(self.late.pop(0))
+
+
+@breaks("logging:level:set")
+class KeepsLevel(Mux):
+    """The level does not reach the servers."""
+
+    async def answer(self, call: Call) -> Message:
+        if call.method == "logging/setLevel" and call.params.get("level") in ("debug", "info", "warning", "error"):
+            return {}
+        return await super().answer(call)
+
+
+LOG_LEVEL = f"{ENVELOPE}logLevel"
+
+
+@in_params("logging:level:request", "tools/call")
+def _(params: Message) -> None:
+    """The level in a request does not reach the server."""
+    as_object(params.get("_meta")).pop(LOG_LEVEL, None)
+
+
+@in_params("logging:level:none", "tools/call")
+def _(params: Message) -> None:
+    """It asks for log messages by itself."""
+    if VERSION in as_object(params.get("_meta")):
+        params["_meta"].setdefault(LOG_LEVEL, "debug")
+
+
+@breaks("logging:level:each-client")
+class SharesLevel(Gossip):
+    """The level that a client sets is that of all clients."""
+
+    def forward(self, backend: Backend, message: Message) -> None:
+        super().forward(backend, message)
+        if message.get("method") == "logging/setLevel":
+            self.tell({"server": backend.name, "params": message["params"]})
+
+    def told(self, message: Message) -> None:
+        request = {"jsonrpc": "2.0", "id": self.fresh_id(), "method": "logging/setLevel", "params": message["params"]}
+        super().forward(self.backends[message["server"]], request)
+
+
+@breaks("logging:level:invalid")
+class AnyLevel(Mux):
+    """Any level will do."""
+
+    async def answer(self, call: Call) -> Message:
+        try:
+            return await super().answer(call)
+        except Failure:
+            if call.method == "logging/setLevel":
+                return {}
+            raise
+
+
+# Changes
+
+
+def silent(requirement: str, method: str, era: Era) -> None:
+    """Register a proxy that keeps such notifications to itself."""
+
+    def keep_back(params: Message) -> bool:
+        return True
+
+    keep_back.__doc__ = f"{method} does not get through."
+    in_notice(requirement, method, era)(keep_back)
+
+
+for kind in ("tools", "prompts", "resources"):
+    silent(f"changes:{kind}:notified", f"notifications/{kind}/list_changed", "legacy")
+    silent(f"changes:listen:{kind}", f"notifications/{kind}/list_changed", "modern")
+silent("subscriptions:update:arrives", "notifications/resources/updated", "legacy")
+silent("subscriptions:listen:update", "notifications/resources/updated", "modern")
+
+
+class Caches(Mux):
+    """Lists are read once."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.cache: dict[str, Message] = {}
+
+    def finish(self, call: Call, result: Message) -> Message:
+        return self.cache.setdefault(call.method, result) if call.method in LISTS else result
+
+
+@breaks("changes:list:fresh")
+class CachesForever(Caches):
+    """Lists are read once, and never again."""
+
+
+@breaks("changes:backend:quiet")
+class CachesUntilTold(Caches):
+    """Lists are read again only when a server says that they changed."""
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        if str(message.get("method")).endswith("list_changed"):
+            self.cache.clear()
+        super().heard(backend, message)
+
+
+@in_hello("changes:capability:declared", "legacy", "modern")
+def _(hello: Message) -> None:
+    """It does not say that lists change."""
+    for capability in hello["capabilities"].values():
+        capability.pop("listChanged", None)
+
+
+@breaks("changes:listen:acknowledged")
+class DoesNotAcknowledge(Mux):
+    """It listens without saying so."""
+
+    def send(self, message: Message) -> None:
+        if message.get("method") != "notifications/subscriptions/acknowledged":
+            super().send(message)
+
+
+@in_params("changes:listen:filtered", "subscriptions/listen")
+def _(params: Message) -> None:
+    """It listens to everything, whatever was asked for."""
+    kinds = dict.fromkeys(("toolsListChanged", "promptsListChanged", "resourcesListChanged"), True)
+    params["notifications"].update(kinds)
+
+
+# Subscriptions
+
+
+@in_hello("subscriptions:capability:declared", "legacy", "modern")
+def _(hello: Message) -> None:
+    """It does not say that resources can be subscribed to."""
+    as_object(hello["capabilities"].get("resources")).pop("subscribe", None)
+
+
+@breaks("subscriptions:update:subscriber-only")
+class SubscribesToAll(Gossip):
+    """Updates go to everybody, subscribed or not."""
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        if message.get("method") == "notifications/resources/updated":
+            self.tell(message)
+        super().heard(backend, message)
+
+    def told(self, message: Message) -> None:
+        self.send(message)
+
+    def forward(self, backend: Backend, message: Message) -> None:
+        super().forward(backend, message)
+        if message.get("method") == "resources/subscribe":
+            for uri in self.lists.get((backend, "resources/list")) or ():
+                super().forward(backend, {**message, "id": self.fresh_id(), "params": {"uri": uri}})
+
+
+@breaks("subscriptions:unsubscribe:stops")
+class StaysSubscribed(Mux):
+    """Unsubscribing does nothing."""
+
+    async def answer(self, call: Call) -> Message:
+        return {} if call.method == "resources/unsubscribe" else await super().answer(call)
+
+
+@breaks("subscriptions:update:uri")
+class RespellsUpdates(Mux):
+    """Updates come under a URI that the client did not subscribe to."""
+
+    def send(self, message: Message) -> None:
+        if message.get("method") == "notifications/resources/updated":
+            backend, own = self.located(message["params"]["uri"]) or (None, None)
+            if backend is not None and own is not None:
+                scheme, _, rest = own.partition("://")
+                renamed = own != message["params"]["uri"]
+                message["params"]["uri"] = own if renamed else f"{scheme}://{backend.name}/{rest}"
+        super().send(message)
+
+
+# Questions to the user
+
+
+@in_question("sampling:request:whole", "sampling/createMessage")
+def _(params: Message) -> None:
+    """A request for sampling is rebuilt from what it needs to have."""
+    keep(params, "messages", "maxTokens")
+
+
+@in_answer("sampling:answer:whole")
+def _(answer: Message) -> None:
+    """A sampled message is rebuilt from what it needs to have."""
+    if "role" in as_object(answer.get("result")):
+        keep(answer["result"], "role", "content", "model")
+
+
+@in_answer("sampling:answer:error")
+def _(answer: Message) -> None:
+    """Whatever the client refuses is an internal error."""
+    if "error" in answer:
+        answer["error"] = {"code": INTERNAL_ERROR, "message": "Internal error"}
+
+
+@in_question("elicitation:form:whole", "elicitation/create")
+def _(params: Message) -> None:
+    """The fields of a form lose all but their type."""
+    for field in as_object(as_object(params.get("requestedSchema")).get("properties")).values():
+        keep(field, "type")
+
+
+@in_answer("elicitation:form:decline")
+def _(answer: Message) -> None:
+    """Who declines, cancels."""
+    if as_object(answer.get("result")).get("action") == "decline":
+        answer["result"]["action"] = "cancel"
+
+
+@in_answer("elicitation:form:cancel")
+def _(answer: Message) -> None:
+    """Who cancels, declines."""
+    if as_object(answer.get("result")).get("action") == "cancel":
+        answer["result"]["action"] = "decline"
+
+
+@in_question("elicitation:url:whole", "elicitation/create")
+def _(params: Message) -> None:
+    """URLs lose their query."""
+    if "url" in params:
+        params["url"] = params["url"].partition("?")[0]
+
+
+@in_answer("roots:list:whole")
+def _(answer: Message) -> None:
+    """Roots lose all but their URI."""
+    for root in objects(as_object(answer.get("result")).get("roots")):
+        keep(root, "uri")
+
+
+@in_params("roots:changed:reaches", "notifications/roots/list_changed")
+def _(params: Message) -> bool:
+    """Servers are not told that roots changed."""
+    return True
+
+
+class Pretends(Mux):
+    """It declares to servers what its client cannot do."""
+
+    claimed: ClassVar[Message]
+
+    def receive(self, message: Message) -> None:
+        params = as_object(message.get("params"))
+        if message.get("method") == "initialize":
+            params["capabilities"] = {**self.claimed, **as_object(params.get("capabilities"))}
+        meta = as_object(params.get("_meta"))
+        if CAPABILITIES in meta:
+            meta[CAPABILITIES] = {**self.claimed, **as_object(meta[CAPABILITIES])}
+        super().receive(message)
+
+
+@breaks("sampling:capability:absent")
+class PretendsSampling(Pretends):
+    """It declares sampling for every client."""
+
+    claimed: ClassVar[Message] = {"sampling": {}}
+
+
+@breaks("elicitation:capability:absent")
+class PretendsElicitation(Pretends):
+    """It declares elicitation for every client."""
+
+    claimed: ClassVar[Message] = {"elicitation": {"form": {}, "url": {}}}
+
+
+@breaks("questions:client:capabilities")
+class PretendsExperiments(Pretends):
+    """It declares an experiment of its own for every client."""
+
+    claimed: ClassVar[Message] = {"experimental": {"mux": {}}}
+
+
+@breaks("questions:client:right")
+class AsksAnother(Gossip):
+    """A question goes to another client, if there is one."""
+
+    async def pose(
+        self, method: str, params: Message | None, backend: Backend | None = None, own: Id | None = None
+    ) -> Message:
+        if not self.tell({"method": method, "params": params}):
+            return await super().pose(method, params, backend, own)
+        return {"error": {"code": INTERNAL_ERROR, "message": "somebody else was asked"}}
+
+    def told(self, message: Message) -> None:
+        self.spawn(super().pose(message["method"], message["params"]))
+
+
+# Multi-round-trip requests
+
+
+@in_result("mrtr:result:whole", "tools/call")
+def _(result: Message) -> None:
+    """A result that asks loses what the protocol does not know."""
+    if result.get("resultType") == "input_required":
+        keep(result, *RESULT)
+        result.pop("_meta", None)
+
+
+@in_params("mrtr:state:opaque", "tools/call")
+def _(params: Message) -> None:
+    """The state is decoded on its way back."""
+    if "requestState" in params:
+        params["requestState"] = unquote(params["requestState"])
+
+
+@in_params("mrtr:retry:answers", "tools/call")
+def _(params: Message) -> None:
+    """Answers in a retry lose what the protocol does not know."""
+    for answer in as_object(params.get("inputResponses")).values():
+        keep(answer, "action", "content", "role", "model", "stopReason", "roots")
+
+
+@in_result("mrtr:questions:several", "tools/call")
+def _(result: Message) -> None:
+    """Of several questions, only the first is asked."""
+    if "inputRequests" in result:
+        result["inputRequests"] = dict(itertools.islice(result["inputRequests"].items(), 1))
+
+
+@breaks("mrtr:rounds:several")
+class OneRound(Mux):
+    """There is one round of questions."""
+
+    async def answer(self, call: Call) -> Message:
+        result = await super().answer(call)
+        if "inputResponses" in call.params and result.get("resultType") == "input_required":
+            raise Failure(INTERNAL_ERROR, "the input was given already")
+        return result
+
+
+# Bridges
+
+
+@breaks("bridge:modern-client:call")
+class NoLegacyServers(Mux):
+    """Modern clients cannot call legacy servers."""
+
+    async def ask_legacy(self, call: Call, backend: Backend, method: str, params: Message) -> Message:
+        if method == "tools/call":
+            raise Failure(INTERNAL_ERROR, f"{backend.name} does not speak 2026-07-28")
+        return await super().ask_legacy(call, backend, method, params)
+
+
+@breaks("bridge:legacy-client:call")
+class NoModernServers(Mux):
+    """Legacy clients cannot call modern servers."""
+
+    async def ask_modern(self, call: Call, backend: Backend, method: str, params: Message) -> Message:
+        if method == "tools/call":
+            raise Failure(INTERNAL_ERROR, f"{backend.name} only speaks 2026-07-28")
+        return await super().ask_modern(call, backend, method, params)
+
+
+@breaks("bridge:modern-client:question")
+class RefusesLegacyQuestions(Mux):
+    """A legacy server cannot ask a modern client."""
+
+    def hold(self, backend: Backend, message: Message) -> None:
+        error = {"code": METHOD_NOT_FOUND, "message": "the client cannot be asked"}
+        self.forward(backend, {"jsonrpc": "2.0", "id": message["id"], "error": error})
+
+
+@breaks("bridge:legacy-client:question")
+class PassesModernQuestions(Mux):
+    """A legacy client gets the result that asks, and nothing to answer."""
+
+    async def ask_modern(self, call: Call, backend: Backend, method: str, params: Message) -> Message:
+        meta = {**as_object(params.get("_meta")), **self.envelope()}
+        return await self.exchange(call, backend, method, {**params, "_meta": meta})
+
+
+# Isolation of clients
+
+
+@breaks("isolation:clients:same-ids")
+class OneTableOfIds(Mux):
+    """Clients share a table of requests: an id that one has in flight is taken for the others."""
+
+    async def answer(self, call: Call) -> Message:
+        if call.method != "tools/call":
+            return await super().answer(call)
+        place = self.config.with_name(f"in-flight-{call.id}")
+        try:
+            place.touch(exist_ok=False)
+        except FileExistsError:
+            raise Failure(INVALID_REQUEST, f"request {call.id} is in flight already") from None
+        try:
+            return await super().answer(call)
+        finally:
+            place.unlink()
+
+
+@breaks("isolation:clients:results")
+class SharedCache(Mux):
+    """A tool's last result is kept, and given to any other client that calls the tool."""
+
+    def finish(self, call: Call, result: Message) -> Message:
+        if call.method == "tools/call":
+            place = self.config.with_name(f"{call.params['name']}.cached")
+            owner, kept = json.loads(place.read_text()) if place.exists() else (os.getpid(), None)
+            if owner != os.getpid():
+                return as_object(kept)
+            place.write_text(json.dumps([owner, result]))
+        return result
+
+
+@breaks("isolation:clients:progress")
+class TellsEverybody(Gossip):
+    """Updates go to all clients."""
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        if message.get("method") == "notifications/progress":
+            self.tell(message)
+        super().heard(backend, message)
+
+    def told(self, message: Message) -> None:
+        self.send(message)
+
+
+# Isolation of servers
+
+
+@breaks("isolation:backends:crash-call")
+class ExcusesCrash(Mux):
+    """A call whose server crashes has an empty result."""
+
+    async def exchange(
+        self, call: Call, backend: Backend, method: str, params: Message | None, id: Id | None = None
+    ) -> Message:
+        try:
+            return await super().exchange(call, backend, method, params, id)
+        except Failure as failure:
+            if method == "tools/call" and failure.error["code"] == CONNECTION_LOST:
+                return self.complete({"content": []})
+            raise
+
+
+@breaks("isolation:backends:crash-others")
+class CrashSpreads(Mux):
+    """After one server has crashed, the others cannot be called."""
+
+    crashed: Backend | None = None
+
+    def lost(self, backend: Backend) -> None:
+        self.crashed = backend
+
+    async def exchange(
+        self, call: Call, backend: Backend, method: str, params: Message | None, id: Id | None = None
+    ) -> Message:
+        if self.crashed not in (None, backend):
+            raise Failure(INTERNAL_ERROR, "broken pipe")
+        return await super().exchange(call, backend, method, params, id)
+
+
+@breaks("isolation:backends:crash-recovers")
+class StaysDown(Mux):
+    """A server that has crashed is not started again."""
+
+    async def ask(
+        self, call: Call, backend: Backend, method: str, params: Message | None, id: Id | None = None
+    ) -> Message:
+        if backend.hello is not None and not backend.alive:
+            raise Failure(CONNECTION_LOST, f"the connection to {backend.name} is lost")
+        return await super().ask(call, backend, method, params, id)
+
+
+@breaks("isolation:backends:start-failure")
+class AllOrNothing(Mux):
+    """One server that does not start is the end of all."""
+
+    async def ready(self, feature: str | None = None) -> list[Backend]:
+        backends = await super().ready(feature)
+        for backend in self.backends.values():
+            if backend.hello is None and backend.process is None:
+                raise Failure(INTERNAL_ERROR, f"{backend.name} cannot be started")
+        return backends
+
+
+@breaks("isolation:backends:slow-start")
+class WaitsForSlowest(Mux):
+    """All wait for the server that is slowest to start."""
+
+    grace = 60.0
+
+
+@breaks("isolation:backends:hang-initialize")
+class WaitsForever(Mux):
+    """All wait for a server that never starts."""
+
+    grace = open_wait = 3600.0
+
+
+@breaks("isolation:backends:hang-list")
+class WaitsForLists(Mux):
+    """All wait for a list that never comes."""
+
+    list_wait = 3600.0
+
+
+@breaks("isolation:backends:hang-call")
+class OneCallAtATime(Mux):
+    """While one server works on a call, the others are not called."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.working: dict[Backend, int] = {}
+        self.changed = asyncio.Condition()
+
+    async def exchange(
+        self, call: Call, backend: Backend, method: str, params: Message | None, id: Id | None = None
+    ) -> Message:
+        if method != "tools/call":
+            return await super().exchange(call, backend, method, params, id)
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.working.keys() <= {backend})
+            self.working[backend] = self.working.get(backend, 0) + 1
+        try:
+            return await super().exchange(call, backend, method, params, id)
+        finally:
+            async with self.changed:
+                self.working[backend] -= 1
+                if not self.working[backend]:
+                    del self.working[backend]
+                self.changed.notify_all()
+
+
+@breaks("isolation:backends:garbage")
+class DropsTalkers(Mux):
+    """A server that writes what is no message is dropped."""
+
+    def garbled(self, backend: Backend) -> None:
+        self.spawn(backend.close())
+
+
+@breaks("isolation:backends:malformed-result")
+class PassesAnything(Mux):
+    """A result that is no object is passed on."""
+
+    async def answer(self, call: Call) -> Message:
+        try:
+            return await super().answer(call)
+        except Failure as failure:
+            if failure.error["message"].endswith("a result that is no object"):
+                return []  # type: ignore[return-value]  # which is the point
+            raise
+
+
+@breaks("isolation:backends:stranger-id")
+class PassesStrangers(Mux):
+    """An answer that nobody asked for is passed on."""
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        if "method" not in message and "id" in message and not backend.awaits(message["id"]):
+            self.send(message)
+        super().heard(backend, message)
+
+
+# stdio
+
+
+@breaks("stdio:stdout:only-messages")
+class LogsToStdout(Mux):
+    """It logs to stdout."""
+
+    def receive(self, message: Message) -> None:
+        if "method" in message:
+            print("INFO: received", message["method"], flush=True)
+        super().receive(message)
+
+
+@breaks("stdio:input:invalid")
+class EndsOnGarbage(Mux):
+    """A line that is no message ends it."""
+
+    def receive_garbage(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@breaks("stdio:input:eof")
+class IgnoresEof(Mux):
+    """It stays when its client has gone."""
+
+    async def run(self, reader: asyncio.StreamReader) -> None:
+        await super().run(reader)
+        await asyncio.Event().wait()
+
+
+@breaks("stdio:signal:term")
+class IgnoresSigterm(Mux):
+    """It stays when it is told to end."""
+
+    async def run(self, reader: asyncio.StreamReader) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+        await super().run(reader)
+
+
+@breaks("stdio:backends:reaped")
+class LeavesServers(Mux):
+    """It ends, and its servers stay: somebody else still holds their stdin, for ten seconds."""
+
+    async def close(self) -> None:
+        streams = [backend.process.stdin for backend in self.backends.values() if backend.process is not None]
+        held = [stream.get_extra_info("pipe").fileno() for stream in streams if stream is not None]
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(10)"],
+            pass_fds=held,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os._exit(0)
