@@ -15,6 +15,7 @@ test: $(VENV)/test.stamp  ## lint and all tests, as CI runs them
 lock:  ## pin the dependencies anew
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group fastmcp -c requirements-dev.txt pyproject.toml -o requirements-fastmcp.txt
 
 clean:
 	rm -rf $(VENV) .tox .coverage .coverage.*

@@ -121,8 +121,9 @@ def _run_one(name: str, results: Path, arguments: Sequence[str]) -> int:
         *arguments,
         str(suite),
     ]
-    # What other plugins are installed is nobody's business here.
-    code = subprocess.run(command, check=False, env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}).returncode
+    # Other plugins of pytest, whatever is installed, stay out.
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    code = subprocess.run(command, check=False, env=environ).returncode
     # Whatever else pytest says (interrupted, usage) is no verdict.
     return code if code in (0, 1) and results.exists() else 2
 

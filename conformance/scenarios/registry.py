@@ -64,6 +64,7 @@ class Scenario:
 
 SCENARIOS: dict[str, Scenario] = {}
 
+NEIGHBOUR = Server("neighbour", file="malformed")
 EVERY: tuple[Transport, ...] = ("stdio", "sse", "http")
 
 
@@ -82,7 +83,8 @@ def scenario(
 
     Args:
         requirement: its id.
-        servers: the fixture servers behind the target, in the order of its configuration.
+        servers: the fixture servers behind the target, in the order of its configuration. A single one gets a
+            neighbour: some proxies name things otherwise when there is nothing to tell apart.
         clients: client transports it makes sense for.
         backends: backend transports it makes sense for.
         eras: narrower than the requirement's window, if need be.
@@ -96,11 +98,12 @@ def scenario(
         name = f"{play.__module__.rpartition('.')[2]}.{play.__name__}"
         if name in SCENARIOS:
             raise ValueError(f"there are two scenarios {name}")
+        asked = tuple(server if isinstance(server, Server) else Server(server) for server in servers)
         SCENARIOS[name] = Scenario(
             name=name,
             requirement=known,
             play=play,
-            servers=tuple(server if isinstance(server, Server) else Server(server) for server in servers),
+            servers=asked if len(asked) > 1 else (*asked, NEIGHBOUR),
             clients=tuple(clients),
             backends=tuple(backends),
             eras=tuple(era for era in known.eras if era in tuple(eras)),

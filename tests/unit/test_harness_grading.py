@@ -1,0 +1,215 @@
+"""Verdicts, baselines, exit codes, and what the terminal says: no process, no network."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance import baseline, grading
+from conformance.baseline import BaselineError, Known
+from conformance.normalize import Binder
+from conformance.report.terminal import Tree
+from conformance.requirements import REQUIREMENTS
+from conformance.scenarios import Case, load_all, matrix
+from conformance.session import diff, shown_exactly
+from conformance.target import Target, load
+from conformance.verdict import RunResult, Verdict, worst
+
+MUST, CONVENTION = "tools:call:text", "lifecycle:initialize:instructions"
+
+
+def result(requirement: str, verdict: Verdict, **more: Any) -> RunResult:
+    facts = Case("http", "modern", "stdio").facts
+    return RunResult(requirement, "area.name", facts, "http-modern>stdio", verdict, 0.5, **more)
+
+
+def graded(
+    *runs: RunResult, known: dict[str, Known] | None = None, strict: bool = False, name: str = "multimcp"
+) -> dict[str, Any]:
+    about = {"strict": strict, "matrix": "default", "started": "2026-11-22T00:00:00Z", "seconds": 1.0, "version": "1"}
+    return grading.results(load(name), runs, {}, known or {}, **about)  # type: ignore[arg-type]
+
+
+def entry(results: dict[str, Any], requirement: str) -> dict[str, Any]:
+    return next(entry for entry in results["requirements"] if entry["id"] == requirement)
+
+
+def test_the_levels_used_here_are_what_they_are_taken_for() -> None:
+    assert REQUIREMENTS[MUST].level == "MUST"
+    assert REQUIREMENTS[CONVENTION].level == "convention"
+
+
+def test_severity_only_rises() -> None:
+    for milder, graver in zip(list(Verdict), list(Verdict)[1:], strict=False):
+        assert worst([graver, milder], Verdict.PASS) == graver
+        assert worst([milder, graver], Verdict.PASS) == graver
+    assert worst([], Verdict.NOT_CHECKED) == Verdict.NOT_CHECKED
+
+
+KNOWN = {MUST: Known("because", "link")}
+
+
+@pytest.mark.parametrize(
+    ("runs", "options", "code"),
+    [
+        ([result(MUST, Verdict.PASS)], {}, 0),
+        ([result(MUST, Verdict.PASS), result(MUST, Verdict.FAIL)], {}, 1),
+        ([result(MUST, Verdict.FAIL)], {"known": KNOWN}, 0),
+        ([result(MUST, Verdict.PASS)], {"known": KNOWN}, 1),
+        ([], {"known": KNOWN}, 0),
+        ([result(CONVENTION, Verdict.FAIL)], {}, 0),
+        ([result(CONVENTION, Verdict.FAIL)], {"strict": True}, 1),
+        ([result(MUST, Verdict.HARNESS_ERROR)], {}, 2),
+        ([result(MUST, Verdict.HARNESS_ERROR)], {"known": KNOWN}, 2),
+    ],
+)
+def test_exit_codes(runs: list[RunResult], options: dict[str, Any], code: int) -> None:
+    assert graded(*runs, **options)["exit"] == code
+
+
+def test_every_requirement_is_in_the_results() -> None:
+    results = graded(result(MUST, Verdict.PASS))
+    assert [entry["id"] for entry in results["requirements"]] == list(REQUIREMENTS)
+    assert entry(results, CONVENTION)["verdict"] == "not checked"
+    assert sum(results["summary"][verdict] for verdict in Verdict) == len(REQUIREMENTS)
+
+
+def test_the_wire_stays_with_failures_and_one_pass_and_is_cut_and_redacted() -> None:
+    long = {"jsonrpc": "2.0", "result": "x" * 5000, "authorization": "Bearer abc"}
+    wire = [{"at": 1.0, "channel": "client 1", "way": "sent", "message": long}]
+    runs = [result(MUST, verdict, wire=wire) for verdict in (Verdict.PASS, Verdict.PASS, Verdict.FAIL)]
+    shown = [run["wire"] for run in entry(graded(*runs), MUST)["runs"]]
+    assert [bool(log) for log in shown] == [True, False, True]
+    assert shown[0][0]["message"].endswith("characters)")
+    assert "abc" not in json.dumps(shown)
+
+
+def planned(target: Target, only: str) -> tuple[list[str], dict[str, tuple[Verdict, str]]]:
+    scenarios = [scenario for scenario in load_all().values() if scenario.requirement.id == only]
+    runs, left_out = grading.plan(target, scenarios, matrix(target, full=False))
+    return [str(case) for _, case in runs], left_out
+
+
+def test_what_is_not_played_says_why() -> None:
+    multimcp, direct = load("multimcp"), load("direct")
+    assert planned(multimcp, MUST)[0] == [str(case) for case in matrix(multimcp, full=False)]
+    assert planned(multimcp, MUST)[1][CONVENTION] == (Verdict.NOT_CHECKED, "it was not selected")
+    assert planned(direct, "naming:collision:routed")[1]["naming:collision:routed"][0] == Verdict.NOT_APPLICABLE
+    assert planned(load("fastmcp"), "dynamic:add:offered")[1]["dynamic:add:offered"][0] == Verdict.NOT_SUPPORTED
+    assert planned(multimcp, "stdio:input:eof")[1]["stdio:input:eof"][0] == Verdict.NOT_APPLICABLE
+    declining = multimcp.model_copy(update={"unsupported": {"tools:*": "no tools"}})
+    assert planned(declining, MUST) == ([], planned(declining, MUST)[1])
+    assert planned(declining, MUST)[1][MUST] == (Verdict.NOT_SUPPORTED, "no tools")
+
+
+def test_the_default_cases_have_every_client_and_every_backend_transport() -> None:
+    for name in ("multimcp", "multimcp-stdio", "multimcp-sse", "multimcp-http", "fastmcp"):
+        target = load(name)
+        default, full = matrix(target, full=False), matrix(target, full=True)
+        assert set(default) <= set(full)
+        assert {(case.client, case.era) for case in default} == {(case.client, case.era) for case in full}
+        assert {case.backend for case in default} == set(target.backends.transports)
+    assert all(case.client == case.backend for case in matrix(load("direct"), full=True))
+
+
+def test_a_baseline_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "b.toml"
+    assert baseline.load(path) == {}
+    path.write_text(f'[[known]]\nrequirement = "{MUST}"\nreason = "r"\nlink = "l"\n')
+    assert baseline.load(path) == {MUST: Known("r", "l")}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[", "line"),
+        ("[[other]]", "nothing else"),
+        ("known = 1", "nothing else"),
+        (f'[[known]]\nrequirement = "{MUST}"\nreason = "r"', "exactly requirement, reason and link"),
+        (f'[[known]]\nrequirement = "{MUST}"\nreason = ""\nlink = "l"', "not empty"),
+        ('[[known]]\nrequirement = "a:b:c"\nreason = "r"\nlink = "l"', "no requirement 'a:b:c'"),
+        (f'[[known]]\nrequirement = "{MUST}"\nreason = "r"\nlink = "l"\n' * 2, "twice"),
+    ],
+)
+def test_a_wrong_baseline_names_the_place(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "b.toml"
+    path.write_text(text)
+    with pytest.raises(BaselineError, match=said) as caught:
+        baseline.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(baseline.SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_shipped_baselines_are_right(path: Path) -> None:
+    assert baseline.load(path)
+    assert load(path.stem)
+
+
+def test_a_baseline_is_beside_its_target(tmp_path: Path) -> None:
+    assert baseline.beside(tmp_path / "x.toml", "mine") == tmp_path / "mine.baseline.toml"
+    assert (
+        baseline.beside(baseline.SHIPPED.with_name("targets") / "multimcp.toml", "multimcp").parent == baseline.SHIPPED
+    )
+
+
+def test_ids_are_bound_and_not_erased() -> None:
+    binder = Binder()
+    assert binder.normal([{"progressToken": 1}, {"progressToken": "1"}, {"progressToken": 1}]) == [
+        {"progressToken": "<token:1>"},
+        {"progressToken": "<token:2>"},
+        {"progressToken": "<token:1>"},
+    ]
+
+
+def test_what_belongs_to_one_hop_is_left_out() -> None:
+    hop = {"io.modelcontextprotocol/serverInfo": {"name": "n"}}
+    assert Binder().normal({"a": 1, "ttlMs": 5, "cacheScope": "public", "_meta": hop}) == {"a": 1}
+    assert Binder().normal({"_meta": {**hop, "mine": 1}}) == {"_meta": {"mine": 1}}
+    assert Binder().normal({"_meta": {}}) == {"_meta": {}}
+
+
+def test_ports_and_times_are_erased_and_nothing_else() -> None:
+    text = "at 127.0.0.1:4711 and localhost:80, 2026-11-22T10:00:00.5Z; port 4711, 2026-11-22"
+    assert Binder().normal(text) == "at 127.0.0.1:<port> and localhost:<port>, <time>; port 4711, 2026-11-22"
+
+
+def test_values_are_the_same_to_the_digit_and_the_type() -> None:
+    assert shown_exactly({"b": 1, "a": 2}) == shown_exactly({"a": 2, "b": 1})
+    assert shown_exactly(1) != shown_exactly(1.0)
+    assert shown_exactly(True) != shown_exactly(1)
+    assert "-1" in diff("1\n", "2\n")
+
+
+def test_the_tree_tells_what_failed_and_why() -> None:
+    out = io.StringIO()
+    tree = Tree(load("multimcp"), 3, out)
+    wire = [{"at": 1.0, "channel": "client 1", "way": "sent", "message": {"method": "tools/call"}}]
+    runs = [
+        result(MUST, Verdict.PASS),
+        result(MUST, Verdict.FAIL, message="it came changed", expected="1", actual="2", wire=wire),
+        result("tools:call:image", Verdict.FAIL, message="known to be so"),
+        result("tools:call:audio", Verdict.PASS),
+    ]
+    known = {"tools:call:image": Known("later", "link"), "tools:call:audio": Known("later", "link")}
+    for run in runs:
+        tree.ran(REQUIREMENTS[run.requirement], run, known.get(run.requirement))
+    results = graded(*runs, known=known)
+    tree.finish(results)
+    told = out.getvalue()
+    source = entry(results, MUST)["source"]
+    for part in (
+        f"✗ {MUST}",
+        "·✗",
+        "it came changed",
+        "expected",
+        "actual",
+        source["quote"],
+        source["url"],
+        "tools/call",
+    ):
+        assert part in told
+    assert "known to be so" not in told
+    assert "tools:call:audio: stale" in told
+    assert "1 known (baseline), 1 stale, 1 regressions" in told
