@@ -22,10 +22,12 @@ _NAME = r"""
     (?: authorization|(?:api|access|private|secret)[_.\ -]?key|token|password|passwd|passphrase|secrets?|cookies?
       | credentials?|session[_.\ -]?id )
 """
+_NO_ID = r"(?! (?<=\w:) [\w-]+ :\S )"
+"""Not in a name made of parts, such as a requirement's id."""
 _SECRET_NAME = re.compile(_NAME, re.VERBOSE | re.IGNORECASE)
 _NAMED = re.compile(
     rf"""
-    ( (?<![\w.-]) (?<!progress\ ) (?<!pagination\ ) {_NAME} \\*["']? [ \t]* [:=] [ \t]* )
+    ( (?<![\w.-]) (?<!progress\ ) (?<!pagination\ ) {_NO_ID} {_NAME} \\*["']? [ \t]* [:=] (?![:=]) [ \t]* )
     (?: (?P<quote> \\*["'] ) (?: (?! (?P=quote) ) (?: \\. | . ) )*+ (?P<closing> (?P=quote) )?   # none where it was cut
       | \[ [^\]]* \]?
       | (?! (?: true|false|null|none ) \b ) [^\s{{}}\[\],;&"'<>\\] [^\s{{}}\],;&"'<>\\]*
@@ -33,7 +35,10 @@ _NAMED = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
-_HEADER = re.compile(r"(\b(?:authorization|cookie)[ \t]*:[ \t]*)[^\s\"'\\\[{][^\r\n\"'\\]*", re.IGNORECASE)
+_HEADER = re.compile(
+    rf"""( \b {_NO_ID} (?: authorization|cookie ) [ \t]* : (?!:) [ \t]* ) [^\s"'\\\[{{] [^\r\n"'\\]*""",
+    re.VERBOSE | re.IGNORECASE,
+)
 _BEARER = re.compile(
     r"(\bbearer[ \t]+)(?!(?:realm|scope|error|error_description|error_uri|resource_metadata)=)[\w.~+/=-]+",
     re.IGNORECASE,
@@ -41,6 +46,20 @@ _BEARER = re.compile(
 _USER_AND_PASSWORD = re.compile(
     r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]*+://)[^\s/?#:\"'<>]*+:[^\s/?#\"'<>]*@", re.IGNORECASE
 )
+_HINTS = (
+    "authorization",
+    "key",
+    "token",
+    "passw",
+    "passphrase",
+    "secret",
+    "cookie",
+    "credential",
+    "session",
+    "bearer",
+    "@",
+)
+"""A text with none of these has no secret that could be told; most have none, and looking closely is dear."""
 _SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 
 
@@ -70,6 +89,9 @@ def _redact_under(key: str, value: Any, levels: int) -> Any:
 
 
 def _redact_text(text: str) -> str:
+    folded = text.lower()
+    if not any(hint in folded for hint in _HINTS):
+        return text
     text = _USER_AND_PASSWORD.sub(rf"\1{REDACTED}@", text)
     text = _HEADER.sub(rf"\1{REDACTED}", text)
     text = _BEARER.sub(rf"\1{REDACTED}", text)

@@ -212,7 +212,7 @@ class Results(_Part):
     matrix: Literal["default", "full"]
     """Which cases were run: a selection, or all."""
     strict: bool
-    """Whether a SHOULD counts as a MUST does."""
+    """Whether every level counts. Otherwise MUST and SHOULD do."""
     exit: Literal[0, 1, 2]
     """0: conforms, but for what is in the baseline. 1: a regression, or a stale entry of the baseline. 2: an error of
     the harness or in its configuration."""
@@ -220,8 +220,8 @@ class Results(_Part):
     requirements: list[Outcome]
 
     def counts(self, outcome: Outcome) -> bool:
-        """Whether a proxy that does not keep it does not conform."""
-        return outcome.level == "MUST" or (outcome.level == "SHOULD" and self.strict)
+        """Whether not keeping it, unless it is in the baseline, makes the run fail."""
+        return self.strict or outcome.level in ("MUST", "SHOULD")
 
 
 def schema() -> dict[str, Any]:
@@ -299,5 +299,5 @@ def redacted(results: Results) -> Results:
     """The same without secrets. What the requirements say stays as it is."""
     clean = redact(results.model_dump(by_alias=True))
     for entry, outcome in zip(clean["requirements"], results.requirements, strict=True):
-        entry |= {"text": outcome.text, "source": outcome.source}
+        entry |= {"id": outcome.id, "area": outcome.area, "text": outcome.text, "source": outcome.source}
     return Results.model_validate(clean)
