@@ -8,14 +8,14 @@ Rules:
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .baseline import Known
 from .report.redact import redact
 from .requirements import REQUIREMENTS
 from .requirements.model import Requirement, Spec
-from .scenarios import Case, Scenario
+from .scenarios import Case, Scenario, matrix
 from .target import Target
 from .verdict import RunResult, Verdict, worst
 
@@ -27,9 +27,10 @@ GATING = ("MUST", "SHOULD")
 
 
 def plan(
-    target: Target, scenarios: Iterable[Scenario], cases: Sequence[Case]
+    target: Target, scenarios: Iterable[Scenario], full: bool
 ) -> tuple[list[tuple[Scenario, Case]], dict[str, tuple[Verdict, str]]]:
     """What is to be played, in the order of the requirements, and why the rest is not: verdict and reason by id."""
+    cases = matrix(target, full)
     by_requirement: dict[str, list[Scenario]] = {}
     for scenario in scenarios:
         by_requirement.setdefault(scenario.requirement.id, []).append(scenario)
@@ -45,7 +46,7 @@ def plan(
             left_out[requirement.id] = Verdict.NOT_SUPPORTED, reason
         elif lacking := _lacking(target, mine):
             left_out[requirement.id] = lacking
-        elif played := [(scenario, case) for scenario in mine for case in scenario.cases(cases)]:
+        elif played := [(scenario, case) for scenario in mine for case in scenario.cases(cases, full)]:
             runs += played
         else:
             left_out[requirement.id] = Verdict.NOT_APPLICABLE, "no case of this target can show it"

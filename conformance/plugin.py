@@ -25,7 +25,7 @@ from syrupy.types import SnapshotIndex
 from . import __version__, baseline, grading
 from .report.terminal import Tree
 from .runner import Played, Player
-from .scenarios import Case, Scenario, load_all, matrix
+from .scenarios import Case, Scenario, load_all
 from .session import diff
 from .stage import open_stage
 from .target import Target, TargetError, find, load
@@ -99,8 +99,7 @@ class Conformance:
         self._strict = bool(config.getoption("--all-levels"))
         self._matrix = str(config.getoption("--matrix"))
         self._known = known
-        cases = matrix(target, self._matrix == "full")
-        self.runs, self._left_out = grading.plan(target, scenarios, cases)
+        self.runs, self._left_out = grading.plan(target, scenarios, self._matrix == "full")
         if config.getoption("--only"):
             selected = {scenario.requirement.id for scenario in scenarios}
             self._known = {name: entry for name, entry in known.items() if name in selected}

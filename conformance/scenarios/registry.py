@@ -53,13 +53,17 @@ class Scenario:
     own: bool
     needs: tuple[Needs, ...]
 
-    def cases(self, cases: Iterable[Case]) -> list[Case]:
-        """Those of `cases` in which it is played."""
-        return [
+    def cases(self, cases: Iterable[Case], full: bool) -> list[Case]:
+        """Those of `cases` in which it is played; unless `full`, one of each era if it wants a world of its own, since
+        starting one takes its time."""
+        mine = [
             case
             for case in cases
             if case.client in self.clients and case.backend in self.backends and case.era in self.eras
         ]
+        if self.own and not full:
+            return [next(case for case in mine if case.era == era) for era in dict.fromkeys(case.era for case in mine)]
+        return mine
 
 
 SCENARIOS: dict[str, Scenario] = {}
