@@ -117,7 +117,7 @@ def test_the_admin_commands(made: Process, clone: Path) -> None:
 
 
 async def test_uv_run(clone: Path) -> None:
-    (command,) = [command for command in commands() if command.startswith("uv run")]
+    (command,) = [command for command in commands() if command.startswith("uv run main.py")]
     process = start(clone, f"{sys.executable} -m {command}", UV_PYTHON=sys.executable)
     try:
         await check(Client(url_of(process) + "/mcp"))
@@ -141,6 +141,39 @@ def test_uv_run_tox(clone: Path) -> None:
     assert " passed" in done.stdout
 
 
+def uv(clone: Path, command: str) -> str:
+    """Run a `uv run` command of the README; returns its output."""
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m {command}"],
+        cwd=clone,
+        env=environment(UV_PYTHON=sys.executable),
+        capture_output=True,
+        text=True,
+        timeout=SETUP,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_harness_on_a_strangers_proxy(clone: Path) -> None:
+    """`list`, `init`, and the README's smallest target with Multi-MCP as the stranger, on a part of it all."""
+    listed, init, run = [command for command in commands() if "conformance" in command][1:4]
+    assert "tools:call:text  MUST" in uv(clone, listed)
+    uv(clone, init)
+    assert "[launch]" in (clone / "target.toml").read_text()
+    (smallest,) = re.findall(
+        r"^```toml\n(\[target\].*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    ours = '["$python", "-m", "multimcp", "--transport", "http", "--separator", "__"'
+    (clone / "target.toml").write_text(smallest.replace('["my-proxy"', ours))
+    told = uv(clone, f"{run} --only 'tools:call:*'")
+    assert "✓ tools:call:text" in told
+    assert "my-proxy" in (clone / "report.html").read_text()
+    for name in ("target.toml", "report.html"):
+        (clone / name).unlink()
+
+
 async def test_the_installed_command_over_stdio(clone: Path, tmp_path: Path) -> None:
     """`pip install .`, and a client that starts `multi-mcp` as the README's JSON says."""
     env = environment()
@@ -162,7 +195,13 @@ async def test_the_installed_command_over_stdio(clone: Path, tmp_path: Path) -> 
 
 def test_every_command_of_the_readme_is_run() -> None:
     """Here, or by CI (`make test`): a command without a test has no place in the README."""
-    known = {"make run", "make test", "uv run main.py --transport sse"}
+    harness = {
+        "uv run tox -e conformance",
+        "uv run --all-extras python -m conformance list",
+        "uv run --all-extras python -m conformance init target.toml",
+        "uv run tox -e conformance -- --target target.toml --html report.html",
+    }
+    known = {"make run", "make test", "uv run main.py --transport sse", *harness}
     assert {command for command in commands() if not command.startswith("curl ")} == known
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
