@@ -1,0 +1,604 @@
+"""For each requirement that takes HTTP, SSE or the admin API to check, multimcp behind a middleware that breaks it.
+
+Rules:
+- A factory is named as its requirement, with underscores: `http:origin:forged` is made by `http_origin_forged(config)`.
+- A defect is a middleware of few lines, and breaks as little else as can be.
+- Its docstring says what is broken; `symptom` is a text that the harness has to say when it fails the proxy for it.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as Event
+
+from multimcp.app import application
+
+Message = dict[str, Any]
+T = TypeVar("T", bound=type["Broken"])
+
+MODERN = "2026-07-28"
+REVISIONS = (MODERN, "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+SESSION, VERSION, METHOD, NAME = "mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"
+ADMIN = "/mcp_servers"
+
+
+class Broken:
+    """Middleware that lets everything pass as it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.serve(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One HTTP request."""
+        await self.app(scope, receive, send)
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A broken proxy.
+
+    Args:
+        requirement: the one it breaks.
+        what: what is broken about it.
+        symptom: a part of what the harness says about it.
+        middleware: what breaks it.
+    """
+
+    requirement: str
+    what: str
+    symptom: str
+    middleware: type[Broken]
+
+    @property
+    def factory(self) -> str:
+        """Its name in this module."""
+        return re.sub(r"\W", "_", self.requirement)
+
+    def create(self, config: str) -> ASGIApp:
+        """The broken proxy, as an ASGI application with a lifespan."""
+        return self.middleware(application(config))
+
+
+DEFECTS: dict[str, Defect] = {}
+
+
+def __getattr__(name: str) -> Callable[[str], ASGIApp]:
+    """The factory of this name."""
+    for defect in DEFECTS.values():
+        if defect.factory == name:
+            return defect.create
+    raise AttributeError(name)
+
+
+def breaks(requirement: str, symptom: str = "") -> Callable[[T], T]:
+    """Register a broken proxy."""
+
+    def register(middleware: T) -> T:
+        if requirement in DEFECTS:
+            raise ValueError(f"{requirement} is broken twice")
+        if not middleware.__doc__:
+            raise ValueError(f"{requirement}: what is broken?")
+        DEFECTS[requirement] = Defect(requirement, middleware.__doc__, symptom, middleware)
+        return middleware
+
+    return register
+
+
+# What the middlewares are made of
+
+
+def header(scope: Scope, name: str) -> str | None:
+    """A header of a request."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name.encode()), None)
+
+
+def with_headers(scope: Scope, change: Callable[[dict[str, str]], object]) -> Scope:
+    """The request with its headers changed."""
+    headers = {key.decode(): value.decode("latin-1") for key, value in scope["headers"]}
+    change(headers)
+    return {**scope, "headers": [(key.encode(), value.encode("latin-1")) for key, value in headers.items()]}
+
+
+async def read(receive: Receive) -> tuple[bytes, Receive]:
+    """The body of a request, and what lets it be read once more."""
+    body, more = b"", True
+    while more:
+        event = await receive()
+        body += event.get("body", b"")
+        more = event.get("more_body", False)
+    again: list[Event] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Event:
+        return again.pop() if again else await receive()
+
+    return body, replay
+
+
+def parse(body: bytes | str) -> Message:
+    """The object in a body; an empty one if it is no object."""
+    try:
+        message = json.loads(body)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+async def respond(send: Send, status: int, body: bytes = b"", kind: str = "application/json") -> None:
+    """Answer a request."""
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def with_status(send: Send, change: Callable[[int], int]) -> Send:
+    """Responses with another status."""
+
+    async def changed(event: Event) -> None:
+        if event["type"] == "http.response.start":
+            event = {**event, "status": change(event["status"])}
+        await send(event)
+
+    return changed
+
+
+def response_header(event: Event, name: str) -> str | None:
+    """A header of a response."""
+    return next(
+        (value.decode("latin-1") for key, value in event.get("headers", ()) if key.decode().lower() == name), None
+    )
+
+
+class BrokenHeaders(Broken):
+    """Middleware that changes the headers of requests, knowing the message in the body."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        message: Message = {}
+        if scope["method"] == "POST":
+            body, receive = await read(receive)
+            message = parse(body)
+        await self.app(with_headers(scope, lambda headers: self.change(headers, message)), receive, send)
+
+    def change(self, headers: dict[str, str], message: Message) -> object:
+        """Change them."""
+
+
+class BrokenMessages(Broken):
+    """Middleware that changes the messages that are sent to clients."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind, rest = "", b""
+
+        async def changed(event: Event) -> None:
+            nonlocal kind, rest
+            if event["type"] == "http.response.start":
+                kind = response_header(event, "content-type") or ""
+                # The length is another one after the change.
+                headers = [(key, value) for key, value in event["headers"] if key.lower() != b"content-length"]
+                await send({**event, "headers": headers})
+                return
+            rest += event.get("body", b"")
+            more = event.get("more_body", False)
+            if kind.startswith("text/event-stream"):
+                *whole, rest = re.split(rb"(?<=\n\n)|(?<=\r\n\r\n)", rest) if more else (rest, b"")
+                await send({**event, "body": b"".join(self._event(scope, part) for part in whole)})
+            elif not more:
+                await send({**event, "body": self._body(scope, rest)})
+
+        await self.app(scope, receive, changed)
+
+    def _body(self, scope: Scope, body: bytes) -> bytes:
+        message = parse(body)
+        changed = self.change(scope, message) if "jsonrpc" in message else None
+        return body if changed is None else json.dumps(changed).encode()
+
+    def _event(self, scope: Scope, event: bytes) -> bytes:
+        data = re.search(rb"^data: (\{.*\})\r?$", event, re.MULTILINE)
+        if data is None:
+            return event
+        changed = self.change(scope, parse(data[1]))
+        return b"" if changed is None else event.replace(data[1], json.dumps(changed).encode())
+
+    def change(self, scope: Scope, message: Message) -> Message | None:
+        """The message as it is sent; None: not at all. A response in a body of its own is always sent."""
+        return message
+
+
+# Both eras
+
+
+@breaks("lifecycle:eras:side-by-side")
+class FirstEraWins(BrokenHeaders):
+    """It serves the era of its first client, and no other."""
+
+    era = ""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        era = "modern" if header(scope, VERSION) == MODERN else "legacy"
+        if scope["path"] != "/mcp":
+            await self.app(scope, receive, send)
+            return
+        self.era = self.era or era
+        if era != self.era:
+            await respond(send, 400, b'{"error": "another revision is spoken here"}')
+        else:
+            await self.app(scope, receive, send)
+
+
+@breaks("changes:clients:each")
+class TellsFirst(BrokenMessages):
+    """Of all clients, only the first is told that something changed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self.streams: list[Scope] = []
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/sse" or scope["method"] == "GET" or header(scope, METHOD) == "subscriptions/listen":
+            self.streams.append(scope)
+        try:
+            await super().serve(scope, receive, send)
+        finally:
+            self.streams = [stream for stream in self.streams if stream is not scope]
+
+    def change(self, scope: Scope, message: Message) -> Message | None:
+        changed = str(message.get("method")).endswith("list_changed")
+        return None if changed and not any(stream is scope for stream in self.streams[:1]) else message
+
+
+@breaks("cancellation:stream:closed")
+class MissesDisconnect(Broken):
+    """It does not notice that a client closes the stream of its call."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def patient() -> Event:
+            event = await receive()
+            if event["type"] == "http.disconnect" and scope["method"] == "POST":
+                await asyncio.Event().wait()
+            return event
+
+        await self.app(scope, patient, send)
+
+
+# HTTP
+
+
+@breaks("http:accept:both")
+class MislabelsAnswers(Broken):
+    """Answers come as something else than JSON or an event stream."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        labels = {b"application/json": b"application/octet-stream", b"text/event-stream": b"text/event-streams"}
+
+        async def mislabelled(event: Event) -> None:
+            if event["type"] == "http.response.start" and scope["method"] == "POST" and event["status"] == 200:
+                for right, wrong in labels.items():
+                    event["headers"] = [(key, value.replace(right, wrong)) for key, value in event["headers"]]
+            await send(event)
+
+        await self.app(scope, receive, mislabelled)
+
+
+@breaks("http:notification:accepted")
+class AnswersNotifications(Broken):
+    """Notifications are answered with 200."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ok = with_status(send, lambda status: 200 if status == 202 else status)
+        await self.app(scope, receive, ok if scope["path"] == "/mcp" else send)
+
+
+@breaks("http:body:invalid")
+class AcceptsAnyBody(Broken):
+    """A body that is not JSON is accepted."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, receive = await read(receive) if scope["method"] == "POST" else (b"{}", receive)
+        try:
+            json.loads(body)
+        except ValueError:
+            await respond(send, 202)
+        else:
+            await self.app(scope, receive, send)
+
+
+@breaks("http:origin:forged")
+class IgnoresOrigin(BrokenHeaders):
+    """It does not look at the origin."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        headers.pop("origin", None)
+
+
+class Sessions(Broken):
+    """Middleware that knows which sessions there were."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self.sessions: list[str] = []
+
+    def watching(self, send: Send) -> Send:
+        async def watch(event: Event) -> None:
+            session = response_header(event, SESSION)
+            if session is not None and session not in self.sessions:
+                self.sessions.append(session)
+            await send(event)
+
+        return watch
+
+
+@breaks("http:session:unknown")
+class ConfusesSessions(Sessions):
+    """A session that never was is a bad request."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        session = header(scope, SESSION)
+        unknown = session is not None and session not in self.sessions
+        bad = with_status(send, lambda status: 400 if status == 404 else status)
+        await self.app(scope, receive, bad if unknown else self.watching(send))
+
+
+@breaks("http:session:deleted")
+class KeepsSessions(Broken):
+    """A deleted session goes on."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "DELETE" and scope["path"] == "/mcp":
+            await respond(send, 200)
+        else:
+            await self.app(scope, receive, send)
+
+
+@breaks("http:session:header-missing")
+class GuessesSession(Sessions):
+    """A request without a session belongs to the last one."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST" and scope["path"] == "/mcp" and header(scope, VERSION) != MODERN:
+            body, receive = await read(receive)
+            if parse(body).get("method") != "initialize" and self.sessions:
+                last = self.sessions[-1]
+                scope = with_headers(scope, lambda headers: headers.setdefault(SESSION, last))
+        await self.app(scope, receive, self.watching(send))
+
+
+@breaks("http:version:unsupported")
+class IgnoresVersion(BrokenHeaders):
+    """It takes any revision for one that it knows."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        if headers.get(VERSION) not in REVISIONS:
+            headers.pop(VERSION, None)
+
+
+@breaks("http:get:stream-or-refused")
+class WelcomesVisitors(Broken):
+    """A GET gets a web page."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "GET" and scope["path"] == "/mcp":
+            await respond(send, 200, b"<h1>Welcome</h1>", "text/html")
+        else:
+            await self.app(scope, receive, send)
+
+
+@breaks("http:method-header:missing")
+class FillsMethod(BrokenHeaders):
+    """A missing Mcp-Method is made up."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        if headers.get(VERSION) == MODERN and "method" in message:
+            headers.setdefault(METHOD, message["method"])
+
+
+@breaks("http:method-header:mismatch")
+class IgnoresMethod(BrokenHeaders):
+    """It does not look at Mcp-Method."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        if METHOD in headers and "method" in message:
+            headers[METHOD] = message["method"]
+
+
+@breaks("http:name-header:mismatch")
+class IgnoresName(BrokenHeaders):
+    """It does not look at Mcp-Name."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        params = message.get("params") or {}
+        name = params.get("name", params.get("uri"))
+        if NAME in headers and isinstance(name, str):
+            headers[NAME] = name
+
+
+@breaks("http:param-header:mirrored")
+class LosesParameters(BrokenHeaders):
+    """Mcp-Param headers are lost."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        for name in [name for name in headers if name.startswith("mcp-param-")]:
+            del headers[name]
+
+
+@breaks("http:disconnect:serves-on")
+class MissesTheLost(Broken):
+    """After a client has disconnected during a call, nobody can call."""
+
+    broken = False
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST" or scope["path"] != "/mcp":
+            await self.app(scope, receive, send)
+            return
+        if self.broken:
+            await respond(send, 503, b'{"error": "broken pipe"}')
+            return
+        ended = False
+
+        async def watch(event: Event) -> None:
+            nonlocal ended
+            ended = event["type"] == "http.response.body" and not event.get("more_body", False)
+            await send(event)
+
+        async def watched() -> Event:
+            event = await receive()
+            self.broken = self.broken or (event["type"] == "http.disconnect" and not ended)
+            return event
+
+        await self.app(scope, watched, watch)
+
+
+# SSE
+
+
+@breaks("sse:endpoint:event")
+class GreetsFirst(Broken):
+    """The first event is a greeting."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        greeting = b"event: greeting\r\ndata: {}\r\n\r\n"
+
+        async def greet(event: Event) -> None:
+            nonlocal greeting
+            if event["type"] == "http.response.body" and scope["path"] == "/sse":
+                event, greeting = {**event, "body": greeting + event.get("body", b"")}, b""
+            await send(event)
+
+        await self.app(scope, receive, greet)
+
+
+@breaks("sse:post:accepted")
+class AnswersPosts(Broken):
+    """Messages are answered with 200."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ok = with_status(send, lambda status: 200 if status == 202 else status)
+        await self.app(scope, receive, ok if scope["path"].startswith("/messages") else send)
+
+
+# The admin API
+
+
+class Admin(BrokenMessages):
+    """Middleware that knows what the admin API was asked last, and which servers it added and removed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self.asked = ""
+        self.added: set[str] = set()
+        self.removed: set[str] = set()
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith(ADMIN):
+            await super().serve(scope, receive, send)
+            return
+        body, receive = await read(receive)
+        self.asked = scope["method"]
+        self.added.update(parse(body).get("mcpServers", ()))
+        if scope["method"] == "DELETE":
+            self.removed.add(scope["path"].removeprefix(f"{ADMIN}/"))
+        await self.administer(scope, receive, send, parse(body).get("mcpServers", {}))
+
+    async def administer(self, scope: Scope, receive: Receive, send: Send, servers: Iterable[str]) -> None:
+        """A request to the admin API that brings these servers."""
+        await self.app(scope, receive, send)
+
+
+@breaks("dynamic:add:offered")
+class HidesAdded(Admin):
+    """The tools of an added server are not listed."""
+
+    def change(self, scope: Scope, message: Message) -> Message | None:
+        result = message.get("result")
+        if isinstance(result, dict) and isinstance(result.get("tools"), list):
+            tools = [tool for tool in result["tools"] if tool["name"].partition("::")[0] not in self.added]
+            return {**message, "result": {**result, "tools": tools}}
+        return message
+
+
+class Quiet(Admin):
+    """Clients are not told of what one method of the admin API did."""
+
+    method: str
+
+    def change(self, scope: Scope, message: Message) -> Message | None:
+        changed = str(message.get("method")).endswith("list_changed")
+        return None if changed and self.asked == self.method else message
+
+
+@breaks("dynamic:add:notified")
+class AddsQuietly(Quiet):
+    """Clients are not told that a server was added."""
+
+    method = "POST"
+
+
+@breaks("dynamic:remove:notified")
+class RemovesQuietly(Quiet):
+    """Clients are not told that a server was removed."""
+
+    method = "DELETE"
+
+
+@breaks("dynamic:add:refused")
+class NeverRefuses(Admin):
+    """Whatever is added, the answer is that it was."""
+
+    async def administer(self, scope: Scope, receive: Receive, send: Send, servers: Iterable[str]) -> None:
+        async def nothing(event: Event) -> None:
+            """The real answer is not sent."""
+
+        if scope["method"] == "POST":
+            await self.app(scope, receive, nothing)
+            await respond(send, 200, json.dumps({"added": list(servers), "failed": {}}).encode())
+        else:
+            await self.app(scope, receive, send)
+
+
+@breaks("dynamic:add:again")
+class NeverAgain(Admin):
+    """What was removed cannot be added again."""
+
+    async def administer(self, scope: Scope, receive: Receive, send: Send, servers: Iterable[str]) -> None:
+        if scope["method"] == "POST" and self.removed.intersection(servers):
+            await respond(send, 409, b'{"error": "there was a server of this name"}')
+        else:
+            await self.app(scope, receive, send)
+
+
+@breaks("dynamic:remove:gone")
+class KeepsRemoved(Admin):
+    """The tools of a removed server stay in the list."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self.tools: dict[str, Message] = {}
+
+    def change(self, scope: Scope, message: Message) -> Message | None:
+        result = message.get("result")
+        if isinstance(result, dict) and isinstance(result.get("tools"), list):
+            self.tools.update({tool["name"]: tool for tool in result["tools"]})
+            return {**message, "result": {**result, "tools": list(self.tools.values())}}
+        return message
+
+
+@breaks("dynamic:remove:others")
+class RemovesCalls(Admin):
+    """When a server is removed, the calls in flight fail, and so do later ones of clients that were there."""
+
+    def change(self, scope: Scope, message: Message) -> Message | None:
+        result = message.get("result")
+        if self.asked == "DELETE" and isinstance(result, dict) and "content" in result:
+            error = {"code": -32603, "message": "the server was removed"}
+            return {"jsonrpc": "2.0", "id": message["id"], "error": error}
+        return message
