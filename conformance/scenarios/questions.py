@@ -1,0 +1,147 @@
+"""Scenarios of the areas sampling, elicitation, roots and questions.
+
+`asking` answers with what it got: `structuredContent` is {"answer": ...} or {"error": ...}, as it was received.
+"""
+
+from typing import Any
+
+from conformance.client import ENVELOPE
+from conformance.session import Outcome, Session
+from conformance.wire import Message
+
+from .registry import scenario
+
+SERVERS = ("asking", "changing")
+
+COMPLETION: Message = {
+    "role": "assistant",
+    "content": {
+        "type": "text",
+        "text": "Paris \u2603 \U0001f5fc",
+        "annotations": {"audience": ["user"], "priority": 0.9},
+        "vendorField": {"kept": [1, None]},
+    },
+    "model": "vendor/model-1",
+    "stopReason": "vendorStop",
+    "vendorField": 1e-7,
+    "_meta": {"vendor.example/answer": "completion"},
+}
+FORM: Message = {
+    "action": "accept",
+    "content": {"name": "Zoë", "age": 36, "tags": ["a", "b"], "sure": False},
+    "vendorField": {"kept": None},
+    "_meta": {"vendor.example/answer": "form"},
+}
+ROOTS: Message = {
+    "roots": [
+        {"uri": "file:///home/ada/project%20one", "name": "One \u2603", "vendorField": {"kept": None}},
+        {"uri": "file:///srv/two", "_meta": {"vendor.example/root": 2}},
+    ],
+    "vendorField": True,
+}
+
+
+async def ask(s: Session, tool: str, answer: Message) -> Outcome:
+    """Call a tool that asks, and answer whatever it asks; `answer` is a result, or `{"error": …}`."""
+    outcome = answer if "error" in answer else {"result": answer}
+    methods = ("sampling/createMessage", "elicitation/create", "roots/list")
+    return await s.call_tool("asking", tool, {}, answers={method: lambda params: outcome for method in methods})
+
+
+def received(outcome: Outcome) -> Any:
+    """What the backend got for an answer."""
+    return outcome.result.get("structuredContent")
+
+
+@scenario("sampling:request:whole", servers=SERVERS)
+async def sampling(s: Session) -> None:
+    s.saw("questions", (await ask(s, "sample", COMPLETION)).questions)
+
+
+@scenario("sampling:answer:whole", servers=SERVERS)
+async def completion(s: Session) -> None:
+    s.saw("the backend received", received(await ask(s, "sample", COMPLETION)))
+
+
+@scenario("sampling:answer:error", servers=SERVERS)
+async def rejected(s: Session) -> None:
+    answer = received(await ask(s, "sample", {"error": {"code": -1, "message": "User rejected sampling request"}}))
+    s.saw("the backend received", ((answer or {}).get("error") or {}).get("code"))
+
+
+@scenario("sampling:capability:absent", servers=SERVERS)
+async def sampling_absent(s: Session) -> None:
+    await refused(s, {"elicitation": {"form": {}, "url": {}}, "roots": {}}, "sample", COMPLETION)
+
+
+async def refused(s: Session, capabilities: Message, tool: str, answer: Message) -> None:
+    """A client with these capabilities is not asked, and the call ends in an error all the same."""
+    client = s.another(capabilities=capabilities)
+    outcome = await ask(client, tool, answer)
+    s.equal(outcome.questions, [], "a question came to a client that did not declare that it can answer it")
+    wrong = "error" in outcome.response or outcome.result.get("isError")
+    s.require(wrong, "the call did not end in an error", "an error, or isError", outcome.response)
+
+
+@scenario("elicitation:form:whole", servers=SERVERS)
+async def form(s: Session) -> None:
+    outcome = await ask(s, "elicit", FORM)
+    s.saw("questions", outcome.questions)
+    s.saw("the backend received", received(outcome))
+
+
+@scenario("elicitation:form:decline", servers=SERVERS)
+async def decline(s: Session) -> None:
+    s.saw("the backend received", received(await ask(s, "elicit", {"action": "decline"})))
+
+
+@scenario("elicitation:form:cancel", servers=SERVERS)
+async def cancel(s: Session) -> None:
+    s.saw("the backend received", received(await ask(s, "elicit", {"action": "cancel"})))
+
+
+@scenario("elicitation:url:whole", servers=SERVERS)
+async def url(s: Session) -> None:
+    s.saw("questions", (await ask(s, "elicit_url", {"action": "accept"})).questions)
+
+
+@scenario("elicitation:capability:absent", servers=SERVERS)
+async def elicitation_absent(s: Session) -> None:
+    await refused(s, {"sampling": {}, "roots": {}}, "elicit", FORM)
+    await refused(s, {"elicitation": {"form": {}}}, "elicit_url", {"action": "accept"})
+
+
+@scenario("roots:list:whole", servers=SERVERS)
+async def roots(s: Session) -> None:
+    s.saw("the backend received", received(await ask(s, "roots", ROOTS)))
+
+
+@scenario("roots:changed:reaches", servers=SERVERS)
+async def roots_changed(s: Session) -> None:
+    await s.call_tool("asking", "capabilities", {})  # there is a connection to the backend
+    method = "notifications/roots/list_changed"
+    await (await s.client("asking")).notify(method)
+    entry = await s.journal("asking").wait(lambda entry: entry.get("method") == method, method)
+    s.saw("the backend received", entry["method"])
+
+
+@scenario("questions:client:right", servers=SERVERS, clients=("sse", "http"))
+async def right_client(s: Session) -> None:
+    other = s.another()
+    clients = {"the first": s, "the second": other}
+    for client in clients.values():
+        await client.call_tool("asking", "capabilities", {})  # both have been served before anybody is asked
+    for name, asked in clients.items():
+        [bystander] = [client for client in clients.values() if client is not asked]
+        since = len((await bystander.client("asking")).inbox)
+        outcome = await ask(asked, "elicit", FORM)
+        s.equal([question["method"] for question in outcome.questions], ["elicitation/create"], f"{name} was not asked")
+        strange = [message for message in (await bystander.client("asking")).inbox[since:] if "method" in message]
+        s.equal(strange, [], f"a client without a call in flight was asked for {name}")
+
+
+@scenario("questions:client:capabilities", servers=SERVERS)
+async def capabilities(s: Session) -> None:
+    mine = {"elicitation": {"form": {}}, "extensions": {"vendor.example/ext": {"deep": [1, None]}}}
+    outcome = await s.call_tool("asking", "capabilities", {}, meta={f"{ENVELOPE}clientCapabilities": mine})
+    s.saw("the backend sees", received(outcome))
