@@ -1,15 +1,146 @@
 """Scenarios of the area tools."""
 
 from conformance.session import Session
+from conformance.wire import Message
 
 from .registry import scenario
+
+LINKS = [
+    {"type": "resource_link", "uri": "malformed://vendor", "name": "vendor", "mimeType": "text/plain"},
+    {"type": "resource_link", "uri": "https://example.com/report.pdf", "name": "report", "title": "A report"},
+]
+STRUCTURED = {"temperature": 22.5, "conditions": ["sunny", "dry"], "place": {"name": "Bern", "known": True}}
+ARGUMENTS = {
+    "text": "two\nlines",
+    "count": 3,
+    "share": 0.5,
+    "sure": False,
+    "list": [1, "two", {"three": 3}],
+    "nested": {"empty": {}, "none": [], "deep": {"er": "yes"}},
+}
+
+
+def described(tool: Message) -> Message:
+    """What the specification knows of a tool, but for its schemas."""
+    shown: Message = {key: tool[key] for key in ("name", "title", "description") if key in tool}
+    if hints := tool.get("annotations"):
+        shown["annotations"] = {key: hints.get(key) for key in ("title", "readOnlyHint")}
+    if icons := tool.get("icons"):
+        shown["icons"] = [{key: icon.get(key) for key in ("src", "mimeType", "sizes")} for icon in icons]
+    return shown
 
 
 @scenario("tools:list:whole")
 async def whole(s: Session) -> None:
-    s.saw("tools", await s.list("tools", "everything"))
+    for server in ("everything", "malformed"):
+        tools = sorted(await s.list("tools", server), key=lambda tool: str(tool["name"]))
+        s.saw(f"the tools of {server}", [described(tool) for tool in tools])
+
+
+@scenario("tools:list:schema")
+async def schema(s: Session) -> None:
+    for server, rich in (("everything", ["json_schema_2020_12_tool"]), ("malformed", ["vendor", "echo"])):
+        tools = {tool["name"]: tool for tool in await s.list("tools", server)}
+        for name in rich:
+            schemas = {key: tools.get(name, {}).get(key) for key in ("inputSchema", "outputSchema")}
+            s.saw(f"the schemas of {name}", schemas)
+
+
+@scenario("tools:list:deterministic")
+async def deterministic(s: Session) -> None:
+    first, second = [[tool["name"] for tool in await s.merged("tools")] for _ in range(2)]
+    s.equal(second, first, "the same list of tools came in another order")
 
 
 @scenario("tools:call:text")
 async def text(s: Session) -> None:
-    s.saw("content", (await s.call_tool("everything", "test_simple_text", {})).result["content"])
+    await saw_content(s, "test_simple_text")
+
+
+@scenario("tools:call:image")
+async def image(s: Session) -> None:
+    await saw_content(s, "test_image_content")
+
+
+@scenario("tools:call:audio")
+async def audio(s: Session) -> None:
+    await saw_content(s, "test_audio_content")
+
+
+@scenario("tools:call:embedded")
+async def embedded(s: Session) -> None:
+    await saw_content(s, "test_embedded_resource")
+
+
+@scenario("tools:call:mixed")
+async def mixed(s: Session) -> None:
+    await saw_content(s, "test_multiple_content_types")
+
+
+async def saw_content(s: Session, tool: str) -> None:
+    outcome = await s.call_tool("everything", tool, {})
+    s.saw("content", outcome.result.get("content"))
+
+
+@scenario("tools:call:links")
+async def links(s: Session) -> None:
+    outcome = await s.call_tool("malformed", "result", {"result": {"content": LINKS}})
+    s.saw("content", outcome.result.get("content"))
+
+
+@scenario("tools:call:structured")
+async def structured(s: Session) -> None:
+    content = [{"type": "text", "text": "It is nice in Bern."}]
+    outcome = await s.call_tool(
+        "malformed", "result", {"result": {"content": content, "structuredContent": STRUCTURED}}
+    )
+    s.saw("structured content", outcome.result.get("structuredContent"))
+    s.saw("content", outcome.result.get("content"))
+
+
+@scenario("tools:call:arguments")
+async def arguments(s: Session) -> None:
+    await s.call_tool("malformed", "echo", ARGUMENTS)
+    received = [call["params"].get("arguments") for call in s.journal("malformed").received("tools/call")]
+    s.equal(received, [ARGUMENTS], "the arguments did not reach the backend as they were sent")
+
+
+@scenario("tools:call:no-arguments")
+async def no_arguments(s: Session) -> None:
+    outcome = await s.call_tool("everything", "test_simple_text")
+    s.saw("content", outcome.result.get("content"))
+    received = [call["params"].get("arguments") or {} for call in s.journal("everything").received("tools/call")]
+    s.equal(received, [{}], "the call did not reach the backend, or has arguments now")
+
+
+@scenario("tools:call:error-result")
+async def error_result(s: Session) -> None:
+    outcome = await s.call_tool("everything", "test_error_handling", {})
+    s.saw("is an error", outcome.result.get("isError"))
+    s.saw("content", outcome.result.get("content"))
+
+
+@scenario("tools:call:unknown")
+async def unknown(s: Session) -> None:
+    """Neither a tool that the backend does not have, nor a name that leads to no backend."""
+    of_backend = await s.call_tool("everything", "no_such_tool", {})
+    s.equal(of_backend.error.get("code"), -32602, "the call of an unknown tool got another error")
+    of_nobody = await s.request("everything", "tools/call", {"name": "nobody_has_this", "arguments": {}})
+    s.equal(of_nobody.error.get("code"), -32602, "the call of an unknown tool got another error")
+
+
+@scenario("tools:call:concurrent", servers=("slow", "stateful"))
+async def concurrent(s: Session) -> None:
+    """Neither call is answered before both are at the backend."""
+    words = ["first", "second"]
+    calls = [
+        await s.start("slow", "rendezvous", {"room": f"concurrent, {s.case}", "size": 2, "say": word}) for word in words
+    ]
+    said = [(await s.outcome(call, "slow")).result.get("content") for call in calls]
+    s.equal(said, [[{"type": "text", "text": word}] for word in words], "a call did not get its own result")
+
+
+@scenario("tools:call:unlisted-first")
+async def unlisted_first(s: Session) -> None:
+    outcome = await s.another().call_tool("everything", "test_simple_text", {})
+    s.saw("content", outcome.result.get("content"))

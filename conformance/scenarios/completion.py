@@ -1,0 +1,39 @@
+"""Scenarios of the area completion."""
+
+from conformance.session import Outcome, Session
+from conformance.wire import Message
+
+from .registry import scenario
+
+PROMPT = "test_prompt_with_arguments"
+
+
+async def complete(s: Session, ref: Message, argument: str, value: str, **more: Message) -> Outcome:
+    """Ask `everything` for a completion."""
+    params = {"ref": ref, "argument": {"name": argument, "value": value}, **more}
+    return await s.request("everything", "completion/complete", params)
+
+
+def prompt(s: Session) -> Message:
+    return {"type": "ref/prompt", "name": s.scheme.public("prompt", "everything", PROMPT)}
+
+
+@scenario("completion:prompt:values")
+async def prompt_values(s: Session) -> None:
+    outcome = await complete(s, prompt(s), "arg1", "par")
+    s.saw("completion", outcome.result.get("completion"))
+
+
+@scenario("completion:template:values")
+async def template_values(s: Session) -> None:
+    ref = {"type": "ref/resource", "uri": await s.uri("everything", "test://template/{id}/data")}
+    outcome = await complete(s, ref, "id", "1")
+    s.saw("completion", outcome.result.get("completion"))
+
+
+@scenario("completion:context:arguments")
+async def context(s: Session) -> None:
+    resolved = {"arg1": "paris"}
+    await complete(s, prompt(s), "arg2", "", context={"arguments": resolved})
+    received = [asked["params"].get("context") for asked in s.journal("everything").received("completion/complete")]
+    s.equal(received, [{"arguments": resolved}], "the arguments resolved so far did not reach the backend")

@@ -1,0 +1,139 @@
+"""Scenarios of the area lifecycle."""
+
+from conformance.client import ENVELOPE
+from conformance.requirements.model import MODERN, REVISIONS
+from conformance.session import Session
+from conformance.wire import Message
+
+from .registry import scenario
+
+LEGACY_REVISIONS = [revision for revision in REVISIONS if revision != MODERN]
+CAPABILITIES = ("tools", "prompts", "resources", "completions")
+INSTRUCTIONS = "A server to try an MCP client or proxy with: it has one of everything."
+"""Those of `everything`."""
+
+
+async def hello(s: Session) -> Message:
+    """The answer to `initialize`."""
+    return (await s.client("everything")).hello
+
+
+async def discovered(s: Session) -> Message:
+    """The answer to `server/discover`."""
+    return (await s.request("everything", "server/discover")).result
+
+
+def require_capabilities(s: Session, answer: Message) -> None:
+    declared = answer.get("capabilities") or {}
+    missing = [name for name in CAPABILITIES if name not in declared]
+    s.equal(missing, [], "a backend has these, and they are not declared")
+
+
+def require_instructions(s: Session, answer: Message) -> None:
+    said = answer.get("instructions")
+    s.require(INSTRUCTIONS in (said or ""), "the instructions of a backend do not reach the client", INSTRUCTIONS, said)
+
+
+@scenario("lifecycle:initialize:revisions")
+async def revisions(s: Session) -> None:
+    for revision in LEGACY_REVISIONS:
+        client = await s.another(revision=revision).client()
+        s.equal(client.hello.get("protocolVersion"), revision, f"a client of {revision} got another revision")
+
+
+@scenario("lifecycle:initialize:unknown")
+async def unknown_revision(s: Session) -> None:
+    client = await s.another(revision="1999-12-31").client()
+    answered = client.hello.get("protocolVersion")
+    what = "an unknown revision was not answered with one of the handshake"
+    s.require(answered in LEGACY_REVISIONS, what, " or ".join(LEGACY_REVISIONS), answered)
+
+
+@scenario("lifecycle:initialize:server-info")
+async def server_info(s: Session) -> None:
+    info = (await hello(s)).get("serverInfo") or {}
+    for key in ("name", "version"):
+        s.require(info.get(key), f"serverInfo has no {key}", actual=info)
+
+
+@scenario("lifecycle:initialize:capabilities")
+async def initialize_capabilities(s: Session) -> None:
+    require_capabilities(s, await hello(s))
+
+
+@scenario("lifecycle:initialize:instructions", servers=("malformed", "everything"))
+async def initialize_instructions(s: Session) -> None:
+    require_instructions(s, await hello(s))
+
+
+@scenario("lifecycle:initialized:quiet")
+async def quiet(s: Session) -> None:
+    """A response would have come before that of the ping."""
+    client = await s.another().client()
+    ping = await client.request("ping")
+    await ping.response()
+    answered = [message.get("id") for message in client.inbox if "method" not in message]
+    s.equal(answered, [1, ping.id], "there are other responses than those to initialize and ping")
+
+
+@scenario("lifecycle:ping:answered")
+async def ping(s: Session) -> None:
+    s.equal((await s.request("everything", "ping")).result, {}, "the result of ping is not empty")
+
+
+@scenario("lifecycle:discover:revisions")
+async def discover_revisions(s: Session) -> None:
+    supported = (await discovered(s)).get("supportedVersions") or []
+    s.require(MODERN in supported, "server/discover does not name the revision it was asked in", MODERN, supported)
+
+
+@scenario("lifecycle:discover:capabilities")
+async def discover_capabilities(s: Session) -> None:
+    require_capabilities(s, await discovered(s))
+
+
+@scenario("lifecycle:discover:instructions", servers=("malformed", "everything"))
+async def discover_instructions(s: Session) -> None:
+    require_instructions(s, await discovered(s))
+
+
+@scenario("lifecycle:envelope:unsupported")
+async def unsupported(s: Session) -> None:
+    outcome = await s.request("everything", "tools/list", {"_meta": {f"{ENVELOPE}protocolVersion": "2099-12-31"}})
+    s.equal(outcome.error.get("code"), -32022, "an unknown revision got another error")
+    supported = (outcome.error.get("data") or {}).get("supported") or []
+    s.require(MODERN in supported, "the error does not name the revisions that are supported", MODERN, supported)
+
+
+@scenario("lifecycle:envelope:missing")
+async def missing(s: Session) -> None:
+    client = await s.client("everything")
+    envelope = client.envelope()
+    del envelope[f"{ENVELOPE}clientCapabilities"]
+    call = await client.request("tools/list", {"_meta": envelope}, bare=True)
+    error = (await call.response()).get("error") or {}
+    s.equal(error.get("code"), -32602, "a request without clientCapabilities was not refused as malformed")
+    if s.case.client == "http":
+        s.equal(call.status, 400, "the refusal has another HTTP status")
+
+
+@scenario("lifecycle:envelope:stateless")
+async def stateless(s: Session) -> None:
+    outcome = await s.another().call_tool("everything", "test_simple_text", {})
+    s.saw("content", outcome.result.get("content"))
+
+
+@scenario("lifecycle:method:unknown")
+async def unknown_method(s: Session) -> None:
+    outcome = await s.request("everything", "no/such/method", {})
+    s.equal(outcome.error.get("code"), -32601, "an unknown method got another error")
+
+
+@scenario("lifecycle:eras:side-by-side", clients=("http",))
+async def side_by_side(s: Session) -> None:
+    sessions = {"modern": s, "legacy": s.another(era="legacy")}
+    calls = {era: await session.start("malformed", "echo", {"era": era}) for era, session in sessions.items()}
+    for era, session in sessions.items():
+        outcome = await session.outcome(calls[era], "malformed")
+        structured = outcome.result.get("structuredContent") or {}
+        s.equal((structured.get("params") or {}).get("arguments"), {"era": era}, f"the {era} client was not served")
