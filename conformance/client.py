@@ -85,6 +85,8 @@ class Call:
         self.status: int | None = None
         """The HTTP status of the response, over streamable HTTP."""
         self.scope = anyio.CancelScope()
+        self.given_up = False
+        """Whether the client wants no response any more."""
 
     def settle(self, message: Message, arrived: int) -> None:
         self._message = message
@@ -120,6 +122,7 @@ class Call:
 
     async def cancel(self, reason: str = "the user changed their mind") -> None:
         """Tell the server that the result is not wanted any more, by notification."""
+        self.given_up = True
         await self._client.notify("notifications/cancelled", {"requestId": self.id, "reason": reason})
 
     async def hang_up(self) -> None:
@@ -267,6 +270,10 @@ class Client:
         if outcome is not None:
             await self.reply(question, outcome)
 
+    async def end_session(self) -> bool:
+        """Delete the session, as a legacy client does over streamable HTTP that leaves; whether there was one."""
+        return isinstance(self.link, _Http) and await self.link.end_session()
+
     async def reply(self, question: Message, outcome: Message) -> None:
         """Answer a question of the server: `{"result": …}` or `{"error": …}`."""
         message = {"jsonrpc": "2.0", "id": question["id"], **outcome}
@@ -311,8 +318,8 @@ class Client:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is unanswered."""
-        return any(not call.done for call in self._calls.values())
+        """Whether a response is still expected."""
+        return any(not (call.done or call.given_up) for call in self._calls.values())
 
 
 def shown(value: object) -> str:
@@ -561,6 +568,15 @@ class _Http:
             self._client.wire.add(self._client.channel, "note", f"the listening stream ended: {type(exc).__name__}")
             with suppress(RuntimeError):  # it had started
                 task_status.started()
+
+    async def end_session(self) -> bool:
+        if self.session is None:
+            return False
+        headers = {"Mcp-Session-Id": self.session, **self._client._headers({}, {})}
+        self._client.wire.add(self._client.channel, "note", "deletes its session")
+        with suppress(httpx2.TransportError):
+            await self._http.delete(self._url, headers=headers)
+        return True
 
 
 def _answers(body: str, call: Call) -> bool:

@@ -1,0 +1,81 @@
+"""Scenarios of the area progress."""
+
+from collections.abc import Sequence
+
+from conformance.client import Id
+from conformance.session import Session
+from conformance.wire import Message
+
+from .registry import scenario
+
+SERVERS = ("slow", "stateful")
+PROGRESS = "notifications/progress"
+
+
+@scenario("progress:token:own", servers=SERVERS)
+async def own(s: Session) -> None:
+    for token in ("the client's own", 4711):
+        updates = await reported(s, [token])
+        tokens = [update.get("progressToken") for update in updates]
+        s.equal(tokens, [token], "progress came under another token")
+
+
+@scenario("progress:updates:order", servers=SERVERS)
+async def order(s: Session) -> None:
+    client = await s.client("slow")
+    since = len(client.inbox)
+    outcome = await s.call_tool("slow", "progress", {"steps": 5}, meta={"progressToken": "order"})
+    s.saw("before the result", [number(update.get("progress")) for update in outcome.of(PROGRESS)])
+    await a_call_later(s)
+    s.equal(len(client.notifications(PROGRESS, since)), len(outcome.of(PROGRESS)), "progress came after the result")
+
+
+@scenario("progress:updates:fields", servers=SERVERS)
+async def fields(s: Session) -> None:
+    [update, *_] = await reported(s, ["fields"]) or [{}]
+    s.saw("update", {key: number(update.get(key)) for key in ("progress", "total", "message")})
+
+
+@scenario("progress:updates:apart", servers=SERVERS)
+async def apart(s: Session) -> None:
+    updates = await reported(s, ["one", "two"])
+    said = sorted((str(update.get("progressToken")), str(update.get("message"))) for update in updates)
+    s.equal(said, [("one", "call one"), ("two", "call two")], "the progress of two calls at once is mixed")
+
+
+@scenario("progress:updates:unasked", servers=SERVERS)
+async def unasked(s: Session) -> None:
+    s.saw("updates", await reported(s, [None]))
+
+
+async def reported(s: Session, tokens: Sequence[Id | None]) -> list[Message]:
+    """What is reported of as many calls as there are tokens, all in flight before each of them reports once.
+
+    What comes late counts as well.
+    """
+    client = await s.client("slow")
+    since = len(client.inbox)
+    room = {"room": f"progress {s.case}", "size": len(tokens)}
+    calls = [
+        await s.start(
+            "slow",
+            "rendezvous",
+            {**room, "say": f"call {token}"},
+            meta=None if token is None else {"progressToken": token},
+        )
+        for token in tokens
+    ]
+    for call in calls:
+        await s.outcome(call, "slow")
+    await a_call_later(s)
+    return [message.get("params") or {} for message in client.notifications(PROGRESS, since)]
+
+
+async def a_call_later(s: Session) -> None:
+    """What belongs to an earlier call has come by the time it is answered."""
+    await s.call_tool("slow", "progress", {"steps": 0})
+
+
+def number(value: object) -> object:
+    """A number is the same with and without its fraction of zero; anything else stays what it is."""
+    return float(value) if isinstance(value, int) else value
