@@ -94,6 +94,7 @@ async def watching(
 
 @asynccontextmanager
 async def _listening(client: Client, kinds: Sequence[str], uris: Sequence[str]) -> AsyncGenerator[Watch, None]:
+    await client.ask("server/discover")  # it has started, which the wait for the acknowledgment does not allow for
     since = len(client.inbox)
     wanted: Message = {f"{kind}ListChanged": True for kind in kinds}
     if uris:
