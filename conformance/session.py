@@ -11,15 +11,16 @@ Rules:
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import anyio
 import httpx2
 
 from . import admin
 from .client import ANSWER_WAIT, Answer, Call, Client, Url, connect, shown
-from .fixtures import Journal, Server
+from .fixtures import LOOK, Journal, Server
 from .naming import Scheme
 from .normalize import Binder
 from .requirements.model import LEGACY, Era
@@ -399,6 +400,21 @@ class Session:
         return endpoint.url
 
     # Looking
+
+    async def until(self, look: Callable[[], Awaitable[object]], what: str, wait: float = ANSWER_WAIT) -> None:
+        """Something comes true that nothing announces; `what` says what is wrong when it does not.
+
+        Raises:
+            Failure: it does not within `wait` seconds.
+        """
+        self.run.checks += 1
+        bound = wait * self.stage.target.target.patience
+        with anyio.move_on_after(bound):
+            while True:
+                if await look():
+                    return
+                await anyio.sleep(LOOK)
+        raise Failure(what, "", f"for {bound:g} s")
 
     def saw(self, label: str, value: Any) -> None:
         """Put a value into the transcript, which is compared with the golden."""

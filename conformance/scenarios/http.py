@@ -1,0 +1,267 @@
+"""Scenarios of the areas http and sse. They speak HTTP themselves, since no client sends what is wrong."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from conformance.client import ANSWER_WAIT, CLIENT_INFO, Transport, events
+from conformance.requirements.model import LEGACY, MODERN
+from conformance.session import Session
+from conformance.verdict import Failure
+from conformance.wire import Message
+
+from .registry import scenario
+
+HTTP: tuple[Transport, ...] = ("http",)
+LIST: Message = {"jsonrpc": "2.0", "id": "list", "method": "tools/list"}
+HEADER_MISMATCH = -32020
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an HTTP request was answered with; of an event stream, `body` is the data of the last message."""
+
+    status: int
+    kind: str
+    session: str | None
+    body: str
+
+    @property
+    def message(self) -> Message:
+        """The JSON object in it; empty when there is none."""
+        try:
+            message = json.loads(self.body)
+        except ValueError:
+            return {}
+        return message if isinstance(message, dict) else {}
+
+    @property
+    def error_code(self) -> Any:
+        return (self.message.get("error") or {}).get("code")
+
+
+async def exchange(s: Session, verb: str, content: str, headers: Mapping[str, str]) -> Reply:
+    """Send an HTTP request. The stream that a GET opens is not read."""
+    known = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json", **headers}
+    s.run.wire.add("http", "sent", "\n".join([verb, *(f"{name}: {value}" for name, value in known.items()), content]))
+    timeout = ANSWER_WAIT * s.stage.target.target.patience
+    try:
+        async with (
+            httpx2.AsyncClient(trust_env=False, timeout=timeout) as http,
+            http.stream(verb, s.url, content=content, headers=known) as response,
+        ):
+            kind = response.headers.get("content-type", "").partition(";")[0]
+            body = "" if verb == "GET" else await _body(response, kind)
+    except httpx2.TransportError as exc:
+        raise Failure(f"{verb} was not answered ({type(exc).__name__})") from None
+    s.run.wire.add("http", "received", f"HTTP {response.status_code} {kind}\n{body}")
+    return Reply(response.status_code, kind, response.headers.get("mcp-session-id"), body)
+
+
+async def _body(response: httpx2.Response, kind: str) -> str:
+    if kind != "text/event-stream":
+        return (await response.aread()).decode(errors="replace")
+    return ([data async for event, data in events(response) if event == "message"] or [""])[-1]
+
+
+async def post(s: Session, message: Message, headers: Mapping[str, str]) -> Reply:
+    return await exchange(s, "POST", json.dumps(message), headers)
+
+
+async def greet(s: Session, headers: Mapping[str, str] | None = None) -> Reply:
+    """Send the request that every client may begin with."""
+    if s.era == "modern":
+        return await request(s, "server/discover", headers=headers)
+    params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": CLIENT_INFO}
+    return await post(s, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}, headers or {})
+
+
+async def session(s: Session) -> dict[str, str]:
+    """Begin a session as a legacy client, beside those of `s`; returns the headers that its messages carry."""
+    reply = await greet(s)
+    headers = {"MCP-Protocol-Version": str((reply.message.get("result") or {}).get("protocolVersion", LEGACY))}
+    if reply.session is not None:
+        headers["Mcp-Session-Id"] = reply.session
+    await post(s, {"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
+    return headers
+
+
+async def request(
+    s: Session, method: str, params: Message | None = None, headers: Mapping[str, str | None] | None = None
+) -> Reply:
+    """Send a modern request with its headers, save for the given ones; None takes one away."""
+    client = await s.client()
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**(params or {}), "_meta": client.envelope()}}
+    return await post(s, message, client._headers(message, headers or {}))
+
+
+def refused(s: Session, reply: Reply, status: int, code: int, what: str) -> None:
+    """It was refused with this HTTP status and this JSON-RPC error code."""
+    s.equal({"status": reply.status, "code": reply.error_code}, {"status": status, "code": code}, what)
+
+
+@scenario("http:accept:both", clients=HTTP)
+async def accept(s: Session) -> None:
+    reply = await greet(s)
+    s.require(
+        reply.kind in ("application/json", "text/event-stream"),
+        "a request is answered as neither JSON nor an event stream",
+        "application/json or text/event-stream",
+        reply.kind,
+    )
+    s.require("result" in reply.message, "the answer has no result", "a JSON-RPC response", reply.body)
+
+
+@scenario("http:notification:accepted", clients=HTTP)
+async def notification(s: Session) -> None:
+    """The modern revision has no notification for clients to send over HTTP, so that refusing one is right, too."""
+    if s.era == "legacy":
+        headers = await session(s)
+        reply = await post(s, {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}, headers)
+    else:
+        client = await s.client()
+        message = {"jsonrpc": "2.0", "method": "notifications/vendor", "params": {"_meta": client.envelope()}}
+        reply = await post(s, message, client._headers(message, {}))
+    accepted = reply.status == 202 and not reply.body
+    s.require(
+        accepted or (s.era == "modern" and reply.status >= 400),
+        "a notification is not answered with status 202 and no body",
+        "HTTP 202, no body",
+        f"HTTP {reply.status}: {reply.body}",
+    )
+
+
+@scenario("http:body:invalid", clients=HTTP)
+async def body(s: Session) -> None:
+    modern = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/list"}
+    reply = await exchange(s, "POST", '{"jsonrpc": "2.0", "id": 1,', modern if s.era == "modern" else await session(s))
+    s.require(400 <= reply.status < 500, "a body that is not JSON is not refused", "HTTP 400", f"HTTP {reply.status}")
+    s.equal(reply.error_code, -32700, "a body that is not JSON is refused with another error")
+
+
+@scenario("http:origin:forged", clients=HTTP)
+async def origin(s: Session) -> None:
+    reply = await greet(s, {"Origin": "https://attacker.example"})
+    s.equal(reply.status, 403, "a page of another origin is not refused with status 403")
+
+
+@scenario("http:session:unknown", clients=HTTP)
+async def session_unknown(s: Session) -> None:
+    headers = await session(s)
+    reply = await post(s, LIST, {**headers, "Mcp-Session-Id": "0123456789abcdef0123456789abcdef"})
+    s.require(
+        reply.status == 404 or "Mcp-Session-Id" not in headers,
+        "an unknown session id is not answered with status 404",
+        "HTTP 404",
+        f"HTTP {reply.status}: {reply.body}",
+    )
+
+
+@scenario("http:session:deleted", clients=HTTP)
+async def session_deleted(s: Session) -> None:
+    headers = await session(s)
+    deleted = await exchange(s, "DELETE", "", headers)
+    reply = await post(s, LIST, headers)
+    s.require(
+        reply.status == 404 or deleted.status >= 400 or "Mcp-Session-Id" not in headers,
+        "a deleted session is not answered with status 404",
+        "HTTP 404",
+        f"HTTP {reply.status}: {reply.body}",
+    )
+
+
+@scenario("http:session:header-missing", clients=HTTP)
+async def session_missing(s: Session) -> None:
+    headers = await session(s)
+    issued = headers.pop("Mcp-Session-Id", None)
+    reply = await post(s, LIST, headers)
+    s.require(
+        reply.status == 400 or issued is None or "result" in reply.message,
+        "a request without its session id is not answered with status 400",
+        "HTTP 400",
+        f"HTTP {reply.status}: {reply.body}",
+    )
+
+
+@scenario("http:version:unsupported", clients=HTTP)
+async def version(s: Session) -> None:
+    reply = await post(s, LIST, {**await session(s), "MCP-Protocol-Version": "1999-01-01"})
+    s.equal(reply.status, 400, "an unsupported MCP-Protocol-Version is not answered with status 400")
+
+
+@scenario("http:get:stream-or-refused", clients=HTTP)
+async def get(s: Session) -> None:
+    reply = await exchange(s, "GET", "", {**await session(s), "Accept": "text/event-stream"})
+    s.require(
+        reply.status == 405 or (reply.status == 200 and reply.kind == "text/event-stream"),
+        "a GET is answered neither with an event stream nor with status 405",
+        "HTTP 200 text/event-stream, or HTTP 405",
+        f"HTTP {reply.status} {reply.kind}",
+    )
+
+
+@scenario("http:method-header:missing", clients=HTTP)
+async def method_missing(s: Session) -> None:
+    reply = await request(s, "tools/list", headers={"Mcp-Method": None})
+    refused(s, reply, 400, HEADER_MISMATCH, "a request without Mcp-Method is not refused as the specification says")
+
+
+@scenario("http:method-header:mismatch", clients=HTTP)
+async def method_mismatch(s: Session) -> None:
+    reply = await request(s, "tools/list", headers={"Mcp-Method": "prompts/list"})
+    refused(s, reply, 400, HEADER_MISMATCH, "a wrong Mcp-Method is not refused as the specification says")
+
+
+@scenario("http:name-header:mismatch", clients=HTTP)
+async def name_mismatch(s: Session) -> None:
+    params = s.tool_params("everything", "test_simple_text", {})
+    reply = await request(s, "tools/call", params, {"Mcp-Name": params["name"] + "2"})
+    refused(s, reply, 400, HEADER_MISMATCH, "a wrong Mcp-Name is not refused as the specification says")
+
+
+@scenario("http:param-header:mirrored", clients=HTTP)
+async def param_header(s: Session) -> None:
+    """That a backend over HTTP answers shows that it got the header, too: it checks as well."""
+    params = s.tool_params("everything", "test_x_mcp_header", {"region": "north"})
+    reply = await request(s, "tools/call", params, {"Mcp-Param-Region": "north"})
+    s.saw("content", (reply.message.get("result") or reply.message).get("content"))
+    for headers in ({"Mcp-Param-Region": "south"}, {}):
+        reply = await request(s, "tools/call", params, headers)
+        refused(s, reply, 400, HEADER_MISMATCH, f"with {headers or 'no Mcp-Param-Region'} the call is not refused")
+
+
+@scenario("http:disconnect:serves-on", servers=("slow", "stateful"), clients=("http", "sse"))
+async def disconnect(s: Session) -> None:
+    other = s.another()
+    label = {"label": "disconnect"}
+    mine = await s.start("slow", "wait", label)
+    await other.start("slow", "wait", label)
+    journal = s.journal("slow")
+    await journal.wait(lambda _: len(journal.received("tools/call")) >= 2, "both calls")
+    await other.leave()
+    await s.call_tool("slow", "release", label)
+    s.saw("content", (await s.outcome(mine, "slow")).result["content"])
+
+
+@scenario("sse:endpoint:event", clients=("sse",))
+async def endpoint(s: Session) -> None:
+    timeout = ANSWER_WAIT * s.stage.target.target.patience
+    async with (
+        httpx2.AsyncClient(trust_env=False, timeout=timeout) as http,
+        http.stream("GET", s.url, headers={"Accept": "text/event-stream"}) as response,
+    ):
+        kind, data = await anext(events(response), ("no event", ""))
+    s.run.wire.add("http", "received", f"event: {kind}\ndata: {data}")
+    s.equal(kind, "endpoint", "the first event does not name the endpoint")
+    s.require(data, "the endpoint event is empty", "a URI", data)
+
+
+@scenario("sse:post:accepted", clients=("sse",))
+async def post_accepted(s: Session) -> None:
+    client = await s.client()
+    call = await client.request("ping")
+    await call.response()
+    s.equal(call.status, 202, "a posted message is not answered with status 202")
