@@ -21,11 +21,9 @@ from conformance.requirements.model import Level
 from conformance.verdict import Verdict
 
 from .markup import Html, el, join
-from .results import Entry, Outcome, Results, Run, Spec, State, redacted
+from .results import Entry, Outcome, Results, Run, Spec, State, cut, redacted
 
 TITLE = "Conformance of MCP proxies"
-LONGEST = 4000
-"""Characters of a text that are shown."""
 LOGS = 3
 """Wire logs that are shown of one requirement and target, of those that failed in the same way."""
 ENTRIES = 200
@@ -169,6 +167,7 @@ def _summaries(targets: Sequence[_Target]) -> Html:
 def _summary(target: _Target) -> Html:
     results = target.results
     sign, words = _conclusion(results)
+    conclusion = [_sign(sign), el("strong", words), el("span", f"exit {results.exit}")]
     facts = [
         el("time", f"{results.started:%Y-%m-%d %H:%M} UTC", datetime=results.started.isoformat()),
         f"{results.seconds:.0f} s",
@@ -180,7 +179,7 @@ def _summary(target: _Target) -> Html:
         "article",
         el("h3", results.target.title, id=f"target/{target.slug}"),
         el("p", el("code", target.name), class_="name"),
-        el("p", _sign(sign), el("strong", words), f" exit {results.exit}", class_=f"conclusion {_class(sign)}"),
+        el("p", *conclusion, class_=f"conclusion {_class(sign)}"),
         _bar(results),
         _levels(results),
         el("ul", *(el("li", fact) for fact in facts), class_="facts"),
@@ -356,7 +355,7 @@ def _legend() -> Html:
             ": the client's transport and era, and the transport of the backends. Legacy are the revisions of MCP up "
             "to 2025-11-25, modern is 2026-07-28. The verdict is that of the worst case; ",
             el("q", "2/6"),
-            " is the number of cases that have it.",
+            " says that two of six cases have it.",
         ),
         class_="legend",
     )
@@ -427,7 +426,7 @@ def _outcome(target: _Target, outcome: Outcome) -> Html:
     state = outcome.state
     parts = []
     if outcome.why:
-        parts.append(el("p", *_prose(_cut(outcome.why)), class_="why"))
+        parts.append(el("p", *_prose(cut(outcome.why)), class_="why"))
     if outcome.baseline:
         label = "Stale baseline entry" if outcome.stale else "In the baseline"
         link = _outside(outcome.baseline.link, outcome.baseline.link)
@@ -469,7 +468,7 @@ def _alike(runs: Sequence[Run]) -> Html:
     return el(
         "div",
         el("ul", *cases, class_=f"cases {_class(state)}", aria_label="Cases"),
-        el("p", _cut(run.message), class_="message") if run.message else "",
+        el("p", cut(run.message), class_="message") if run.message else "",
         _difference(run),
         *(_log(one) for one in logged[:LOGS]),
         el("p", f"{_count(left_out, 'more wire log')} in the results file.", class_="why") if left_out > 0 else "",
@@ -479,21 +478,22 @@ def _alike(runs: Sequence[Run]) -> Html:
 
 def _difference(run: Run) -> Html:
     pair = [
-        el("figure", el("figcaption", label), el("pre", _cut(value)))
+        el("figure", el("figcaption", label), el("pre", cut(value)))
         for label, value in (("Expected", run.expected), ("Actual", run.actual))
         if value
     ]
     both = el("div", *pair, class_="pair") if pair else Html()
     if not run.diff:
         return both
-    lines = join(_diff_line(line) for line in _cut(run.diff).splitlines())
+    lines = join(_diff_line(line) for line in cut(run.diff).splitlines())
     whole = el("details", el("summary", "Expected and actual"), both) if pair else Html()
-    return join([el("figure", el("figcaption", "Difference"), el("pre", lines, class_="diff")), whole])
+    return join(
+        [el("figure", el("figcaption", "Difference: - expected, + actual"), el("pre", lines, class_="diff")), whole]
+    )
 
 
 def _diff_line(line: str) -> Html:
-    kind = {"+": "added", "-": "removed", "@": "where"}.get(line[:1])
-    return el("span", f"{line}\n", class_=kind) if kind else join([f"{line}\n"])
+    return el("span", f"{line}\n", class_={"+": "added", "-": "removed", "@": "where"}.get(line[:1]))
 
 
 def _log(run: Run) -> Html:
@@ -511,7 +511,7 @@ def _log(run: Run) -> Html:
 def _entry(entry: Entry) -> Html:
     way = {"sent": "→ sent", "received": "← received", "note": "note"}[entry.way]
     head = el("p", el("b", way), " ", entry.channel, " ", el("i", f"{entry.at:.1f} ms"))
-    return el("li", head, el("pre", _cut(_readable(entry.message))), class_=entry.way)
+    return el("li", head, el("pre", cut(_readable(entry.message))), class_=entry.way)
 
 
 def _readable(message: object) -> str:
@@ -556,12 +556,6 @@ def _outside(url: str, label: str) -> Html:
 def _prose(text: str) -> list[str]:
     """A sentence, with what stands in backticks as code."""
     return [el("code", part) if number % 2 else part for number, part in enumerate(text.split("`"))]
-
-
-def _cut(text: str) -> str:
-    if len(text) <= LONGEST:
-        return text
-    return f"{text[:LONGEST]}\n… {len(text) - LONGEST:,} more characters in the results file"
 
 
 def _count(number: int, noun: str) -> str:

@@ -20,6 +20,8 @@ from conformance.verdict import Verdict
 from .redact import redact
 
 FORMAT = 1
+LONGEST = 4000
+"""Characters of a text that reports show."""
 
 
 class ResultsError(Exception):
@@ -138,9 +140,11 @@ class Run(_Part):
     scenario: Text
     """The scenario, as `module.function`."""
     case: Case
+    """How everything was connected."""
     name: Text
     """The case in short, such as `http-modern>stdio`."""
     verdict: Verdict
+    """What it came to."""
     seconds: float
     """How long it took."""
     message: Text
@@ -186,6 +190,7 @@ class Outcome(_Part):
     stale: bool
     """Whether that entry has become untrue."""
     runs: list[Run]
+    """None where it is not supported, not applicable or not checked."""
 
     @property
     def state(self) -> State:
@@ -205,6 +210,7 @@ class Results(_Part):
     harness: Text
     """The version of the harness."""
     target: Target
+    """What was tested."""
     started: AwareDatetime
     """When the run began."""
     seconds: float
@@ -217,7 +223,9 @@ class Results(_Part):
     """0: conforms, but for what is in the baseline. 1: a regression, or a stale entry of the baseline. 2: an error of
     the harness or in its configuration."""
     summary: Summary
+    """Figures over all requirements."""
     requirements: list[Outcome]
+    """All there are, those without a run included."""
 
     def counts(self, outcome: Outcome) -> bool:
         """Whether not keeping it, unless it is in the baseline, makes the run fail."""
@@ -301,3 +309,10 @@ def redacted(results: Results) -> Results:
     for entry, outcome in zip(clean["requirements"], results.requirements, strict=True):
         entry |= {"id": outcome.id, "area": outcome.area, "text": outcome.text, "source": outcome.source}
     return Results.model_validate(clean)
+
+
+def cut(text: str) -> str:
+    """The beginning of a long text, with a word on how much is missing."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]}\n… {len(text) - LONGEST:,} more characters in the results file"
