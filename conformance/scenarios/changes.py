@@ -60,10 +60,10 @@ async def fresh(s: Session) -> None:
         async with changed(s, "tools"):
             with suppress(Failure):  # whoever tells nothing has to be fresh all the same
                 await watch.hears(LIST_CHANGED["tools"])
-            s.saw("with one more", [tool["name"] for tool in await s.list("tools", "changing")])
+            s.saw("with one more", sorted(tool["name"] for tool in await s.list("tools", "changing")))
         with suppress(Failure):
             await watch.hears(LIST_CHANGED["tools"], times=2)
-        s.saw("without it", [tool["name"] for tool in await s.list("tools", "changing")])
+        s.saw("without it", sorted(tool["name"] for tool in await s.list("tools", "changing")))
 
 
 @scenario("changes:capability:declared", servers=SERVERS)
@@ -135,4 +135,4 @@ async def quiet(s: Session) -> None:
 
 
 async def names(s: Session) -> list[str]:
-    return [tool["name"] for tool in await s.list("tools", "quiet")]
+    return sorted(tool["name"] for tool in await s.list("tools", "quiet"))

@@ -8,7 +8,7 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/su
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import anyio
@@ -112,9 +112,10 @@ async def _opened(client: Client, call: Call, since: int) -> None:
     """Wait until the stream is acknowledged, or refused.
 
     Raises:
-        Failure: it is neither in time, or it is refused.
+        Failure: it is refused.
     """
-    await client.wait(lambda message: message.get("method") == ACKNOWLEDGED or call.done, ACKNOWLEDGED, since)
+    with suppress(Failure):  # a stream that was not acknowledged may tell of changes all the same
+        await client.wait(lambda message: message.get("method") == ACKNOWLEDGED or call.done, ACKNOWLEDGED, since)
     if call.done:
         raise Failure("subscriptions/listen ended at once", "a stream that stays open", shown(await call.response()))
 
