@@ -3,7 +3,7 @@
 Rules:
 - A defect is a small change to the correct proxy of mux.py; most are bugs that real proxies have.
 - Its docstring says what is broken; `symptom` is a text that the harness has to say when it fails the proxy for it.
-- Those that mix up clients are in processes of their own over stdio: they tell each other what they have (`Gossip`).
+- Over stdio a proxy has one client; those that mix up clients are served by front.py.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import unquote
 
 from .mux import (
     CAPABILITIES,
     CONNECTION_LOST,
     ENVELOPE,
-    FEATURES,
     INFO,
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -36,6 +36,7 @@ from .mux import (
     LISTS,
     METHOD_NOT_FOUND,
     SEPARATOR,
+    SUBSCRIPTION,
     UNSUPPORTED_VERSION,
     VERSION,
     Backend,
@@ -51,6 +52,7 @@ from .mux import (
 
 T = TypeVar("T", bound=type[Mux])
 Change = Callable[[Message], Any]
+Over = Literal["stdio", "sse", "http"]
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,21 @@ class Defect:
         what: what is broken about it.
         symptom: a part of what the harness says about it.
         mux: it.
+        over: how clients have to connect for it to show: sse to be several legacy ones, http to be modern ones with
+            streams of their own.
     """
 
     requirement: str
     what: str
     symptom: str
     mux: type[Mux]
+    over: Over
 
 
 DEFECTS: dict[str, Defect] = {}
 
 
-def breaks(requirement: str, symptom: str = "") -> Callable[[T], T]:
+def breaks(requirement: str, symptom: str = "", over: Over = "stdio") -> Callable[[T], T]:
     """Register a broken proxy."""
 
     def register(mux: T) -> T:
@@ -81,7 +86,7 @@ def breaks(requirement: str, symptom: str = "") -> Callable[[T], T]:
             raise ValueError(f"{requirement} is broken twice")
         if not mux.__doc__:
             raise ValueError(f"{requirement}: what is broken?")
-        DEFECTS[requirement] = Defect(requirement, mux.__doc__, symptom, mux)
+        DEFECTS[requirement] = Defect(requirement, mux.__doc__, symptom, mux, over)
         return mux
 
     return register
@@ -164,7 +169,7 @@ def in_hello(requirement: str, *eras: Era, symptom: str = "") -> Callable[[Chang
     return register
 
 
-def in_params(requirement: str, *methods: str, symptom: str = "") -> Callable[[Change], Change]:
+def in_params(requirement: str, *methods: str, symptom: str = "", over: Over = "stdio") -> Callable[[Change], Change]:
     """A function that spoils the params of these methods on their way to a server; True keeps the message back."""
 
     def register(spoil: Change) -> Change:
@@ -176,7 +181,7 @@ def in_params(requirement: str, *methods: str, symptom: str = "") -> Callable[[C
                 if message.get("method") not in methods or spoil(message.setdefault("params", {})) is not True:
                     super().forward(backend, message)
 
-        breaks(requirement, symptom)(Broken)
+        breaks(requirement, symptom, over)(Broken)
         return spoil
 
     return register
@@ -267,39 +272,21 @@ def rewrite(result: Message, change: Callable[[Any], Any]) -> None:
 
 
 class Gossip(Mux):
-    """Proxies of one configuration tell each other things, in datagrams."""
+    """Proxies of one process, each with a client of its own, that know each other."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._socket: asyncio.DatagramTransport | None = None
+    circle: ClassVar[list["Gossip"]] = []
 
-    async def run(self, reader: asyncio.StreamReader) -> None:
-        mux = self
+    def __init__(self, config: Path) -> None:
+        super().__init__(config)
+        self.circle.append(self)
 
-        class Listener(asyncio.DatagramProtocol):
-            def datagram_received(self, data: bytes, address: object) -> None:
-                mux.told(json.loads(data))
+    async def close(self) -> None:
+        self.circle.remove(self)
+        await super().close()
 
-        loop = asyncio.get_running_loop()
-        self._socket, _ = await loop.create_datagram_endpoint(Listener, ("127.0.0.1", 0))
-        place = self.config.with_name(f"{os.getpid()}.peer")
-        place.write_text(str(self._socket.get_extra_info("sockname")[1]))
-        try:
-            await super().run(reader)
-        finally:
-            place.unlink()
-
-    def tell(self, message: Message) -> int:
-        """Tell all others; returns how many there are."""
-        others = [place for place in self.config.parent.glob("*.peer") if place.stem != str(os.getpid())]
-        for place in others:
-            with suppress(FileNotFoundError):
-                assert self._socket is not None
-                self._socket.sendto(json.dumps(message).encode(), ("127.0.0.1", int(place.read_text())))
-        return len(others)
-
-    def told(self, message: Message) -> None:
-        """Another one told this."""
+    @property
+    def others(self) -> list["Gossip"]:
+        return [mux for mux in self.circle if mux is not self and mux.era is not None]
 
 
 # Lifecycle
@@ -327,13 +314,13 @@ def _(hello: Message) -> None:
     hello["serverInfo"] = {"name": INFO["name"]}
 
 
-def claim_all(hello: Message) -> None:
-    """It declares what no server has."""
-    hello["capabilities"] = {feature: {} for feature in FEATURES} | hello["capabilities"]
+def forget_completions(hello: Message) -> None:
+    """It does not say that servers complete."""
+    hello["capabilities"].pop("completions", None)
 
 
-in_hello("lifecycle:initialize:capabilities", "legacy")(claim_all)
-in_hello("lifecycle:discover:capabilities", "modern")(claim_all)
+in_hello("lifecycle:initialize:capabilities", "legacy")(forget_completions)
+in_hello("lifecycle:discover:capabilities", "modern")(forget_completions)
 
 
 def forget_instructions(hello: Message) -> None:
@@ -1115,10 +1102,13 @@ class AsksForUpdates(Mux):
         super().forward(backend, message)
 
 
-@in_params("cancellation:notification:reaches", "notifications/cancelled")
-def _(params: Message) -> bool:
+def ignore_cancellation(params: Message) -> bool:
     """Cancellations do not reach the server."""
     return True
+
+
+in_params("cancellation:notification:reaches", "notifications/cancelled")(ignore_cancellation)
+in_params("cancellation:stream:closed", "notifications/cancelled", over="http")(ignore_cancellation)
 
 
 @in_params("cancellation:notification:id", "notifications/cancelled")
@@ -1140,7 +1130,7 @@ class AnswersLate(Mux):
             self.forward(backend, {**message, "params": {**message["params"], "requestId": id}})
 
 
-@breaks("cancellation:client:vanished")
+@breaks("cancellation:client:vanished", over="sse")
 class KillsServers(Mux):
     """When the client is gone, its servers are killed, not told."""
 
@@ -1233,18 +1223,15 @@ def _(params: Message) -> None:
         params["_meta"].setdefault(LOG_LEVEL, "debug")
 
 
-@breaks("logging:level:each-client")
+@breaks("logging:level:each-client", over="sse")
 class SharesLevel(Gossip):
     """The level that a client sets is that of all clients."""
 
     def forward(self, backend: Backend, message: Message) -> None:
         super().forward(backend, message)
         if message.get("method") == "logging/setLevel":
-            self.tell({"server": backend.name, "params": message["params"]})
-
-    def told(self, message: Message) -> None:
-        request = {"jsonrpc": "2.0", "id": self.fresh_id(), "method": "logging/setLevel", "params": message["params"]}
-        super().forward(self.backends[message["server"]], request)
+            for other in self.others:
+                other.backends[backend.name].send({**message, "id": self.fresh_id()})
 
 
 @breaks("logging:level:invalid")
@@ -1338,23 +1325,16 @@ def _(hello: Message) -> None:
     as_object(hello["capabilities"].get("resources")).pop("subscribe", None)
 
 
-@breaks("subscriptions:update:subscriber-only")
-class SubscribesToAll(Gossip):
-    """Updates go to everybody, subscribed or not."""
+@breaks("subscriptions:update:subscriber-only", over="http")
+class SubscribesToAll(Mux):
+    """Updates go to everybody who listens, whatever for."""
 
-    def heard(self, backend: Backend, message: Message) -> None:
-        if message.get("method") == "notifications/resources/updated":
-            self.tell(message)
-        super().heard(backend, message)
-
-    def told(self, message: Message) -> None:
-        self.send(message)
-
-    def forward(self, backend: Backend, message: Message) -> None:
-        super().forward(backend, message)
-        if message.get("method") == "resources/subscribe":
-            for uri in self.lists.get((backend, "resources/list")) or ():
-                super().forward(backend, {**message, "id": self.fresh_id(), "params": {"uri": uri}})
+    def send(self, message: Message) -> None:
+        if message.get("method") != "notifications/resources/updated":
+            super().send(message)
+            return
+        for id in self.listens:
+            super().send({**message, "params": {**message["params"], "_meta": {SUBSCRIPTION: id}}})
 
 
 @breaks("subscriptions:unsubscribe:stops")
@@ -1479,19 +1459,15 @@ class PretendsExperiments(Pretends):
     claimed: ClassVar[Message] = {"experimental": {"mux": {}}}
 
 
-@breaks("questions:client:right")
+@breaks("questions:client:right", over="sse")
 class AsksAnother(Gossip):
     """A question goes to another client, if there is one."""
 
     async def pose(
         self, method: str, params: Message | None, backend: Backend | None = None, own: Id | None = None
     ) -> Message:
-        if not self.tell({"method": method, "params": params}):
-            return await super().pose(method, params, backend, own)
-        return {"error": {"code": INTERNAL_ERROR, "message": "somebody else was asked"}}
-
-    def told(self, message: Message) -> None:
-        self.spawn(super().pose(message["method"], message["params"]))
+        asked = self.others[0] if self.others else self
+        return await Mux.pose(asked, method, params, backend, own)
 
 
 # Multi-round-trip requests
@@ -1581,49 +1557,48 @@ class PassesModernQuestions(Mux):
 # Isolation of clients
 
 
-@breaks("isolation:clients:same-ids")
+@breaks("isolation:clients:same-ids", over="sse")
 class OneTableOfIds(Mux):
     """Clients share a table of requests: an id that one has in flight is taken for the others."""
+
+    taken: ClassVar[set[Id]] = set()
 
     async def answer(self, call: Call) -> Message:
         if call.method != "tools/call":
             return await super().answer(call)
-        place = self.config.with_name(f"in-flight-{call.id}")
-        try:
-            place.touch(exist_ok=False)
-        except FileExistsError:
-            raise Failure(INVALID_REQUEST, f"request {call.id} is in flight already") from None
+        if call.id in self.taken:
+            raise Failure(INVALID_REQUEST, f"request {call.id} is in flight already")
+        self.taken.add(call.id)
         try:
             return await super().answer(call)
         finally:
-            place.unlink()
+            self.taken.remove(call.id)
 
 
-@breaks("isolation:clients:results")
+@breaks("isolation:clients:results", over="sse")
 class SharedCache(Mux):
     """A tool's last result is kept, and given to any other client that calls the tool."""
 
+    cache: ClassVar[dict[str, tuple[Mux, Message]]] = {}
+
     def finish(self, call: Call, result: Message) -> Message:
         if call.method == "tools/call":
-            place = self.config.with_name(f"{call.params['name']}.cached")
-            owner, kept = json.loads(place.read_text()) if place.exists() else (os.getpid(), None)
-            if owner != os.getpid():
-                return as_object(kept)
-            place.write_text(json.dumps([owner, result]))
+            owner, kept = self.cache.setdefault(call.params["name"], (self, result))
+            if owner is not self:
+                return kept
+            self.cache[call.params["name"]] = self, result
         return result
 
 
-@breaks("isolation:clients:progress")
+@breaks("isolation:clients:progress", over="sse")
 class TellsEverybody(Gossip):
     """Updates go to all clients."""
 
     def heard(self, backend: Backend, message: Message) -> None:
         if message.get("method") == "notifications/progress":
-            self.tell(message)
+            for other in self.others:
+                other.send(message)
         super().heard(backend, message)
-
-    def told(self, message: Message) -> None:
-        self.send(message)
 
 
 # Isolation of servers

@@ -1,10 +1,8 @@
-"""A small, correct MCP proxy over stdio, made to be broken: defects.py has one broken copy for each requirement.
-
-    python mux.py --config mcp.json [--defect REQUIREMENT]
+"""A small, correct MCP proxy, made to be broken: defects.py has a broken one for each requirement.
 
 Rules:
-- It serves one client, on stdin and stdout, with processes of its own for every server. So messages are pumped as they
-  are: the client's request ids and progress tokens are kept; only what has to be told apart gets another name.
+- It serves one client, over stdio, with processes of its own for every server. So messages are pumped as they are: the
+  client's request ids and progress tokens are kept; only what has to be told apart gets another name.
 - Tools and prompts are called `server__name`. A URI is kept, unless an earlier server has it: `scheme://server/rest`.
 - Lists are read in full, each time the client asks; calls are routed by what was read, and read again on a miss.
 - A server is spoken to in the era of the client where it can, else the eras are bridged (`ask_modern`, `ask_legacy`).
@@ -13,7 +11,6 @@ Rules:
   `finish` each result, `published` each entry of a list, `hello` what the client is told first.
 """
 
-import argparse
 import asyncio
 import itertools
 import json
@@ -21,7 +18,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,7 +237,7 @@ class Mux:
 
     def __init__(self, config: Path) -> None:
         servers = json.loads(config.read_text())["mcpServers"]
-        self.config = config
+        self.write: Callable[[Message], None] = write_line
         self.backends = {name: Backend(name, entry, self) for name, entry in servers.items()}
         self.era: Era | None = None
         self.client: Message = {}
@@ -282,9 +279,7 @@ class Mux:
 
     def send(self, message: Message) -> None:
         """A message to the client."""
-        with suppress(BrokenPipeError):
-            sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
-            sys.stdout.buffer.flush()
+        self.write(message)
 
     def receive_garbage(self) -> None:
         """A line from the client that is no message."""
@@ -887,6 +882,13 @@ def objects(value: object) -> list[Message]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def write_line(message: Message) -> None:
+    """A message to the client on our stdout."""
+    with suppress(BrokenPipeError):
+        sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
 async def serve(mux: Mux) -> None:
     """Serve the client on stdin and stdout until it is gone or SIGTERM comes."""
     loop = asyncio.get_running_loop()
@@ -896,23 +898,3 @@ async def serve(mux: Mux) -> None:
     loop.add_signal_handler(signal.SIGTERM, running.cancel)
     with suppress(asyncio.CancelledError):
         await running
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="mcpServers, as JSON")
-    parser.add_argument("--defect", help="the requirement to break")
-    args = parser.parse_args()
-    make = Mux
-    if args.defect:
-        from broken.defects import DEFECTS
-
-        make = DEFECTS[args.defect].mux
-    asyncio.run(serve(make(args.config)))
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # so that there is one mux module, also for defects.py
-    from broken import mux
-
-    mux.main()

@@ -1,0 +1,29 @@
+"""Serve a mux, over stdio or, with --port, over HTTP.
+
+python broken --config mcp.json [--port PORT] [--defect REQUIREMENT]
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from broken.defects import DEFECTS
+from broken.front import Front, run
+from broken.mux import Mux, serve
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--config", type=Path, required=True, help="mcpServers, as JSON")
+parser.add_argument("--port", type=int, help="serve /sse and /mcp there, instead of stdio")
+parser.add_argument("--defect", choices=DEFECTS, metavar="REQUIREMENT", help="the requirement to break")
+args = parser.parse_args()
+make = DEFECTS[args.defect].mux if args.defect else Mux
+
+
+async def main() -> None:
+    await (serve(make(args.config)) if args.port is None else run(Front(make, args.config), args.port))
+
+
+asyncio.run(main())
