@@ -2,7 +2,7 @@
 
 Rules:
 - The page needs nothing else: no script, no font, no image. Its content security policy allows its own style only.
-- Whatever comes from a results file is text, and redacted.
+- Whatever comes from a results file is text. It has been redacted when it was read.
 - A verdict is told by a sign and a word; the colour only repeats it.
 - What is long is cut, with a word on how much is missing: the results file has the rest.
 """
@@ -21,7 +21,7 @@ from conformance.requirements.model import Level
 from conformance.verdict import Verdict
 
 from .markup import Html, el, join
-from .results import Entry, Outcome, Results, Run, Spec, State, cut, redacted
+from .results import Entry, Outcome, Results, Run, Spec, State, cut
 
 TITLE = "Conformance of MCP proxies"
 LOGS = 3
@@ -88,7 +88,7 @@ def render(results: Sequence[Results]) -> str:
     Args:
         results: one for each target, in the order of the columns.
     """
-    targets = _targets([redacted(one) for one in results])
+    targets = _targets(results)
     requirements = _requirements(targets)
     style = Html(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))
     digest = b64encode(sha256(style.encode()).digest()).decode()

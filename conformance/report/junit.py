@@ -4,7 +4,7 @@ Rules:
 - A failure is what makes the run fail: not kept, not in the baseline, of a level that counts; and a stale entry of
   the baseline. The harness's own fault is an error.
 - What else is not kept is skipped, and says why it does not count.
-- Whatever comes from a results file is text, redacted, without the characters that XML does not have.
+- Whatever comes from a results file is text, without the characters that XML does not have.
 """
 
 import re
@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from conformance.verdict import Verdict
 
-from .results import Outcome, Results, Run, Spec, redacted
+from .results import Outcome, Results, Run, Spec, cut
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -26,7 +26,7 @@ def render(results: Sequence[Results]) -> str:
         results: one for each target, in the order of the suites.
     """
     root = Element("testsuites", name="MCP proxy conformance")
-    root.extend(_suite(redacted(one)) for one in results)
+    root.extend(_suite(one) for one in results)
     _count(root)
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
@@ -84,7 +84,7 @@ def _add(case: Element, tag: str, message: str, outcome: Outcome, run: Run | Non
     parts = [f"{outcome.level}: {outcome.text}", _source(outcome)]
     if run:
         texts = {"expected": run.expected, "actual": run.actual, "difference": run.diff}
-        parts += [f"{label}:\n{text}" for label, text in texts.items() if text]
+        parts += [f"{label}:\n{cut(text)}" for label, text in texts.items() if text]
     element.text = _xml("\n\n".join(parts))
 
 

@@ -7,6 +7,7 @@ Rules:
 - Tokens that are no secrets stay: progress tokens and those of pagination. So do booleans, null, and the schema of a
   property that has a secret's name.
 - Redacting twice changes nothing more.
+- Half a surrogate pair, which a stranger may well send and no file can hold, is spelled out.
 """
 
 import re
@@ -68,21 +69,26 @@ def redact(value: Any) -> Any:
     return _redact(value, DEEPEST)
 
 
+def legible(text: str) -> str:
+    """The text, with halves of surrogate pairs spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _redact(value: Any, levels: int) -> Any:
     if isinstance(value, str):
-        return _redact_text(value)
+        return _redact_text(legible(value))
     if not isinstance(value, dict | list | tuple):
         return value
     if levels == 0:
         return f"[deeper than {DEEPEST} levels]"
     if isinstance(value, dict):
-        return {key: _redact_under(str(key), inner, levels - 1) for key, inner in value.items()}
+        return {legible(str(key)): _redact_under(str(key), inner, levels - 1) for key, inner in value.items()}
     return [_redact(inner, levels - 1) for inner in value]
 
 
 def _redact_under(key: str, value: Any, levels: int) -> Any:
     if key in _SCHEMAS_BY_NAME and isinstance(value, dict) and all(isinstance(s, dict | bool) for s in value.values()):
-        return {name: _redact(schema, levels) for name, schema in value.items()}
+        return {legible(name): _redact(schema, levels) for name, schema in value.items()}
     if _SECRET_NAME.fullmatch(key) and not isinstance(value, bool | None):
         return REDACTED
     return _redact(value, levels)

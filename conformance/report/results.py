@@ -4,7 +4,8 @@ Rules:
 - A file is of one target and one run. Several are merged; the latest run of a target counts.
 - The models are the format. `results.schema.json` is made from them, for whoever reads or writes such files.
 - Fields that are not known here are ignored: a later harness may add some.
-- A stranger's file is read with care and shown with care: any text in it may come from the proxy under test.
+- What is read is redacted: no secret gets from a file into a report or another file, whoever wrote it. What the
+  requirements themselves say stays as it is.
 """
 
 import json
@@ -17,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Disc
 from conformance.requirements.model import Era, Level
 from conformance.verdict import Verdict
 
-from .redact import redact
+from .redact import legible, redact
 
 FORMAT = 1
 LONGEST = 4000
@@ -29,11 +30,11 @@ class ResultsError(Exception):
 
 
 def _legible(value: object) -> object:
-    """Spells out what a proxy may well send and no file can hold: one half of a surrogate pair."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    return legible(value) if isinstance(value, str) else value
 
 
-Text = Annotated[str, BeforeValidator(_legible)]
+Text = Annotated[str, BeforeValidator(redact)]
+Quoted = Annotated[str, BeforeValidator(_legible)]
 Count = Annotated[int, Field(ge=0)]
 Transport = Literal["stdio", "sse", "http"]
 State = Literal[
@@ -42,7 +43,7 @@ State = Literal[
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, serialize_by_alias=True)
 
 
 class Target(_Part):
@@ -82,18 +83,18 @@ class Summary(_Part):
 class Spec(_Part):
     """The sentence of the specification that requires it."""
 
-    revision: Text
+    revision: Quoted
     """The revision of MCP that is quoted."""
-    url: Text
+    url: Quoted
     """The section."""
-    quote: Text
+    quote: Quoted
     """The sentence, word for word."""
 
 
 class Reason(_Part):
     """What speaks for a convention: something that no specification requires."""
 
-    reason: Text
+    reason: Quoted
     """Why a proxy should do so all the same."""
 
 
@@ -130,7 +131,7 @@ class Entry(_Part):
     """The connection, such as `client 1`."""
     way: Literal["sent", "received", "note"]
     """As the harness sees it; `note` is a remark of its own."""
-    message: Any
+    message: Annotated[Any, BeforeValidator(redact)]
     """The message as JSON; as text where it was cut, is none, or is a remark."""
 
 
@@ -171,7 +172,7 @@ class Outcome(_Part):
     """`area:feature:variant`; never changes."""
     area: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     """The first part of the id."""
-    text: Text
+    text: Quoted
     """What is required, in one sentence."""
     level: Level
     """As the source says it. A convention is shown and never counted as nonconformance."""
@@ -301,14 +302,6 @@ def merge(many: Iterable[Results]) -> list[Results]:
         if results.started >= known.started:
             latest[results.target.name] = results
     return list(latest.values())
-
-
-def redacted(results: Results) -> Results:
-    """The same without secrets. What the requirements say stays as it is."""
-    clean = redact(results.model_dump(by_alias=True))
-    for entry, outcome in zip(clean["requirements"], results.requirements, strict=True):
-        entry |= {"id": outcome.id, "area": outcome.area, "text": outcome.text, "source": outcome.source}
-    return Results.model_validate(clean)
 
 
 def cut(text: str) -> str:

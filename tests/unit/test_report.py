@@ -118,6 +118,21 @@ def test_read_and_merged(tmp_path: Path) -> None:
     assert merge([]) == []
 
 
+def test_written_again(tmp_path: Path) -> None:
+    """What `--json` writes of merged files can be read again, whatever a proxy sent."""
+    data = results("t", "T", {"tools:call:text": "fail"}, FEW)
+    run = outcome(data, "tools:call:text")["runs"][0]
+    run |= {"actual": "half \ud800", "wire": [{**run["wire"][0], "message": {"\ud800": ["\udfff", float("nan")]}}]}
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps(data))
+    first = read(file)
+    file.write_text(first.model_dump_json(), encoding="utf-8")
+    again = read(file)
+    Draft202012Validator(schema()).validate(json.loads(file.read_text(encoding="utf-8")))
+    assert again.summary == first.summary
+    assert outcome(again.model_dump(), "tools:call:text")["runs"][0]["actual"] == "half \\ud800"
+
+
 # Redaction
 
 
@@ -305,7 +320,7 @@ def test_invisible_characters_are_spelled_out() -> None:
     text, parsed = page(data)
     text.encode()
     assert "left \\u202e right \\u0000 half \\ud800" in parsed.text
-    assert '{"a": "\\ud800\\u2028"}' in parsed.text
+    assert '{"a": "\\\\ud800\\u2028"}' in parsed.text
 
 
 def test_long_texts_and_logs_are_cut() -> None:
@@ -325,7 +340,7 @@ def test_secrets_are_not_in_the_reports() -> None:
     run["wire"][0]["message"] = {"headers": {"mcp-session-id": "s3cr3t"}}
     data["target"]["launch"] = "TOKEN=s3cr3t serve"
     parsed = parse(data, "sample")
-    for report in (html.render([parsed]), junit.render([parsed])):
+    for report in (html.render([parsed]), junit.render([parsed]), parsed.model_dump_json()):
         assert "s3cr3t" not in report
 
 
