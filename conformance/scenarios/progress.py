@@ -17,7 +17,7 @@ async def own(s: Session) -> None:
     for token in ("the client's own", 4711):
         updates = await reported(s, [token])
         tokens = [update.get("progressToken") for update in updates]
-        s.equal(tokens, [token], "progress came under another token")
+        s.equal(tokens, [token], "progress did not come once, under the token of the client")
 
 
 @scenario("progress:updates:order", servers=SERVERS)
@@ -40,7 +40,7 @@ async def fields(s: Session) -> None:
 async def apart(s: Session) -> None:
     updates = await reported(s, ["one", "two"])
     said = sorted((str(update.get("progressToken")), str(update.get("message"))) for update in updates)
-    s.equal(said, [("one", "call one"), ("two", "call two")], "the progress of two calls at once is mixed")
+    s.equal(said, [("one", "call one"), ("two", "call two")], "of two calls at once, each did not get its own progress")
 
 
 @scenario("progress:updates:unasked", servers=SERVERS)
@@ -66,7 +66,7 @@ async def reported(s: Session, tokens: Sequence[Id | None]) -> list[Message]:
         for token in tokens
     ]
     for call in calls:
-        await s.outcome(call, "slow")
+        s.require((await s.outcome(call, "slow")).result, "the call has an empty result")
     await a_call_later(s)
     return [message.get("params") or {} for message in client.notifications(PROGRESS, since)]
 
