@@ -15,6 +15,8 @@ LOG = "notifications/message"
 
 @scenario("logging:capability:declared", servers=SERVERS)
 async def declared(s: Session) -> None:
+    """Looked at when the backend is known to be there."""
+    s.require((await s.call_tool("stateful", "whoami", {})).result, "a call has an empty result")
     client = await s.client("stateful")
     hello = client.hello if s.era == "legacy" else await client.ask("server/discover", {})
     capabilities = hello.get("capabilities", {})
