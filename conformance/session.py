@@ -20,7 +20,7 @@ import httpx2
 
 from . import admin
 from .client import ANSWER_WAIT, Answer, Call, Client, Url, connect, shown
-from .fixtures import LOOK, Journal, Server
+from .fixtures import Journal, Server
 from .naming import Scheme
 from .normalize import Binder
 from .requirements.model import LEGACY, Era
@@ -40,6 +40,9 @@ LISTS: Mapping[ListKind, tuple[str, str, str]] = {
 """The method, the field of its result, and what an entry is known by."""
 
 MAX_PAGES = 50
+
+AGAIN = 0.1
+"""Seconds between two looks at what nothing announces."""
 
 CAPABLE: Message = {
     "roots": {"listChanged": True},
@@ -380,7 +383,7 @@ class Session:
 
     async def add_server(self, server: Server) -> httpx2.Response:
         """Add a fixture server to the target at run time; returns the response of its API."""
-        backend = await self.stage.backend(server, self.case.backend, self.world.site.folder, self.world.opened)
+        backend = await self.stage.backend(server, self.case.backend, self.world.site.folder, None)
         self.world.backends[server.name] = backend
         return await self.add_entry(server.name, backend.entry)
 
@@ -413,7 +416,7 @@ class Session:
             while True:
                 if await look():
                     return
-                await anyio.sleep(LOOK)
+                await anyio.sleep(AGAIN)
         raise Failure(what, "", f"for {bound:g} s")
 
     def saw(self, label: str, value: Any) -> None:

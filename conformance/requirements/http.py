@@ -67,7 +67,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "http:session:unknown",
-        "A request with a session id that the proxy does not know is answered with status 404.",
+        "Where sessions have ids, a request with one that the proxy does not know is answered with status 404.",
         "MUST",
         GONE,
         since=FIRST,

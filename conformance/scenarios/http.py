@@ -225,9 +225,10 @@ async def name_mismatch(s: Session) -> None:
 @scenario("http:param-header:mirrored", clients=HTTP)
 async def param_header(s: Session) -> None:
     """That a backend over HTTP answers shows that it got the header, too: it checks as well."""
-    params = s.tool_params("everything", "test_x_mcp_header", {"region": "north"})
-    reply = await request(s, "tools/call", params, {"Mcp-Param-Region": "north"})
-    s.saw("content", (reply.message.get("result") or reply.message).get("content"))
+    arguments = {"region": "north"}
+    right = {"Mcp-Param-Region": "north"}
+    s.saw("content", (await s.call_tool("everything", "test_x_mcp_header", arguments, headers=right)).result["content"])
+    params = s.tool_params("everything", "test_x_mcp_header", arguments)
     for headers in ({"Mcp-Param-Region": "south"}, {}):
         reply = await request(s, "tools/call", params, headers)
         refused(s, reply, 400, HEADER_MISMATCH, f"with {headers or 'no Mcp-Param-Region'} the call is not refused")
@@ -240,7 +241,7 @@ async def disconnect(s: Session) -> None:
     mine = await s.start("slow", "wait", label)
     await other.start("slow", "wait", label)
     journal = s.journal("slow")
-    await journal.wait(lambda _: len(journal.received("tools/call")) >= 2, "both calls")
+    await journal.wait(lambda _: len(journal.received("tools/call")) >= 2, "both calls", ANSWER_WAIT)
     await other.leave()
     await s.call_tool("slow", "release", label)
     s.saw("content", (await s.outcome(mine, "slow")).result["content"])

@@ -1,0 +1,129 @@
+"""Scenarios of the area dynamic. Each adds a server under a name of its own, and leaves none behind."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+
+from conformance.client import ANSWER_WAIT
+from conformance.fixtures import Server
+from conformance.session import Session
+from conformance.verdict import Failure
+
+from .registry import Needs, Play, scenario
+from .watching import LIST_CHANGED, watching
+
+TOOLS_CHANGED = LIST_CHANGED["tools"]
+
+
+def dynamic(requirement: str, *needs: Needs, own: bool = False) -> Callable[[Play], Play]:
+    """A scenario in the world that these share, so that no other area feels what a bad proxy leaves in it."""
+    return scenario(requirement, servers=("slow", "malformed"), proxy_only=True, own=own, needs=("admin", *needs))
+
+
+@asynccontextmanager
+async def added(s: Session, name: str, file: str = "stateful") -> AsyncGenerator[None, None]:
+    """A server that was added, until the block is left; when it is left it may be gone already."""
+    response = await s.add_server(Server(name, file=file))
+    s.require(response.is_success, f"the server '{name}' was not added", "HTTP 2xx", response.text)
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True), suppress(Failure):
+            await s.remove_server(name)
+
+
+async def remove(s: Session, name: str) -> None:
+    response = await s.remove_server(name)
+    s.require(response.is_success, f"the server '{name}' was not removed", "HTTP 2xx", response.text)
+
+
+async def tools(s: Session, server: str) -> set[str]:
+    return {tool["name"] for tool in await s.list("tools", server)}
+
+
+async def offers(s: Session, server: str, tool: str) -> None:
+    """The tool of a server is listed, at the latest some time after it was added, and can be called."""
+
+    async def listed() -> bool:
+        return tool in await tools(s, server)
+
+    await s.until(listed, f"the tool '{tool}' of the added server '{server}' is not listed")
+    result = (await s.call_tool(server, tool, {"key": "anything", "label": "any"})).result
+    s.require(not result.get("isError"), "the added server's tool cannot be called", "a result", result)
+
+
+async def offers_nothing(s: Session, server: str) -> None:
+    """Nothing of the server is listed, at the latest some time after it was removed."""
+
+    async def gone() -> bool:
+        return not await tools(s, server)
+
+    await s.until(gone, f"tools of the removed server '{server}' are still listed")
+
+
+@dynamic("dynamic:add:offered")
+async def add_offered(s: Session) -> None:
+    await s.list("tools", "slow")  # which connects
+    async with added(s, "offered"):
+        await offers(s, "offered", "recall")
+
+
+@dynamic("dynamic:add:notified", "shared endpoint", own=True)
+async def add_notified(s: Session) -> None:
+    """In a world where no server was removed just now: that is notified, too."""
+    await s.list("tools", "slow")
+    async with watching(s, None, "tools") as watch, added(s, "notified"):
+        s.require(await watch.hears(TOOLS_CHANGED), "it was not notified")
+
+
+@dynamic("dynamic:add:refused")
+async def add_refused(s: Session) -> None:
+    before = await s.merged("tools")
+    response = await s.add_entry("refused", {})
+    after = await s.merged("tools")
+    if response.is_success:
+        await s.remove_server("refused")
+    s.require(response.is_error, "a server without command and URL is not refused", "HTTP 4xx", response.text)
+    s.equal(after, before, "what could not be added has changed the list of tools")
+
+
+@dynamic("dynamic:add:again", "shared endpoint")
+async def add_again(s: Session) -> None:
+    async with added(s, "again", "silent"):
+        await offers(s, "again", "hello")
+        await remove(s, "again")
+        await offers_nothing(s, "again")
+        async with added(s, "again", "stateful"):
+            await offers(s, "again", "recall")
+
+
+@dynamic("dynamic:remove:gone", "shared endpoint")
+async def remove_gone(s: Session) -> None:
+    async with added(s, "gone"):
+        await offers(s, "gone", "recall")
+        await remove(s, "gone")
+        await offers_nothing(s, "gone")
+
+
+@dynamic("dynamic:remove:notified", "shared endpoint")
+async def remove_notified(s: Session) -> None:
+    async with watching(s, None, "tools") as watch, added(s, "leaving"):
+        await offers(s, "leaving", "recall")
+        with suppress(Failure):  # that the addition is not notified is another matter
+            await watch.hears(TOOLS_CHANGED)
+        heard = len(watch.heard(TOOLS_CHANGED))
+        await remove(s, "leaving")
+        s.require(await watch.hears(TOOLS_CHANGED, heard + 1), "it was not notified")
+
+
+@dynamic("dynamic:remove:others")
+async def remove_others(s: Session) -> None:
+    call = await s.start("slow", "wait", {"label": "removal"})
+    journal = s.journal("slow")
+    await journal.wait(lambda _: bool(journal.received("tools/call")), "the call", ANSWER_WAIT)
+    async with added(s, "short"):
+        await remove(s, "short")
+    await s.call_tool("slow", "release", {"label": "removal"})
+    content = (await s.outcome(call, "slow")).result["content"]
+    s.equal(content, [{"type": "text", "text": "removal"}], "the call in flight did not end as it should")

@@ -1,0 +1,206 @@
+"""Scenarios of the area isolation. Clients may be in processes of the target of their own, over stdio, so that what
+holds a call of one client is released by the same client."""
+
+from conformance.client import ANSWER_WAIT, Transport
+from conformance.fixtures import Server
+from conformance.session import Session
+from conformance.wire import Message
+
+from .registry import scenario
+
+SHARED = ("slow", "stateful")
+STDIO: tuple[Transport, ...] = ("stdio",)
+CRASHING = ("crashing", "slow")
+
+
+async def calls_received(s: Session, server: str, count: int) -> None:
+    """Wait until so many calls have reached a server."""
+    journal = s.journal(server)
+    await journal.wait(lambda _: len(journal.received("tools/call")) >= count, f"call {count}", ANSWER_WAIT)
+
+
+def failed(response: Message) -> bool:
+    """Whether a response says that something went wrong."""
+    result = response.get("result")
+    return "error" in response or (isinstance(result, dict) and bool(result.get("isError")))
+
+
+def responses(inbox: list[Message]) -> list[Message]:
+    return [message for message in inbox if "method" not in message]
+
+
+async def up(s: Session, server: str, tool: str, arguments: Message | None = None) -> Message:
+    """The first result of a tool of a server that may be starting still."""
+    results: list[Message] = []
+
+    async def answers() -> bool:
+        response = (await s.call_tool(server, tool, arguments or {})).response
+        if not failed(response):
+            results.append(response["result"])
+        return bool(results)
+
+    await s.until(answers, f"'{server}' does not serve")
+    return results[0]
+
+
+async def goes_on(s: Session) -> None:
+    """The server that did something wrong still answers calls."""
+    content = (await s.call_tool("malformed", "big", {"size": 3})).result["content"]
+    s.equal(content, [{"type": "text", "text": "012"}], "the next call of the server has another result")
+
+
+@scenario("isolation:clients:same-ids", servers=SHARED)
+async def same_ids(s: Session) -> None:
+    other = s.another()
+    mine = await s.start("slow", "wait", {"label": "first"}, id="same")
+    theirs = await other.start("slow", "wait", {"label": "second"}, id="same")
+    await calls_received(s, "slow", 2)
+    await other.call_tool("slow", "release", {"label": "second"}, id="release")
+    await s.call_tool("slow", "release", {"label": "first"}, id="release")
+    s.saw("first", (await s.outcome(mine, "slow")).result["content"])
+    s.saw("second", (await other.outcome(theirs, "slow")).result["content"])
+
+
+@scenario("isolation:clients:results", servers=SHARED)
+async def results(s: Session) -> None:
+    other = s.another()
+    clients = (await s.client("slow"), await other.client("slow"))
+    before = len(clients[0].inbox), len(clients[1].inbox)
+    for turn in ("first", "second"):
+        mine = await s.start("slow", "wait", {"label": f"mine, {turn}"}, id=f"mine-{turn}")
+        theirs = await other.start("slow", "wait", {"label": f"theirs, {turn}"}, id=f"theirs-{turn}")
+        await other.call_tool("slow", "release", {"label": f"theirs, {turn}"}, id=f"theirs-release-{turn}")
+        await s.call_tool("slow", "release", {"label": f"mine, {turn}"}, id=f"mine-release-{turn}")
+        s.saw(f"mine, {turn}", (await s.outcome(mine, "slow")).result["content"])
+        s.saw(f"theirs, {turn}", (await other.outcome(theirs, "slow")).result["content"])
+    for client, since, own in zip(clients, before, ("mine", "theirs"), strict=True):
+        ids = sorted(str(message.get("id")) for message in responses(client.inbox[since:]))
+        s.saw(f"responses to {own}", ids)
+
+
+@scenario("isolation:clients:progress", servers=SHARED)
+async def progress(s: Session) -> None:
+    other = s.another()
+    meta = {"progressToken": "same"}
+    client = await other.client("slow")
+    waiting = await other.start("slow", "wait", {"label": "progress"}, meta=meta)
+    await calls_received(s, "slow", 1)
+    updates = (await s.call_tool("slow", "progress", {"steps": 3}, meta=meta)).of("notifications/progress")
+    s.saw("own", [update.get("progress") for update in updates])
+    await other.call_tool("slow", "release", {"label": "progress"})
+    await other.outcome(waiting, "slow")
+    s.saw("of others", client.notifications("notifications/progress"))
+
+
+@scenario("isolation:backends:crash-call", servers=CRASHING, proxy_only=True, own=True)
+async def crash_call(s: Session) -> None:
+    await up(s, "crashing", "pid")
+    response = (await s.call_tool("crashing", "crash", {})).response
+    s.require(failed(response), "the call whose backend died got no error", "an error", response)
+
+
+@scenario("isolation:backends:crash-others", servers=CRASHING, proxy_only=True, own=True)
+async def crash_others(s: Session) -> None:
+    await up(s, "crashing", "pid")
+    await up(s, "slow", "progress", {"steps": 0})
+    call = await s.start("slow", "wait", {"label": "crash"})
+    await calls_received(s, "slow", 2)
+    await (await s.start("crashing", "crash", {})).response()
+    await s.call_tool("slow", "release", {"label": "crash"})
+    content = (await s.outcome(call, "slow")).result["content"]
+    s.equal(content, [{"type": "text", "text": "crash"}], "a call in flight at another server did not end well")
+
+
+@scenario("isolation:backends:crash-recovers", servers=CRASHING, backends=STDIO, proxy_only=True, own=True)
+async def crash_recovers(s: Session) -> None:
+    before = await up(s, "crashing", "pid")
+    await s.call_tool("crashing", "crash", {})
+    after = await up(s, "crashing", "pid")
+    s.require(after["content"] != before["content"], "the process that crashed still answers", "another pid", after)
+
+
+@scenario(
+    "isolation:backends:start-failure",
+    servers=(Server("failing", file="crashing", args=("--at", "start")), "malformed"),
+    backends=STDIO,
+    proxy_only=True,
+    own=True,
+)
+async def start_failure(s: Session) -> None:
+    await up(s, "malformed", "big", {"size": 3})
+
+
+@scenario(
+    "isolation:backends:slow-start",
+    servers=(Server("late", file="slow", args=("--delay", "8")), "malformed"),
+    proxy_only=True,
+    own=True,
+)
+async def slow_start(s: Session) -> None:
+    """It is looked at whether the slow one has read its first message, rather than at a clock."""
+    await up(s, "malformed", "big", {"size": 3})
+    s.equal(s.journal("late").received("initialize"), [], "the other server was served only after the slow one")
+
+
+@scenario("isolation:backends:hang-call", servers=("silent", "malformed"), proxy_only=True)
+async def hang_call(s: Session) -> None:
+    await up(s, "silent", "hello")
+    await s.start("silent", "ignore", {})
+    await calls_received(s, "silent", 2)
+    await goes_on(s)
+
+
+@scenario(
+    "isolation:backends:hang-list",
+    servers=(Server("listless", file="silent", args=("--on", "tools/list")), "malformed"),
+    proxy_only=True,
+    own=True,
+)
+async def hang_list(s: Session) -> None:
+    async def listed() -> bool:
+        return bool(await s.list("tools", "malformed"))
+
+    await s.until(listed, "the tools of the other server are not listed")
+
+
+@scenario(
+    "isolation:backends:hang-initialize",
+    servers=(Server("mute", file="silent", args=("--on", "initialize", "--on", "server/discover")), "malformed"),
+    proxy_only=True,
+    own=True,
+)
+async def hang_initialize(s: Session) -> None:
+    await up(s, "malformed", "big", {"size": 3})
+
+
+@scenario("isolation:backends:garbage", servers=("malformed", "stateful"), backends=STDIO, proxy_only=True, own=True)
+async def garbage(s: Session) -> None:
+    await up(s, "malformed", "big", {"size": 3})
+    content = (await s.call_tool("malformed", "garbage", {})).result["content"]
+    s.equal(content, [{"type": "text", "text": "garbage"}], "the call has another result")
+    await goes_on(s)
+
+
+@scenario("isolation:backends:malformed-result", servers=("malformed", "stateful"), proxy_only=True, own=True)
+async def malformed_result(s: Session) -> None:
+    await up(s, "malformed", "big", {"size": 3})
+    response = (await s.call_tool("malformed", "list_result", {})).response
+    s.require(failed(response), "a result that is no object did not become an error", "an error", response)
+    await goes_on(s)
+
+
+@scenario(
+    "isolation:backends:stranger-id",
+    servers=("malformed", "stateful"),
+    backends=("stdio", "sse"),
+    proxy_only=True,
+    own=True,
+)
+async def stranger(s: Session) -> None:
+    await up(s, "malformed", "big", {"size": 3})
+    client = await s.client("malformed")
+    before = len(client.inbox)
+    content = (await s.call_tool("malformed", "stranger", {})).result["content"]
+    s.equal(content, [{"type": "text", "text": "stranger"}], "the call has another result")
+    await goes_on(s)
+    s.equal(len(responses(client.inbox[before:])), 2, "the client got an answer that it did not ask for")
