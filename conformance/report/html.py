@@ -167,7 +167,8 @@ def _summaries(targets: Sequence[_Target]) -> Html:
 def _summary(target: _Target) -> Html:
     results = target.results
     sign, words = _conclusion(results)
-    conclusion = [_sign(sign), el("strong", words), el("span", f"exit {results.exit}")]
+    tried = f"{sum(bool(outcome.runs) for outcome in results.requirements)} of {len(results.requirements)} tried"
+    conclusion = [_sign(sign), el("strong", words), el("span", f"{tried}, exit {results.exit}")]
     facts = [
         el("time", f"{results.started:%Y-%m-%d %H:%M} UTC", datetime=results.started.isoformat()),
         f"{results.seconds:.0f} s",
@@ -198,7 +199,7 @@ def _conclusion(results: Results) -> tuple[State, str]:
         return "fail", " and ".join(named) or "Does not conform"
     if summary.baselined:
         return "known", f"No regression; {_count(summary.baselined, 'known failure')}"
-    return "pass", "Conforms"
+    return "pass", "Conforms as far as tried" if summary.not_checked else "Conforms"
 
 
 def _bar(results: Results) -> Html:
@@ -405,7 +406,7 @@ def _requirement(requirement: Outcome, targets: Iterable[_Target]) -> Html:
         _source(requirement),
         *(_outcome(target, outcome) for target, outcome in outcomes),
         id=requirement.id,
-        class_="requirement",
+        class_=f"requirement {requirement.level}",
     )
 
 
