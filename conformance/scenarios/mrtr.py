@@ -7,10 +7,10 @@ from conformance.fixtures import Server
 from conformance.session import Outcome, Session
 from conformance.wire import Message
 
+from .changes import OLD_AND_QUIET
 from .questions import COMPLETION, FORM, SERVERS, received
 from .registry import scenario
 
-OLD = Server("old", file="asking", era="legacy")
 NEW = Server("new", file="asking", era="modern")
 
 ANSWERS: dict[str, Answer] = {
@@ -59,7 +59,7 @@ async def rounds(s: Session) -> None:
     s.saw("the backend received", received(outcome))
 
 
-@scenario("bridge:modern-client:question", servers=(OLD,), proxy_only=True)
+@scenario("bridge:modern-client:question", servers=OLD_AND_QUIET, proxy_only=True)
 async def old_asks(s: Session) -> None:
     await bridged_question(s, "old")
 
@@ -79,7 +79,7 @@ def asked_for(outcome: Outcome) -> list[Any]:
     return [question["method"] for question in outcome.questions]
 
 
-@scenario("bridge:modern-client:call", servers=(OLD,), proxy_only=True)
+@scenario("bridge:modern-client:call", servers=OLD_AND_QUIET, proxy_only=True)
 async def call_old(s: Session) -> None:
     await bridged_call(s, "old")
 

@@ -41,11 +41,13 @@ ROOTS: Message = {
 }
 
 
-async def ask(s: Session, tool: str, answer: Message) -> Outcome:
+async def ask(s: Session, tool: str, answer: Message, **options: Any) -> Outcome:
     """Call a tool that asks, and answer whatever it asks; `answer` is a result, or `{"error": …}`."""
     outcome = answer if "error" in answer else {"result": answer}
     methods = ("sampling/createMessage", "elicitation/create", "roots/list")
-    return await s.call_tool("asking", tool, {}, answers={method: lambda params: outcome for method in methods})
+    return await s.call_tool(
+        "asking", tool, {}, answers={method: lambda params: outcome for method in methods}, **options
+    )
 
 
 def received(outcome: Outcome) -> Any:
@@ -76,8 +78,10 @@ async def sampling_absent(s: Session) -> None:
 
 async def refused(s: Session, capabilities: Message, tool: str, answer: Message) -> None:
     """A client with these capabilities is not asked, and the call ends in an error all the same."""
-    client = s.another(capabilities=capabilities)
-    outcome = await ask(client, tool, answer)
+    if s.era == "legacy":
+        outcome = await ask(s.another(capabilities=capabilities), tool, answer)
+    else:
+        outcome = await ask(s, tool, answer, meta={f"{ENVELOPE}clientCapabilities": capabilities})
     s.equal(outcome.questions, [], "a question came to a client that did not declare that it can answer it")
     wrong = "error" in outcome.response or outcome.result.get("isError")
     s.require(wrong, "the call did not end in an error", "an error, or isError", outcome.response)
@@ -108,6 +112,10 @@ async def url(s: Session) -> None:
 @scenario("elicitation:capability:absent", servers=SERVERS)
 async def elicitation_absent(s: Session) -> None:
     await refused(s, {"sampling": {}, "roots": {}}, "elicit", FORM)
+
+
+@scenario("elicitation:capability:absent", servers=SERVERS, clients=("sse", "http"))
+async def mode_absent(s: Session) -> None:
     await refused(s, {"elicitation": {"form": {}}}, "elicit_url", {"action": "accept"})
 
 
