@@ -60,13 +60,13 @@ async def closed(s: Session) -> None:
     await cancelled(s, "closed")
 
 
-@scenario("cancellation:client:vanished", servers=SERVERS, clients=("sse", "http"))
+@scenario("cancellation:client:vanished", servers=SERVERS, clients=("sse", "http"), eras=("legacy",))
 async def vanished(s: Session) -> None:
-    """Over legacy streamable HTTP a client is gone only when it has ended its session."""
+    """Over streamable HTTP a client is gone only when it has ended its session."""
     other = s.another()
     await waiting(other, "vanished")
     client = await other.client("slow")
-    if s.era == "legacy" and client.transport == "http" and not await client.end_session():
+    if client.transport == "http" and not await client.end_session():
         s.require(not client.closed, "a target without sessions ended one")
         return
     await other.leave()
@@ -134,22 +134,26 @@ async def give_up(s: Session, call: Call) -> None:
         await call.cancel()
 
 
-async def cancelled(s: Session, what: str) -> Message:
-    """The entry of the journal that tells that this call was cancelled."""
+async def cancelled(s: Session, what: str) -> None:
+    """This call was cancelled at its backend."""
     matches = about(s, what)
     entry = await s.journal("slow").wait(
         lambda entry: entry["at"] == "cancelled" and matches(entry), "the cancellation of the call"
     )
     s.require(entry, "the call was not cancelled")
-    return entry
 
 
 async def known_id(s: Session) -> None:
     """A backend that is not reached by notification (modern, over HTTP) is told no id at all."""
     await give_up(s, await waiting(s, "known"))
-    entry = await cancelled(s, "known")
-    told = [notice["params"].get("requestId") for notice in s.journal("slow").received("notifications/cancelled")]
-    s.equal(told, [entry["id"]] * len(told), "the cancellation names an id that the backend does not know")
+    journal, matches = s.journal("slow"), about(s, "known")
+    call = await journal.wait(matches, "the call")
+    await journal.wait(
+        lambda entry: entry.get("method") == "notifications/cancelled" or entry["at"] == "cancelled" and matches(entry),
+        "the cancellation of the call",
+    )
+    told = [(notice.get("params") or {}).get("requestId") for notice in journal.received("notifications/cancelled")]
+    s.equal(told, [call["id"]] * len(told), "the cancellation names an id that the backend does not know")
 
 
 async def goes_on(s: Session, call: Call, what: str) -> None:
