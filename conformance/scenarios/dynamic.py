@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 
-from conformance.client import ANSWER_WAIT
 from conformance.fixtures import Server
 from conformance.session import Session
 from conformance.verdict import Failure
 
+from .holding import hold, release
 from .registry import Needs, Play, scenario
 from .watching import LIST_CHANGED, watching
 
@@ -119,11 +119,9 @@ async def remove_notified(s: Session) -> None:
 
 @dynamic("dynamic:remove:others")
 async def remove_others(s: Session) -> None:
-    call = await s.start("slow", "wait", {"label": "removal"})
-    journal = s.journal("slow")
-    await journal.wait(lambda _: bool(journal.received("tools/call")), "the call", ANSWER_WAIT)
+    call = await hold(s, "removal")
     async with added(s, "short"):
         await remove(s, "short")
-    await s.call_tool("slow", "release", {"label": "removal"})
+    await release(s, "removal")
     content = (await s.outcome(call, "slow")).result["content"]
     s.equal(content, [{"type": "text", "text": "removal"}], "the call in flight did not end as it should")

@@ -13,6 +13,7 @@ from conformance.session import Session
 from conformance.verdict import Failure
 from conformance.wire import Message
 
+from .holding import hold, release
 from .registry import scenario
 
 HTTP: tuple[Transport, ...] = ("http",)
@@ -237,13 +238,10 @@ async def param_header(s: Session) -> None:
 @scenario("http:disconnect:serves-on", servers=("slow", "stateful"), clients=("http", "sse"))
 async def disconnect(s: Session) -> None:
     other = s.another()
-    label = {"label": "disconnect"}
-    mine = await s.start("slow", "wait", label)
-    await other.start("slow", "wait", label)
-    journal = s.journal("slow")
-    await journal.wait(lambda _: len(journal.received("tools/call")) >= 2, "both calls", ANSWER_WAIT)
+    mine = await hold(s, "disconnect")
+    await hold(other, "disconnect")
     await other.leave()
-    await s.call_tool("slow", "release", label)
+    await release(s, "disconnect")
     s.saw("content", (await s.outcome(mine, "slow")).result["content"])
 
 

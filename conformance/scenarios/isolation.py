@@ -1,22 +1,17 @@
-"""Scenarios of the area isolation. Clients may be in processes of the target of their own, over stdio, so that what
-holds a call of one client is released by the same client."""
+"""Scenarios of the area isolation. Two clients over stdio have processes of the target of their own; what they share
+then is the machine, the configuration and its folder."""
 
 from conformance.client import ANSWER_WAIT, Transport
 from conformance.fixtures import Server
 from conformance.session import Session
 from conformance.wire import Message
 
+from .holding import hold, release
 from .registry import scenario
 
 SHARED = ("slow", "stateful")
 STDIO: tuple[Transport, ...] = ("stdio",)
 CRASHING = ("crashing", "slow")
-
-
-async def calls_received(s: Session, server: str, count: int) -> None:
-    """Wait until so many calls have reached a server."""
-    journal = s.journal(server)
-    await journal.wait(lambda _: len(journal.received("tools/call")) >= count, f"call {count}", ANSWER_WAIT)
 
 
 def failed(response: Message) -> bool:
@@ -52,44 +47,41 @@ async def goes_on(s: Session) -> None:
 @scenario("isolation:clients:same-ids", servers=SHARED)
 async def same_ids(s: Session) -> None:
     other = s.another()
-    mine = await s.start("slow", "wait", {"label": "first"}, id="same")
-    theirs = await other.start("slow", "wait", {"label": "second"}, id="same")
-    await calls_received(s, "slow", 2)
-    await other.call_tool("slow", "release", {"label": "second"}, id="release")
-    await s.call_tool("slow", "release", {"label": "first"}, id="release")
+    mine = await hold(s, "first", id="same")
+    theirs = await hold(other, "second", id="same")
+    await release(other, "second", id="release")
+    await release(s, "first", id="release")
     s.saw("first", (await s.outcome(mine, "slow")).result["content"])
     s.saw("second", (await other.outcome(theirs, "slow")).result["content"])
 
 
 @scenario("isolation:clients:results", servers=SHARED)
 async def results(s: Session) -> None:
+    """The calls end in another order than they began."""
     other = s.another()
-    clients = (await s.client("slow"), await other.client("slow"))
-    before = len(clients[0].inbox), len(clients[1].inbox)
-    for turn in ("first", "second"):
-        mine = await s.start("slow", "wait", {"label": f"mine, {turn}"}, id=f"mine-{turn}")
-        theirs = await other.start("slow", "wait", {"label": f"theirs, {turn}"}, id=f"theirs-{turn}")
-        await other.call_tool("slow", "release", {"label": f"theirs, {turn}"}, id=f"theirs-release-{turn}")
-        await s.call_tool("slow", "release", {"label": f"mine, {turn}"}, id=f"mine-release-{turn}")
-        s.saw(f"mine, {turn}", (await s.outcome(mine, "slow")).result["content"])
-        s.saw(f"theirs, {turn}", (await other.outcome(theirs, "slow")).result["content"])
-    for client, since, own in zip(clients, before, ("mine", "theirs"), strict=True):
-        ids = sorted(str(message.get("id")) for message in responses(client.inbox[since:]))
-        s.saw(f"responses to {own}", ids)
+    mine = await hold(s, "mine", id="call-mine")
+    theirs = await hold(other, "theirs", id="call-theirs")
+    clients = {"mine": await s.client("slow"), "theirs": await other.client("slow")}
+    before = {whose: len(client.inbox) for whose, client in clients.items()}
+    await release(other, "theirs", id="release-theirs")
+    await release(s, "mine", id="release-mine")
+    s.saw("mine", (await s.outcome(mine, "slow")).result["content"])
+    s.saw("theirs", (await other.outcome(theirs, "slow")).result["content"])
+    for whose, client in clients.items():
+        ids = sorted(str(message.get("id")) for message in responses(client.inbox[before[whose] :]))
+        s.saw(f"ids of the responses to {whose}", ids)
 
 
 @scenario("isolation:clients:progress", servers=SHARED)
 async def progress(s: Session) -> None:
     other = s.another()
     meta = {"progressToken": "same"}
-    client = await other.client("slow")
-    waiting = await other.start("slow", "wait", {"label": "progress"}, meta=meta)
-    await calls_received(s, "slow", 1)
+    waiting = await hold(other, "progress", meta=meta)
     updates = (await s.call_tool("slow", "progress", {"steps": 3}, meta=meta)).of("notifications/progress")
     s.saw("own", [update.get("progress") for update in updates])
-    await other.call_tool("slow", "release", {"label": "progress"})
+    await release(other, "progress")
     await other.outcome(waiting, "slow")
-    s.saw("of others", client.notifications("notifications/progress"))
+    s.saw("of others", (await other.client("slow")).notifications("notifications/progress"))
 
 
 @scenario("isolation:backends:crash-call", servers=CRASHING, proxy_only=True, own=True)
@@ -103,10 +95,9 @@ async def crash_call(s: Session) -> None:
 async def crash_others(s: Session) -> None:
     await up(s, "crashing", "pid")
     await up(s, "slow", "progress", {"steps": 0})
-    call = await s.start("slow", "wait", {"label": "crash"})
-    await calls_received(s, "slow", 2)
-    await (await s.start("crashing", "crash", {})).response()
-    await s.call_tool("slow", "release", {"label": "crash"})
+    call = await hold(s, "crash")
+    await s.call_tool("crashing", "crash", {})
+    await release(s, "crash")
     content = (await s.outcome(call, "slow")).result["content"]
     s.equal(content, [{"type": "text", "text": "crash"}], "a call in flight at another server did not end well")
 
@@ -132,7 +123,7 @@ async def start_failure(s: Session) -> None:
 
 @scenario(
     "isolation:backends:slow-start",
-    servers=(Server("late", file="slow", args=("--delay", "8")), "malformed"),
+    servers=(Server("late", file="slow", args=("--delay", "7")), "malformed"),
     proxy_only=True,
     own=True,
 )
@@ -142,11 +133,15 @@ async def slow_start(s: Session) -> None:
     s.equal(s.journal("late").received("initialize"), [], "the other server was served only after the slow one")
 
 
+def ignored(entry: Message) -> bool:
+    return entry.get("method") == "tools/call" and entry["params"].get("name") == "ignore"
+
+
 @scenario("isolation:backends:hang-call", servers=("silent", "malformed"), proxy_only=True)
 async def hang_call(s: Session) -> None:
     await up(s, "silent", "hello")
     await s.start("silent", "ignore", {})
-    await calls_received(s, "silent", 2)
+    await s.journal("silent").wait(ignored, "the call", ANSWER_WAIT)
     await goes_on(s)
 
 
