@@ -177,13 +177,13 @@ class Registry:
     def capabilities(self, era: Era) -> dict[str, Any]:
         """The union of what the backends can do and the proxy relays.
 
-        A backend that has not been ready yet may turn out to have any list, and so may one that is added where there
-        is none: their arrival is announced.
+        A backend that has not been ready yet may turn out to be able to do anything, and so may one that is added where
+        there is none. What it lists is announced when it arrives; what it can do, a legacy client is told only once.
         """
         offers = self.offers(era)
         declared = {key for offer in offers.values() for key in offer.capabilities}
         if not offers or any(not backend.offers and backend.state != "disabled" for backend in self._backends.values()):
-            declared |= {kind.capability for kind in KINDS}
+            declared |= {"completions"} | {kind.capability for kind in KINDS}
         lists = {kind.capability: {"listChanged": True} for kind in KINDS if kind.capability in declared}
         return lists | ({"completions": {}} if "completions" in declared else {})
 
