@@ -149,7 +149,9 @@ async def known_id(s: Session) -> None:
     journal, matches = s.journal("slow"), about(s, "known")
     call = await journal.wait(matches, "the call")
     await journal.wait(
-        lambda entry: entry.get("method") == "notifications/cancelled" or entry["at"] == "cancelled" and matches(entry),
+        lambda entry: (
+            entry.get("method") == "notifications/cancelled" or (entry["at"] == "cancelled" and matches(entry))
+        ),
         "the cancellation of the call",
     )
     told = [(notice.get("params") or {}).get("requestId") for notice in journal.received("notifications/cancelled")]

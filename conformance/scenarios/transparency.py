@@ -68,7 +68,7 @@ async def fields_of_requests(s: Session) -> None:
 @scenario("transparency:content:unknown")
 async def unknown_content(s: Session) -> None:
     content = [
-        {"type": "vendor/hologram", "voxels": [[0, 1], [1, 0]], "depth": None},
+        {"type": "vendor/hologram", "voxels": [[0, 1], [1, 0]]},
         {"type": "text", "text": "known"},
     ]
     outcome = await answered(s, {"content": content})
