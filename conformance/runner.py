@@ -2,19 +2,22 @@
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
 
-from .client import Transport
+from .client import ANSWER_WAIT, Transport
 from .fixtures import Server
 from .requirements.model import Era
 from .scenarios import Case, Scenario
 from .session import Run, Session
 from .stage import Stage
 from .verdict import Failure, HarnessError, RunResult, Verdict
+
+LOOK = 0.05
+"""Seconds between two looks at what is offered."""
 
 RUN_WAIT = 60.0
 """Seconds a scenario may take, all its waits together."""
@@ -34,6 +37,8 @@ class Player:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._sessions: dict[tuple[tuple[Server, ...], Transport, Transport, Era], Session] = {}
+        self._gave_up = False
+        """Whether servers were awaited that did not come; it is for the scenarios to say what that means."""
 
     async def play(self, scenario: Scenario, case: Case) -> Played:
         """Play a scenario; never raises for what the target or the scenario does."""
@@ -91,7 +96,18 @@ class Player:
             await self._drop(scenario, case)
         if key not in self._sessions:
             self._sessions[key] = Session(self._stage, world, case)
+            await self._settle(self._sessions[key])
         return self._sessions[key]
+
+    async def _settle(self, session: Session) -> None:
+        """Wait until every server is offered: a proxy may well be ready before those behind it are."""
+        if not self._stage.target.is_proxy or self._gave_up:
+            return
+        with anyio.move_on_after(ANSWER_WAIT * self._stage.target.target.patience) as scope, suppress(Failure):
+            for server in session.world.backends:
+                while not await session.list("tools", server):
+                    await anyio.sleep(LOOK)
+        self._gave_up = scope.cancelled_caught
 
     async def _drop(self, scenario: Scenario, case: Case) -> None:
         await self._sessions.pop((scenario.servers, case.backend, case.client, case.era)).leave()
@@ -100,6 +116,9 @@ class Player:
 def _grade(result: RunResult, exc: Exception) -> None:
     """What an exception says about a run."""
     failure = _first(exc, Failure)
+    if missing := _first(exc, KeyError):
+        # A scenario reads the target's messages as they should be.
+        failure = failure or Failure(f"a message lacks the field {missing}")
     if failure is None:
         result.verdict = Verdict.HARNESS_ERROR
         cause = _first(exc, Exception) or exc
