@@ -245,8 +245,8 @@ class Session:
             call = await client.request(method, params, **options)
             response = await call.response(wait)
             heard = list(call.before)
-            while isinstance(result := response.get("result"), dict) and result.get("resultType") == "input_required":
-                retry = _retry(params or {}, result, known)
+            while self.era == "modern" and _asks(response):
+                retry = _retry(params or {}, response["result"], known)
                 if retry is None:
                     break
                 call = await client.request(method, retry, **options)
@@ -463,6 +463,11 @@ def _noting(method: str, answer: Answer, questions: list[Message]) -> Answer:
         return answer(params)
 
     return noted
+
+
+def _asks(response: Message) -> bool:
+    result = response.get("result")
+    return isinstance(result, dict) and result.get("resultType") == "input_required"
 
 
 def _retry(params: Message, result: Message, answers: Mapping[str, Answer]) -> Message | None:

@@ -129,7 +129,8 @@ async def roots_changed(s: Session) -> None:
     await s.call_tool("asking", "capabilities", {})  # there is a connection to the backend
     method = "notifications/roots/list_changed"
     await (await s.client("asking")).notify(method)
-    entry = await s.journal("asking").wait(lambda entry: entry.get("method") == method, method)
+    await s.call_tool("asking", "capabilities", {})  # sent later, so that the other should be there at about this time
+    entry = await s.journal("asking").wait(lambda entry: entry.get("method") == method, method, wait=1.0)
     s.saw("the backend received", entry["method"])
 
 
