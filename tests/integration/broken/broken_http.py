@@ -6,7 +6,6 @@ Rules:
 - Its docstring says what is broken; `symptom` is a text that the harness has to say when it fails the proxy for it.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -51,7 +50,7 @@ class Defect:
     Args:
         requirement: the one it breaks.
         what: what is broken about it.
-        symptom: a part of what the harness says about it.
+        symptom: a part of what the harness says of it (message, expected, actual, diff), runs of blanks as one.
         middleware: what breaks it.
     """
 
@@ -217,7 +216,7 @@ class BrokenMessages(Broken):
 # Both eras
 
 
-@breaks("lifecycle:eras:side-by-side")
+@breaks("lifecycle:eras:side-by-side", symptom="another revision is spoken here")
 class FirstEraWins(BrokenHeaders):
     """It serves the era of its first client, and no other."""
 
@@ -235,7 +234,7 @@ class FirstEraWins(BrokenHeaders):
             await self.app(scope, receive, send)
 
 
-@breaks("changes:clients:each")
+@breaks("changes:clients:each", symptom="notifications/tools/list_changed did not arrive")
 class TellsFirst(BrokenMessages):
     """Of all clients, only the first is told that something changed."""
 
@@ -256,24 +255,10 @@ class TellsFirst(BrokenMessages):
         return None if changed and not any(stream is scope for stream in self.streams[:1]) else message
 
 
-@breaks("cancellation:stream:closed")
-class MissesDisconnect(Broken):
-    """It does not notice that a client closes the stream of its call."""
-
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def patient() -> Event:
-            event = await receive()
-            if event["type"] == "http.disconnect" and scope["method"] == "POST":
-                await asyncio.Event().wait()
-            return event
-
-        await self.app(scope, patient, send)
-
-
 # HTTP
 
 
-@breaks("http:accept:both")
+@breaks("http:accept:both", symptom="a request is answered as neither JSON nor an event stream")
 class MislabelsAnswers(Broken):
     """Answers come as something else than JSON or an event stream."""
 
@@ -289,7 +274,7 @@ class MislabelsAnswers(Broken):
         await self.app(scope, receive, mislabelled)
 
 
-@breaks("http:notification:accepted")
+@breaks("http:notification:accepted", symptom="a notification is not answered with status 202 and no body")
 class AnswersNotifications(Broken):
     """Notifications are answered with 200."""
 
@@ -298,7 +283,7 @@ class AnswersNotifications(Broken):
         await self.app(scope, receive, ok if scope["path"] == "/mcp" else send)
 
 
-@breaks("http:body:invalid")
+@breaks("http:body:invalid", symptom="a body that is not JSON is not refused")
 class AcceptsAnyBody(Broken):
     """A body that is not JSON is accepted."""
 
@@ -312,7 +297,7 @@ class AcceptsAnyBody(Broken):
             await self.app(scope, receive, send)
 
 
-@breaks("http:origin:forged")
+@breaks("http:origin:forged", symptom="a page of another origin is not refused with status 403")
 class IgnoresOrigin(BrokenHeaders):
     """It does not look at the origin."""
 
@@ -320,35 +305,27 @@ class IgnoresOrigin(BrokenHeaders):
         headers.pop("origin", None)
 
 
-class Sessions(Broken):
-    """Middleware that knows which sessions there were."""
+@breaks("http:session:unknown", symptom="an unknown session id is not answered with status 404")
+class ConfusesSessions(Broken):
+    """A session that never was is a bad request."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(app)
-        self.sessions: list[str] = []
-
-    def watching(self, send: Send) -> Send:
-        async def watch(event: Event) -> None:
-            session = response_header(event, SESSION)
-            if session is not None and session not in self.sessions:
-                self.sessions.append(session)
-            await send(event)
-
-        return watch
-
-
-@breaks("http:session:unknown")
-class ConfusesSessions(Sessions):
-    """A session that never was is a bad request."""
+        self.sessions: set[str | None] = {None}
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        session = header(scope, SESSION)
-        unknown = session is not None and session not in self.sessions
-        bad = with_status(send, lambda status: 400 if status == 404 else status)
-        await self.app(scope, receive, bad if unknown else self.watching(send))
+        known = header(scope, SESSION) in self.sessions
+
+        async def changed(event: Event) -> None:
+            self.sessions.add(response_header(event, SESSION))
+            if not known and event.get("status") == 404:
+                event = {**event, "status": 400}
+            await send(event)
+
+        await self.app(scope, receive, changed)
 
 
-@breaks("http:session:deleted")
+@breaks("http:session:deleted", symptom="a deleted session is not answered with status 404")
 class KeepsSessions(Broken):
     """A deleted session goes on."""
 
@@ -359,20 +336,17 @@ class KeepsSessions(Broken):
             await self.app(scope, receive, send)
 
 
-@breaks("http:session:header-missing")
-class GuessesSession(Sessions):
-    """A request without a session belongs to the last one."""
+@breaks("http:session:header-missing", symptom="a request without its session id is not answered with status 400")
+class FailsWithoutSession(Broken):
+    """A request without a session is a fault of the proxy's."""
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "POST" and scope["path"] == "/mcp" and header(scope, VERSION) != MODERN:
-            body, receive = await read(receive)
-            if parse(body).get("method") != "initialize" and self.sessions:
-                last = self.sessions[-1]
-                scope = with_headers(scope, lambda headers: headers.setdefault(SESSION, last))
-        await self.app(scope, receive, self.watching(send))
+        fault = with_status(send, lambda status: 500 if status == 400 else status)
+        missing = header(scope, SESSION) is None and header(scope, VERSION) != MODERN
+        await self.app(scope, receive, fault if missing else send)
 
 
-@breaks("http:version:unsupported")
+@breaks("http:version:unsupported", symptom="an unsupported MCP-Protocol-Version is not answered with status 400")
 class IgnoresVersion(BrokenHeaders):
     """It takes any revision for one that it knows."""
 
@@ -381,7 +355,7 @@ class IgnoresVersion(BrokenHeaders):
             headers.pop(VERSION, None)
 
 
-@breaks("http:get:stream-or-refused")
+@breaks("http:get:stream-or-refused", symptom="a GET is answered neither with an event stream nor with status 405")
 class WelcomesVisitors(Broken):
     """A GET gets a web page."""
 
@@ -392,7 +366,7 @@ class WelcomesVisitors(Broken):
             await self.app(scope, receive, send)
 
 
-@breaks("http:method-header:missing")
+@breaks("http:method-header:missing", symptom="a request without Mcp-Method is not refused as the specification says")
 class FillsMethod(BrokenHeaders):
     """A missing Mcp-Method is made up."""
 
@@ -401,7 +375,7 @@ class FillsMethod(BrokenHeaders):
             headers.setdefault(METHOD, message["method"])
 
 
-@breaks("http:method-header:mismatch")
+@breaks("http:method-header:mismatch", symptom="a wrong Mcp-Method is not refused as the specification says")
 class IgnoresMethod(BrokenHeaders):
     """It does not look at Mcp-Method."""
 
@@ -410,7 +384,7 @@ class IgnoresMethod(BrokenHeaders):
             headers[METHOD] = message["method"]
 
 
-@breaks("http:name-header:mismatch")
+@breaks("http:name-header:mismatch", symptom="a wrong Mcp-Name is not refused as the specification says")
 class IgnoresName(BrokenHeaders):
     """It does not look at Mcp-Name."""
 
@@ -421,16 +395,17 @@ class IgnoresName(BrokenHeaders):
             headers[NAME] = name
 
 
-@breaks("http:param-header:mirrored")
-class LosesParameters(BrokenHeaders):
-    """Mcp-Param headers are lost."""
+@breaks("http:param-header:mirrored", symptom="'south'} the call is not refused")
+class IgnoresParameters(BrokenHeaders):
+    """It does not compare Mcp-Param headers with the arguments."""
 
     def change(self, headers: dict[str, str], message: Message) -> None:
-        for name in [name for name in headers if name.startswith("mcp-param-")]:
-            del headers[name]
+        for name, value in ((message.get("params") or {}).get("arguments") or {}).items():
+            if f"mcp-param-{name}" in headers and isinstance(value, str):
+                headers[f"mcp-param-{name}"] = value
 
 
-@breaks("http:disconnect:serves-on")
+@breaks("http:disconnect:serves-on", symptom="broken pipe")
 class MissesTheLost(Broken):
     """After a client has disconnected during a call, nobody can call."""
 
@@ -461,7 +436,7 @@ class MissesTheLost(Broken):
 # SSE
 
 
-@breaks("sse:endpoint:event")
+@breaks("sse:endpoint:event", symptom="the first event does not name the endpoint")
 class GreetsFirst(Broken):
     """The first event is a greeting."""
 
@@ -477,7 +452,7 @@ class GreetsFirst(Broken):
         await self.app(scope, receive, greet)
 
 
-@breaks("sse:post:accepted")
+@breaks("sse:post:accepted", symptom="a posted message is not answered with status 202")
 class AnswersPosts(Broken):
     """Messages are answered with 200."""
 
@@ -514,7 +489,7 @@ class Admin(BrokenMessages):
         await self.app(scope, receive, send)
 
 
-@breaks("dynamic:add:offered")
+@breaks("dynamic:add:offered", symptom="of the added server 'offered' is not listed")
 class HidesAdded(Admin):
     """The tools of an added server are not listed."""
 
@@ -536,21 +511,21 @@ class Quiet(Admin):
         return None if changed and self.asked == self.method else message
 
 
-@breaks("dynamic:add:notified")
+@breaks("dynamic:add:notified", symptom="notifications/tools/list_changed did not arrive")
 class AddsQuietly(Quiet):
     """Clients are not told that a server was added."""
 
     method = "POST"
 
 
-@breaks("dynamic:remove:notified")
+@breaks("dynamic:remove:notified", symptom="notifications/tools/list_changed for the 2. time did not arrive")
 class RemovesQuietly(Quiet):
     """Clients are not told that a server was removed."""
 
     method = "DELETE"
 
 
-@breaks("dynamic:add:refused")
+@breaks("dynamic:add:refused", symptom="a server without command and URL is not refused")
 class NeverRefuses(Admin):
     """Whatever is added, the answer is that it was."""
 
@@ -565,7 +540,7 @@ class NeverRefuses(Admin):
             await self.app(scope, receive, send)
 
 
-@breaks("dynamic:add:again")
+@breaks("dynamic:add:again", symptom="the server 'again' was not added")
 class NeverAgain(Admin):
     """What was removed cannot be added again."""
 
@@ -576,7 +551,7 @@ class NeverAgain(Admin):
             await self.app(scope, receive, send)
 
 
-@breaks("dynamic:remove:gone")
+@breaks("dynamic:remove:gone", symptom="tools of the removed server 'gone' are still listed")
 class KeepsRemoved(Admin):
     """The tools of a removed server stay in the list."""
 
@@ -592,7 +567,7 @@ class KeepsRemoved(Admin):
         return message
 
 
-@breaks("dynamic:remove:others")
+@breaks("dynamic:remove:others", symptom="the server was removed")
 class RemovesCalls(Admin):
     """When a server is removed, the calls in flight fail, and so do later ones of clients that were there."""
 

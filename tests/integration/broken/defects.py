@@ -18,7 +18,6 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -36,7 +35,6 @@ from .mux import (
     LISTS,
     METHOD_NOT_FOUND,
     SEPARATOR,
-    SUBSCRIPTION,
     UNSUPPORTED_VERSION,
     VERSION,
     Backend,
@@ -62,7 +60,7 @@ class Defect:
     Args:
         requirement: the one it breaks.
         what: what is broken about it.
-        symptom: a part of what the harness says about it.
+        symptom: a part of what the harness says of it (message, expected, actual, diff), runs of blanks as one.
         mux: it.
         over: how clients have to connect for it to show: sse to be several legacy ones, http to be modern ones with
             streams of their own.
@@ -150,7 +148,7 @@ def in_entry(requirement: str, method: str, symptom: str = "") -> Callable[[Chan
     return register
 
 
-def in_hello(requirement: str, *eras: Era, symptom: str = "") -> Callable[[Change], Change]:
+def in_hello(requirement: str, *eras: Era, symptom: str = "", over: Over = "stdio") -> Callable[[Change], Change]:
     """A function that spoils what clients of these eras are told first."""
 
     def register(spoil: Change) -> Change:
@@ -163,7 +161,7 @@ def in_hello(requirement: str, *eras: Era, symptom: str = "") -> Callable[[Chang
                     spoil(result)
                 return result
 
-        breaks(requirement, symptom)(Broken)
+        breaks(requirement, symptom, over)(Broken)
         return spoil
 
     return register
@@ -266,6 +264,11 @@ def deeply(value: Any, change: Callable[[Any], Any]) -> Any:
     return change(value)
 
 
+def without_empty(value: Any) -> Any:
+    """A value without its empty parts."""
+    return {key: part for key, part in value.items() if part not in ({}, [], "")} if isinstance(value, dict) else value
+
+
 def rewrite(result: Message, change: Callable[[Any], Any]) -> None:
     """Change everything in a result, in place."""
     result.update({key: deeply(value, change) for key, value in result.items()})
@@ -292,13 +295,13 @@ class Gossip(Mux):
 # Lifecycle
 
 
-@in_hello("lifecycle:initialize:revisions", "legacy")
+@in_hello("lifecycle:initialize:revisions", "legacy", symptom="a client of 2024-11-05 got another revision")
 def _(hello: Message) -> None:
     """It speaks its latest revision, whatever was asked for."""
     hello["protocolVersion"] = LEGACY[0]
 
 
-@breaks("lifecycle:initialize:unknown")
+@breaks("lifecycle:initialize:unknown", symptom="an unknown revision was not answered with one of the handshake")
 class EchoesRevision(Mux):
     """It agrees to any revision."""
 
@@ -308,7 +311,7 @@ class EchoesRevision(Mux):
         return result
 
 
-@in_hello("lifecycle:initialize:server-info", "legacy")
+@in_hello("lifecycle:initialize:server-info", "legacy", symptom="serverInfo has no version")
 def _(hello: Message) -> None:
     """It does not tell its version."""
     hello["serverInfo"] = {"name": INFO["name"]}
@@ -319,8 +322,8 @@ def forget_completions(hello: Message) -> None:
     hello["capabilities"].pop("completions", None)
 
 
-in_hello("lifecycle:initialize:capabilities", "legacy")(forget_completions)
-in_hello("lifecycle:discover:capabilities", "modern")(forget_completions)
+in_hello("lifecycle:initialize:capabilities", "legacy", symptom='+ "completions"')(forget_completions)
+in_hello("lifecycle:discover:capabilities", "modern", symptom='+ "completions"')(forget_completions)
 
 
 def forget_instructions(hello: Message) -> None:
@@ -328,11 +331,18 @@ def forget_instructions(hello: Message) -> None:
     hello.pop("instructions", None)
 
 
-in_hello("lifecycle:initialize:instructions", "legacy")(forget_instructions)
-in_hello("lifecycle:discover:instructions", "modern")(forget_instructions)
+in_hello(
+    "lifecycle:initialize:instructions",
+    "legacy",
+    symptom="the instructions of a backend do not reach the client",
+    over="sse",
+)(forget_instructions)
+in_hello("lifecycle:discover:instructions", "modern", symptom="the instructions of a backend do not reach the client")(
+    forget_instructions
+)
 
 
-@breaks("lifecycle:initialized:quiet")
+@breaks("lifecycle:initialized:quiet", symptom="there is a response to a notification")
 class AnswersInitialized(Mux):
     """It answers a notification."""
 
@@ -342,7 +352,7 @@ class AnswersInitialized(Mux):
             self.send({"jsonrpc": "2.0", "id": None, "result": {}})
 
 
-@breaks("lifecycle:ping:answered")
+@breaks("lifecycle:ping:answered", symptom="Method not found: ping")
 class DoesNotPing(Mux):
     """It has no ping."""
 
@@ -352,13 +362,15 @@ class DoesNotPing(Mux):
         return await super().answer(call)
 
 
-@in_hello("lifecycle:discover:revisions", "modern")
+@in_hello(
+    "lifecycle:discover:revisions", "modern", symptom="server/discover does not name the revision it was asked in"
+)
 def _(hello: Message) -> None:
     """It tells only of legacy revisions."""
     hello["supportedVersions"] = list(LEGACY)
 
 
-@in_error("lifecycle:envelope:unsupported")
+@in_error("lifecycle:envelope:unsupported", symptom="--32022 +-32600")
 def _(error: Message) -> None:
     """It refuses an unknown revision without saying which it knows."""
     if error["code"] == UNSUPPORTED_VERSION:
@@ -366,7 +378,7 @@ def _(error: Message) -> None:
         error.pop("data", None)
 
 
-@breaks("lifecycle:envelope:missing")
+@breaks("lifecycle:envelope:missing", symptom="a request without clientCapabilities was not refused as malformed")
 class FillsEnvelope(Mux):
     """It makes up what an envelope lacks."""
 
@@ -380,7 +392,7 @@ class FillsEnvelope(Mux):
         return {VERSION: "2026-07-28", CAPABILITIES: {}, **meta}
 
 
-@breaks("lifecycle:envelope:stateless")
+@breaks("lifecycle:envelope:stateless", symptom="Received request before initialization was complete")
 class WantsDiscovery(Mux):
     """It refuses a modern call that is the first message."""
 
@@ -393,7 +405,7 @@ class WantsDiscovery(Mux):
         return await super().answer(call)
 
 
-@breaks("lifecycle:method:unknown")
+@breaks("lifecycle:method:unknown", symptom="no/such/method was answered with a result")
 class AnswersEverything(Mux):
     """It has an empty result for every method."""
 
@@ -409,19 +421,19 @@ class AnswersEverything(Mux):
 # Tools
 
 
-@in_entry("tools:list:whole", "tools/list")
+@in_entry("tools:list:whole", "tools/list", symptom='- "icons": [')
 def _(tool: Message) -> None:
     """Tools are rebuilt from the fields of the first revision."""
     keep(tool, "name", "description", "inputSchema")
 
 
-@in_entry("tools:list:schema", "tools/list")
+@in_entry("tools:list:schema", "tools/list", symptom='- "$defs": {')
 def _(tool: Message) -> None:
     """Schemas lose their definitions."""
     tool["inputSchema"].pop("$defs", None)
 
 
-@breaks("tools:list:deterministic")
+@breaks("tools:list:deterministic", symptom="the same list of tools came in another order")
 class Shuffles(Mux):
     """Tools come in another order each time."""
 
@@ -434,7 +446,7 @@ class Shuffles(Mux):
         return result
 
 
-@in_result("tools:call:text", "tools/call")
+@in_result("tools:call:text", "tools/call", symptom='+ "text": "\\"This is')
 def _(result: Message) -> None:
     """Text is put into quotes once more."""
     if len(result.get("content", ())) == 1 and "structuredContent" not in result:
@@ -442,7 +454,7 @@ def _(result: Message) -> None:
             block["text"] = json.dumps(block["text"])
 
 
-@in_result("tools:call:image", "tools/call")
+@in_result("tools:call:image", "tools/call", symptom='- "mimeType": "image/png"')
 def _(result: Message) -> None:
     """Images lose their type."""
     if len(result.get("content", ())) == 1:
@@ -450,7 +462,7 @@ def _(result: Message) -> None:
             del block["mimeType"]
 
 
-@in_result("tools:call:audio", "tools/call")
+@in_result("tools:call:audio", "tools/call", symptom='+ "text": "[audio]"')
 def _(result: Message) -> None:
     """Sound becomes a text."""
     for block in blocks(result, "audio"):
@@ -458,7 +470,7 @@ def _(result: Message) -> None:
         block.update(type="text", text="[audio]")
 
 
-@in_result("tools:call:embedded", "tools/call")
+@in_result("tools:call:embedded", "tools/call", symptom='- "resource": {')
 def _(result: Message) -> None:
     """An embedded resource becomes a link to it."""
     if len(result.get("content", ())) == 1:
@@ -466,35 +478,34 @@ def _(result: Message) -> None:
             block.update(type="resource_link", name="resource", uri=block.pop("resource")["uri"])
 
 
-@in_result("tools:call:links", "tools/call")
+@in_result("tools:call:links", "tools/call", symptom='- "mimeType": "text/plain"')
 def _(result: Message) -> None:
     """Links lose all but their URI and name."""
     for block in blocks(result, "resource_link"):
         keep(block, "type", "uri", "name")
 
 
-@in_result("tools:call:mixed", "tools/call")
+@in_result("tools:call:mixed", "tools/call", symptom='- "text": "Multiple content types test:"')
 def _(result: Message) -> None:
     """Content is sorted by type."""
     if isinstance(result.get("content"), list):
         result["content"].sort(key=lambda block: str(block.get("type")))
 
 
-@in_result("tools:call:structured", "tools/call")
+@in_result("tools:call:structured", "tools/call", symptom='- "structured content": {')
 def _(result: Message) -> None:
     """Structured content is lost."""
     result.pop("structuredContent", None)
 
 
-@in_params("tools:call:arguments", "tools/call")
+@in_params("tools:call:arguments", "tools/call", symptom="the arguments did not reach the backend as they were sent")
 def _(params: Message) -> None:
-    """Arguments that are empty do not reach the server."""
-    params["arguments"] = {
-        key: value for key, value in params.get("arguments", {}).items() if value not in ("", [], {})
-    }
+    """What is empty in arguments does not reach the server."""
+    if "arguments" in params:
+        params["arguments"] = deeply(params["arguments"], without_empty)
 
 
-@breaks("tools:call:no-arguments")
+@breaks("tools:call:no-arguments", symptom="arguments: field required")
 class WantsArguments(Mux):
     """A call without arguments is refused."""
 
@@ -504,7 +515,7 @@ class WantsArguments(Mux):
         return await super().answer(call)
 
 
-@breaks("tools:call:error-result")
+@breaks("tools:call:error-result", symptom="the tool failed")
 class RaisesErrors(Mux):
     """A tool's error becomes a protocol error."""
 
@@ -515,7 +526,7 @@ class RaisesErrors(Mux):
         return result
 
 
-@breaks("tools:call:unknown")
+@breaks("tools:call:unknown", symptom="tools/call was answered with a result")
 class ExcusesUnknown(Mux):
     """An unknown tool is a tool's error."""
 
@@ -528,7 +539,7 @@ class ExcusesUnknown(Mux):
             raise
 
 
-@breaks("tools:call:concurrent")
+@breaks("tools:call:concurrent", symptom="a call did not get its own result")
 class SwapsResults(Mux):
     """Of two calls of one tool in flight, the one answered first gets the other's place."""
 
@@ -541,7 +552,7 @@ class SwapsResults(Mux):
         return result
 
 
-@breaks("tools:call:unlisted-first")
+@breaks("tools:call:unlisted-first", symptom="Unknown tool: everything__test_simple_text")
 class WantsList(Mux):
     """Nothing can be called before it was listed."""
 
@@ -557,20 +568,20 @@ class WantsList(Mux):
 # Prompts
 
 
-@in_entry("prompts:list:whole", "prompts/list")
+@in_entry("prompts:list:whole", "prompts/list", symptom='- "arguments": [')
 def _(prompt: Message) -> None:
     """Prompts lose their arguments."""
     prompt.pop("arguments", None)
 
 
-@in_result("prompts:get:simple", "prompts/get")
+@in_result("prompts:get:simple", "prompts/get", symptom='+ "role": "assistant"')
 def _(result: Message) -> None:
     """A prompt of one message speaks as the assistant."""
     if len(result["messages"]) == 1:
         result["messages"][0]["role"] = "assistant"
 
 
-@in_params("prompts:get:arguments", "prompts/get")
+@in_params("prompts:get:arguments", "prompts/get", symptom="the arguments did not reach the backend as they were sent")
 def _(params: Message) -> None:
     """All arguments of a prompt are the first."""
     arguments = params.get("arguments", {})
@@ -578,7 +589,7 @@ def _(params: Message) -> None:
         arguments[name] = next(iter(arguments.values()))
 
 
-@in_result("prompts:get:embedded", "prompts/get")
+@in_result("prompts:get:embedded", "prompts/get", symptom='- "resource": {')
 def _(result: Message) -> None:
     """A resource in a prompt becomes text."""
     for block in blocks(result, "resource"):
@@ -587,14 +598,14 @@ def _(result: Message) -> None:
         block.update(type="text", text=text)
 
 
-@in_result("prompts:get:image", "prompts/get")
+@in_result("prompts:get:image", "prompts/get", symptom='+ "mimeType": "application/octet-stream"')
 def _(result: Message) -> None:
     """Images in prompts lose their type."""
     for block in blocks(result, "image"):
         block["mimeType"] = "application/octet-stream"
 
 
-@breaks("prompts:get:unknown")
+@breaks("prompts:get:unknown", symptom="prompts/get was answered with a result")
 class HasEveryPrompt(Mux):
     """An unknown prompt is an empty one."""
 
@@ -614,7 +625,7 @@ class HasEveryPrompt(Mux):
             raise
 
 
-@breaks("prompts:get:missing-argument")
+@breaks("prompts:get:missing-argument", symptom="prompts/get was answered with a result")
 class FillsArguments(Mux):
     """Arguments that a prompt wants and does not get are made up."""
 
@@ -630,13 +641,13 @@ class FillsArguments(Mux):
 # Resources, completion
 
 
-@in_entry("resources:list:whole", "resources/list")
+@in_entry("resources:list:whole", "resources/list", symptom='- "mimeType": "text/plain"')
 def _(resource: Message) -> None:
     """Resources lose their type."""
     resource.pop("mimeType", None)
 
 
-@in_result("resources:read:text", "resources/read")
+@in_result("resources:read:text", "resources/read", symptom='+ "blob": "VGhpcyBp')
 def _(result: Message) -> None:
     """Text comes as base64."""
     for content in objects(result.get("contents")):
@@ -644,7 +655,7 @@ def _(result: Message) -> None:
             content["blob"] = base64.b64encode(content.pop("text").encode()).decode()
 
 
-@in_result("resources:read:binary", "resources/read")
+@in_result("resources:read:binary", "resources/read", symptom='- "blob": "iVBOR')
 def _(result: Message) -> None:
     """Bytes come as text."""
     for content in objects(result.get("contents")):
@@ -652,7 +663,7 @@ def _(result: Message) -> None:
             content["text"] = base64.b64decode(content.pop("blob")).decode("latin-1")
 
 
-@breaks("resources:read:template")
+@breaks("resources:read:template", symptom="Resource not found")
 class ReadsListed(Mux):
     """Only resources that are listed can be read."""
 
@@ -661,7 +672,7 @@ class ReadsListed(Mux):
         return found if any(uri in (entries or {}) for _, entries in self._resources()) else None
 
 
-@breaks("resources:read:unknown")
+@breaks("resources:read:unknown", symptom="resources/read was answered with a result")
 class ReadsNothing(Mux):
     """An unknown resource is an empty one."""
 
@@ -674,13 +685,13 @@ class ReadsNothing(Mux):
             raise
 
 
-@in_entry("resources:templates:whole", "resources/templates/list")
+@in_entry("resources:templates:whole", "resources/templates/list", symptom='- "mimeType": "application/json"')
 def _(template: Message) -> None:
     """Templates are rebuilt from what they need to have."""
     keep(template, "uriTemplate", "name")
 
 
-@breaks("resources:links:readable")
+@breaks("resources:links:readable", symptom="malformed://malformed/vendor")
 class InventsLinks(Mux):
     """Links get a URI that cannot be read."""
 
@@ -702,21 +713,25 @@ class Incomplete(Mux):
         return result
 
 
-@breaks("completion:prompt:values")
+@breaks("completion:prompt:values", symptom='- "paris"')
 class NoPromptCompletion(Incomplete):
     """Arguments of prompts are not completed."""
 
     kind = "ref/prompt"
 
 
-@breaks("completion:template:values")
+@breaks("completion:template:values", symptom='- "123"')
 class NoTemplateCompletion(Incomplete):
     """Variables of templates are not completed."""
 
     kind = "ref/resource"
 
 
-@in_params("completion:context:arguments", "completion/complete")
+@in_params(
+    "completion:context:arguments",
+    "completion/complete",
+    symptom="the arguments resolved so far did not reach the backend",
+)
 def _(params: Message) -> None:
     """The context of a completion is lost."""
     params.pop("context", None)
@@ -739,35 +754,35 @@ class OnePage(Mux):
         return result
 
 
-@breaks("pagination:backend:tools")
+@breaks("pagination:backend:tools", symptom='- "tool-11"')
 class OnePageOfTools(OnePage):
     """Only the first page of a server's tools is read."""
 
     method = "tools/list"
 
 
-@breaks("pagination:backend:prompts")
+@breaks("pagination:backend:prompts", symptom='- "prompt-11"')
 class OnePageOfPrompts(OnePage):
     """Only the first page of a server's prompts is read."""
 
     method = "prompts/list"
 
 
-@breaks("pagination:backend:resources")
+@breaks("pagination:backend:resources", symptom='- "paginated://11"')
 class OnePageOfResources(OnePage):
     """Only the first page of a server's resources is read."""
 
     method = "resources/list"
 
 
-@breaks("pagination:backend:templates")
+@breaks("pagination:backend:templates", symptom='- "paginated://11/{id}"')
 class OnePageOfTemplates(OnePage):
     """Only the first page of a server's templates is read."""
 
     method = "resources/templates/list"
 
 
-@breaks("pagination:cursor:invalid")
+@breaks("pagination:cursor:invalid", symptom="tools/list was answered with a result")
 class IgnoresCursors(Mux):
     """Any cursor leads to the first page."""
 
@@ -777,21 +792,28 @@ class IgnoresCursors(Mux):
         super().receive(message)
 
 
-@breaks("pagination:backend:loop")
-class ReadsForever(Mux):
-    """It follows the pages of a list for ever."""
+@breaks("pagination:backend:loop", symptom="its pages do not end")
+class RefusesLoops(Mux):
+    """A server whose pages come round again is the end of the list."""
 
-    async def learn(self, backend: Backend, method: str, call: Call) -> None:
-        params: Message = {} if self.era == "legacy" else {"_meta": self.envelope()}
-        page: Message = {"nextCursor": None}
-        while "nextCursor" in page:
-            with suppress(Failure):
-                page = await self.ask(call, backend, method, params)
-            params = {**params, "cursor": page.get("nextCursor")}
-        await super().learn(backend, method, call)
+    def __init__(self, config: Path) -> None:
+        super().__init__(config)
+        self.cursors: dict[Backend, list[object]] = {}
 
+    async def exchange(
+        self, call: Call, backend: Backend, method: str, params: Message | None, id: Id | None = None
+    ) -> Message:
+        result = await super().exchange(call, backend, method, params, id)
+        if method == "tools/list":
+            asked = as_object(params).get("cursor")
+            self.cursors[backend] = [*(self.cursors[backend] if asked else ()), result.get("nextCursor")]
+        return result
 
-# Naming
+    async def answer(self, call: Call) -> Message:
+        result = await super().answer(call)
+        if any(cursors.count(cursors[-1]) > 1 for cursors in self.cursors.values()):
+            raise Failure(INTERNAL_ERROR, "its pages do not end")
+        return result
 
 
 class FirstWins(Mux):
@@ -807,28 +829,28 @@ class FirstWins(Mux):
         return super().published(backend, method, entry)
 
 
-@breaks("naming:collision:listed")
+@breaks("naming:collision:listed", symptom="a tool is not offered, another has the same name")
 class FirstToolWins(FirstWins):
     """Of two tools of one name only the first is listed."""
 
     method = "tools/list"
 
 
-@breaks("naming:collision:prompts")
+@breaks("naming:collision:prompts", symptom="the prompt right__vendor is not offered")
 class FirstPromptWins(FirstWins):
     """Of two prompts of one name only the first is listed."""
 
     method = "prompts/list"
 
 
-@breaks("naming:collision:resources")
+@breaks("naming:collision:resources", symptom="the reads that reached the left server are not the one for it")
 class FirstResourceWins(FirstWins):
     """Of two resources of one URI only the first is listed."""
 
     method = "resources/list"
 
 
-@breaks("naming:collision:routed")
+@breaks("naming:collision:routed", symptom="the calls that reached the left server are not the one for it")
 class RoutesToFirst(Mux):
     """A call goes to the first server that has a tool of that name."""
 
@@ -841,7 +863,7 @@ class RoutesToFirst(Mux):
         return backend, own
 
 
-@breaks("naming:unique:names")
+@breaks("naming:unique:names", symptom="these tools are in the list twice")
 class ListsTwice(Mux):
     """A tool is listed twice."""
 
@@ -850,7 +872,7 @@ class ListsTwice(Mux):
         return entries * 2 if method == "tools/list" and backend is next(iter(self.backends.values())) else entries
 
 
-@breaks("naming:separator:inside")
+@breaks("naming:separator:inside", symptom="Unknown server in malformed__with__underscores")
 class SplitsNames(Mux):
     """It finds the server by splitting a name at the last separator."""
 
@@ -860,13 +882,13 @@ class SplitsNames(Mux):
         return await super().route_name(call, method, public)
 
 
-@in_entry("naming:charset:legal", "tools/list")
+@in_entry("naming:charset:legal", "tools/list", symptom="everything__test_simple_text (proxied)")
 def _(tool: Message) -> None:
     """Tools are listed under names that are no names."""
     tool["name"] += " (proxied)"
 
 
-@breaks("naming:links:rewritten")
+@breaks("naming:links:rewritten", symptom="the link did not lead to the resource that the tool meant")
 class KeepsLinks(Mux):
     """URIs in results are left as the server spells them, though it is listed under others."""
 
@@ -882,19 +904,19 @@ def lose_data(error: Message) -> None:
     error.pop("data", None)
 
 
-in_error("errors:protocol:whole", "tools/call")(lose_data)
-in_error("errors:prompt:whole", "prompts/get")(lose_data)
-in_error("errors:resource:whole", "resources/read")(lose_data)
+in_error("errors:protocol:whole", "tools/call", symptom="the backend's error arrived changed")(lose_data)
+in_error("errors:prompt:whole", "prompts/get", symptom='- "data": {')(lose_data)
+in_error("errors:resource:whole", "resources/read", symptom='- "data": {')(lose_data)
 
 
-@in_error("errors:protocol:codes", "tools/call")
+@in_error("errors:protocol:codes", "tools/call", symptom="the backend's error code arrived changed")
 def _(error: Message) -> None:
     """Codes that JSON-RPC does not reserve become internal errors."""
     if not -32768 <= error["code"] <= -32000:
         error["code"] = INTERNAL_ERROR
 
 
-@in_error("errors:params:invalid", "tools/call")
+@in_error("errors:params:invalid", "tools/call", symptom="a tool call without a name got another error")
 def _(error: Message) -> None:
     """A call without a name is an internal error."""
     if error["message"] == "name is missing":
@@ -904,7 +926,7 @@ def _(error: Message) -> None:
 # Transparency
 
 
-@in_result("transparency:meta:result", "tools/call")
+@in_result("transparency:meta:result", "tools/call", symptom='+ "vendor.example/key": null')
 def _(result: Message) -> None:
     """The server's _meta is lost."""
     meta = as_object(result.pop("_meta", None))
@@ -923,13 +945,15 @@ def drop_meta(params: Message, dropped: Callable[[str], bool]) -> None:
 TRACE = ("traceparent", "tracestate", "baggage")
 
 
-@in_params("transparency:meta:request", "tools/call")
+@in_params(
+    "transparency:meta:request", "tools/call", symptom="the vendor's _meta of tools/call reached the backend changed"
+)
 def _(params: Message) -> None:
     """Keys in _meta that the protocol does not know do not reach the server."""
     drop_meta(params, lambda key: not key.startswith(ENVELOPE) and key not in ("progressToken", *TRACE))
 
 
-@in_params("transparency:meta:trace", "tools/call")
+@in_params("transparency:meta:trace", "tools/call", symptom="the trace of tools/call is lost")
 def _(params: Message) -> None:
     """The trace context does not reach the server."""
     drop_meta(params, lambda key: key in TRACE)
@@ -938,13 +962,15 @@ def _(params: Message) -> None:
 RESULT = ("content", "structuredContent", "isError", "_meta", "resultType", "inputRequests", "requestState")
 
 
-@in_result("transparency:fields:result", "tools/call")
+@in_result("transparency:fields:result", "tools/call", symptom='+ "tools/call": null')
 def _(result: Message) -> None:
     """Unknown fields of a result are lost."""
     keep(result, *RESULT)
 
 
-@in_params("transparency:fields:request", "tools/call")
+@in_params(
+    "transparency:fields:request", "tools/call", symptom="the vendor's params of tools/call reached the backend changed"
+)
 def _(params: Message) -> None:
     """Unknown fields of the params do not reach the server."""
     keep(params, "name", "arguments", "_meta", "inputResponses", "requestState")
@@ -953,46 +979,41 @@ def _(params: Message) -> None:
 KNOWN_CONTENT = ("text", "image", "audio", "resource", "resource_link")
 
 
-@in_result("transparency:content:unknown", "tools/call")
+@in_result("transparency:content:unknown", "tools/call", symptom="content of an unknown type arrived changed")
 def _(result: Message) -> None:
     """Content of an unknown type is lost."""
     if isinstance(result.get("content"), list):
         result["content"] = [block for block in result["content"] if block.get("type") in KNOWN_CONTENT]
 
 
-@in_result("transparency:content:annotations", "tools/call")
+@in_result("transparency:content:annotations", "tools/call", symptom="annotations arrived changed")
 def _(result: Message) -> None:
     """Content loses its annotations."""
     for block in objects(result.get("content")):
         block.pop("annotations", None)
 
 
-@in_result("transparency:structured:exact", "tools/call")
+@in_result("transparency:structured:exact", "tools/call", symptom="structured content arrived changed")
 def _(result: Message) -> None:
     """Structured content loses what is empty."""
     if isinstance(structured := result.get("structuredContent"), dict):
         result["structuredContent"] = deeply(structured, without_empty)
 
 
-def without_empty(value: Any) -> Any:
-    """A value without its empty parts."""
-    return {key: part for key, part in value.items() if part not in ({}, [], "")} if isinstance(value, dict) else value
-
-
-@in_result("transparency:payload:large-result", "tools/call")
+@in_result("transparency:payload:large-result", "tools/call", symptom="a large result arrived changed")
 def _(result: Message) -> None:
     """Texts are cut off at 1 MB."""
     for block in blocks(result, "text"):
         block["text"] = block["text"][:1_000_000]
 
 
-@in_params("transparency:payload:large-argument", "tools/call")
+@in_params("transparency:payload:large-argument", "tools/call", symptom="a large argument reached the backend changed")
 def _(params: Message) -> None:
     """Texts in arguments are cut off at 1 MB."""
     rewrite(params, lambda value: value[:1_000_000] if isinstance(value, str) else value)
 
 
-@in_result("transparency:text:unicode", "tools/call")
+@in_result("transparency:text:unicode", "tools/call", symptom="the text arrived changed")
 def _(result: Message) -> None:
     """Texts are normalised, and have no characters beyond the basic plane."""
 
@@ -1004,7 +1025,7 @@ def _(result: Message) -> None:
     rewrite(result, basic)
 
 
-@in_result("transparency:json:deep", "tools/call")
+@in_result("transparency:json:deep", "tools/call", symptom="deep JSON came back changed")
 def _(result: Message) -> None:
     """Whatever lies deeper than 32 levels is lost."""
 
@@ -1018,19 +1039,19 @@ def _(result: Message) -> None:
     result.update(cut(result, 32))
 
 
-@in_result("transparency:numbers:integers", "tools/call")
+@in_result("transparency:numbers:integers", "tools/call", symptom="an integer came back changed")
 def _(result: Message) -> None:
     """Integers have the precision of floats."""
     rewrite(result, lambda value: int(float(value)) if type(value) is int else value)
 
 
-@in_result("transparency:numbers:floats", "tools/call")
+@in_result("transparency:numbers:floats", "tools/call", symptom="a floating-point number came back changed")
 def _(result: Message) -> None:
     """Floats have six digits."""
     rewrite(result, lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
 
 
-@in_result("transparency:null:kept", "tools/call")
+@in_result("transparency:null:kept", "tools/call", symptom="an explicit null came back changed")
 def _(result: Message) -> None:
     """Nulls are lost."""
 
@@ -1043,13 +1064,13 @@ def _(result: Message) -> None:
 # Progress, cancellation
 
 
-@in_notice("progress:token:own", "notifications/progress")
+@in_notice("progress:token:own", "notifications/progress", symptom="under the token of the client")
 def _(params: Message) -> None:
     """Progress tokens are texts, whatever they were."""
     params["progressToken"] = str(params["progressToken"])
 
 
-@breaks("progress:updates:order")
+@breaks("progress:updates:order", symptom="differs from a direct connection")
 class SwapsUpdates(Mux):
     """The first update comes after the second."""
 
@@ -1068,13 +1089,13 @@ class SwapsUpdates(Mux):
         super().send(message)
 
 
-@in_notice("progress:updates:fields", "notifications/progress")
+@in_notice("progress:updates:fields", "notifications/progress", symptom='- "message": "call fields"')
 def _(params: Message) -> None:
     """Updates lose their message."""
     params.pop("message", None)
 
 
-@breaks("progress:updates:apart")
+@breaks("progress:updates:apart", symptom="of two calls at once, each did not get")
 class LastToken(Mux):
     """Updates go to the call that came last."""
 
@@ -1091,7 +1112,7 @@ class LastToken(Mux):
         super().send(message)
 
 
-@breaks("progress:updates:unasked")
+@breaks("progress:updates:unasked", symptom='- "updates": []')
 class AsksForUpdates(Mux):
     """It asks for updates by itself, and passes them on."""
 
@@ -1107,17 +1128,30 @@ def ignore_cancellation(params: Message) -> bool:
     return True
 
 
-in_params("cancellation:notification:reaches", "notifications/cancelled")(ignore_cancellation)
-in_params("cancellation:stream:closed", "notifications/cancelled", over="http")(ignore_cancellation)
+in_params(
+    "cancellation:notification:reaches",
+    "notifications/cancelled",
+    symptom="the cancellation of the call did not happen at the backend",
+)(ignore_cancellation)
+in_params(
+    "cancellation:stream:closed",
+    "notifications/cancelled",
+    over="http",
+    symptom="the cancellation of the call did not happen at the backend",
+)(ignore_cancellation)
 
 
-@in_params("cancellation:notification:id", "notifications/cancelled")
+@in_params(
+    "cancellation:notification:id",
+    "notifications/cancelled",
+    symptom="the cancellation names an id that the backend does not know",
+)
 def _(params: Message) -> None:
     """Cancellations reach the server under an id it does not know."""
     params["requestId"] = f"client-{params['requestId']}"
 
 
-@breaks("cancellation:response:dropped")
+@breaks("cancellation:response:dropped", symptom="a cancelled call was answered")
 class AnswersLate(Mux):
     """A cancelled call is answered all the same."""
 
@@ -1130,18 +1164,19 @@ class AnswersLate(Mux):
             self.forward(backend, {**message, "params": {**message["params"], "requestId": id}})
 
 
-@breaks("cancellation:client:vanished", over="sse")
-class KillsServers(Mux):
-    """When the client is gone, its servers are killed, not told."""
+@breaks(
+    "cancellation:client:vanished",
+    symptom="the cancellation of the call did not happen at the backend",
+    over="sse",
+)
+class ForgetsServers(Mux):
+    """When the client is gone, its servers are not told."""
 
     async def close(self) -> None:
-        for backend in self.backends.values():
-            if backend.process is not None:
-                with suppress(ProcessLookupError):
-                    os.killpg(backend.process.pid, signal.SIGKILL)
+        """Everything stays as it is."""
 
 
-@breaks("cancellation:unknown:ignored")
+@breaks("cancellation:unknown:ignored", symptom="something came besides the response to that call")
 class ChidesUnknown(Mux):
     """The cancellation of an unknown request gets an error."""
 
@@ -1153,34 +1188,35 @@ class ChidesUnknown(Mux):
         super().receive(message)
 
 
-@breaks("cancellation:others:unharmed")
+@breaks("cancellation:others:unharmed", symptom="has ended")
 class CancelsAll(Mux):
-    """A cancellation ends all calls."""
+    """A cancellation ends all calls, the others with an error."""
 
     def receive(self, message: Message) -> None:
+        super().receive(message)
         if message.get("method") == "notifications/cancelled":
-            for id in list(self.calls):
-                super().receive({**message, "params": {**message["params"], "requestId": id}})
-        else:
-            super().receive(message)
+            meant = as_object(message.get("params")).get("requestId")
+            for id in self.calls.keys() - {meant}:
+                super().receive({**message, "params": {"requestId": id}})
+                self.send({"jsonrpc": "2.0", "id": id, "error": {"code": INTERNAL_ERROR, "message": "cancelled"}})
 
 
 # Logging
 
 
-@in_hello("logging:capability:declared", "legacy", "modern")
+@in_hello("logging:capability:declared", "legacy", "modern", symptom="logging is not declared")
 def _(hello: Message) -> None:
     """It does not say that servers log."""
     hello["capabilities"].pop("logging", None)
 
 
-@in_notice("logging:message:whole", "notifications/message")
+@in_notice("logging:message:whole", "notifications/message", symptom="log messages arrived changed")
 def _(params: Message) -> None:
     """Log messages lose their logger."""
     params.pop("logger", None)
 
 
-@breaks("logging:message:order")
+@breaks("logging:message:order", symptom='- "before the result": [')
 class LogsLate(Mux):
     """Log messages come after the result."""
 
@@ -1197,7 +1233,7 @@ class LogsLate(Mux):
             super().send(self.late.pop(0))
 
 
-@breaks("logging:level:set")
+@breaks("logging:level:set", symptom='+ "info"')
 class KeepsLevel(Mux):
     """The level does not reach the servers."""
 
@@ -1210,20 +1246,20 @@ class KeepsLevel(Mux):
 LOG_LEVEL = f"{ENVELOPE}logLevel"
 
 
-@in_params("logging:level:request", "tools/call")
+@in_params("logging:level:request", "tools/call", symptom='- "warning"')
 def _(params: Message) -> None:
     """The level in a request does not reach the server."""
     as_object(params.get("_meta")).pop(LOG_LEVEL, None)
 
 
-@in_params("logging:level:none", "tools/call")
+@in_params("logging:level:none", "tools/call", symptom="a log message came that was not asked for")
 def _(params: Message) -> None:
     """It asks for log messages by itself."""
     if VERSION in as_object(params.get("_meta")):
         params["_meta"].setdefault(LOG_LEVEL, "debug")
 
 
-@breaks("logging:level:each-client", over="sse")
+@breaks("logging:level:each-client", over="sse", symptom="a client's level is not its own")
 class SharesLevel(Gossip):
     """The level that a client sets is that of all clients."""
 
@@ -1234,7 +1270,7 @@ class SharesLevel(Gossip):
                 other.backends[backend.name].send({**message, "id": self.fresh_id()})
 
 
-@breaks("logging:level:invalid")
+@breaks("logging:level:invalid", symptom="logging/setLevel was answered with a result")
 class AnyLevel(Mux):
     """Any level will do."""
 
@@ -1257,7 +1293,7 @@ def silent(requirement: str, method: str, era: Era) -> None:
         return True
 
     keep_back.__doc__ = f"{method} does not get through."
-    in_notice(requirement, method, era)(keep_back)
+    in_notice(requirement, method, era, symptom=f"{method} did not arrive")(keep_back)
 
 
 for kind in ("tools", "prompts", "resources"):
@@ -1278,12 +1314,20 @@ class Caches(Mux):
         return self.cache.setdefault(call.method, result) if call.method in LISTS else result
 
 
-@breaks("changes:list:fresh")
+@breaks("changes:list:fresh", symptom="the list does not show the change")
 class CachesForever(Caches):
-    """Lists are read once, and never again."""
+    """Tools are listed as they were before the first call."""
+
+    async def exchange(
+        self, call: Call, backend: Backend, method: str, params: Message | None, id: Id | None = None
+    ) -> Message:
+        if method == "tools/call" and "tools/list" not in self.cache:
+            listing = Call("before", "tools/list", {"_meta": self.envelope()} if self.era == "modern" else {})
+            self.finish(listing, await self.answer(listing))
+        return await super().exchange(call, backend, method, params, id)
 
 
-@breaks("changes:backend:quiet")
+@breaks("changes:backend:quiet", symptom="the list does not show a change")
 class CachesUntilTold(Caches):
     """Lists are read again only when a server says that they changed."""
 
@@ -1293,14 +1337,14 @@ class CachesUntilTold(Caches):
         super().heard(backend, message)
 
 
-@in_hello("changes:capability:declared", "legacy", "modern")
+@in_hello("changes:capability:declared", "legacy", "modern", symptom='+ "tools": false')
 def _(hello: Message) -> None:
     """It does not say that lists change."""
     for capability in hello["capabilities"].values():
         capability.pop("listChanged", None)
 
 
-@breaks("changes:listen:acknowledged")
+@breaks("changes:listen:acknowledged", symptom='- "notifications/subscriptions/acknowledged"')
 class DoesNotAcknowledge(Mux):
     """It listens without saying so."""
 
@@ -1309,7 +1353,7 @@ class DoesNotAcknowledge(Mux):
             super().send(message)
 
 
-@in_params("changes:listen:filtered", "subscriptions/listen")
+@in_params("changes:listen:filtered", "subscriptions/listen", symptom='+ "notifications/tools/list_changed"')
 def _(params: Message) -> None:
     """It listens to everything, whatever was asked for."""
     kinds = dict.fromkeys(("toolsListChanged", "promptsListChanged", "resourcesListChanged"), True)
@@ -1319,25 +1363,26 @@ def _(params: Message) -> None:
 # Subscriptions
 
 
-@in_hello("subscriptions:capability:declared", "legacy", "modern")
+@in_hello("subscriptions:capability:declared", "legacy", "modern", symptom='+ "subscribe": false')
 def _(hello: Message) -> None:
     """It does not say that resources can be subscribed to."""
     as_object(hello["capabilities"].get("resources")).pop("subscribe", None)
 
 
-@breaks("subscriptions:update:subscriber-only", over="http")
+@breaks("subscriptions:update:subscriber-only", symptom="was told of", over="sse")
 class SubscribesToAll(Mux):
-    """Updates go to everybody who listens, whatever for."""
+    """Whoever subscribes to one resource is told of all."""
 
-    def send(self, message: Message) -> None:
-        if message.get("method") != "notifications/resources/updated":
-            super().send(message)
-            return
-        for id in self.listens:
-            super().send({**message, "params": {**message["params"], "_meta": {SUBSCRIPTION: id}}})
+    async def answer(self, call: Call) -> Message:
+        result = await super().answer(call)
+        if call.method == "resources/subscribe":
+            backend, subscribed = await self.route_uri(call, call.params["uri"])
+            for uri in (self.lists[backend, "resources/list"] or {}).keys() - {subscribed}:
+                await self.ask(call, backend, call.method, {"uri": uri})
+        return result
 
 
-@breaks("subscriptions:unsubscribe:stops")
+@breaks("subscriptions:unsubscribe:stops", symptom="an update came after the client had unsubscribed")
 class StaysSubscribed(Mux):
     """Unsubscribing does nothing."""
 
@@ -1345,7 +1390,7 @@ class StaysSubscribed(Mux):
         return {} if call.method == "resources/unsubscribe" else await super().answer(call)
 
 
-@breaks("subscriptions:update:uri")
+@breaks("subscriptions:update:uri", symptom="the update names another URI than the client's")
 class RespellsUpdates(Mux):
     """Updates come under a URI that the client did not subscribe to."""
 
@@ -1362,62 +1407,66 @@ class RespellsUpdates(Mux):
 # Questions to the user
 
 
-@in_question("sampling:request:whole", "sampling/createMessage")
+@in_question("sampling:request:whole", "sampling/createMessage", symptom='- "vendor.example/question": "sample"')
 def _(params: Message) -> None:
     """A request for sampling is rebuilt from what it needs to have."""
     keep(params, "messages", "maxTokens")
 
 
-@in_answer("sampling:answer:whole")
+@in_answer("sampling:answer:whole", symptom='- "stopReason": "vendorStop"')
 def _(answer: Message) -> None:
     """A sampled message is rebuilt from what it needs to have."""
     if "role" in as_object(answer.get("result")):
         keep(answer["result"], "role", "content", "model")
 
 
-@in_answer("sampling:answer:error")
+@in_answer("sampling:answer:error", symptom='+ "the backend received": -32603')
 def _(answer: Message) -> None:
     """Whatever the client refuses is an internal error."""
     if "error" in answer:
         answer["error"] = {"code": INTERNAL_ERROR, "message": "Internal error"}
 
 
-@in_question("elicitation:form:whole", "elicitation/create")
+@in_question("elicitation:form:whole", "elicitation/create", symptom='- "maximum": 150')
 def _(params: Message) -> None:
     """The fields of a form lose all but their type."""
     for field in as_object(as_object(params.get("requestedSchema")).get("properties")).values():
         keep(field, "type")
 
 
-@in_answer("elicitation:form:decline")
+@in_answer("elicitation:form:decline", symptom='+ "action": "cancel"')
 def _(answer: Message) -> None:
     """Who declines, cancels."""
     if as_object(answer.get("result")).get("action") == "decline":
         answer["result"]["action"] = "cancel"
 
 
-@in_answer("elicitation:form:cancel")
+@in_answer("elicitation:form:cancel", symptom='+ "action": "decline"')
 def _(answer: Message) -> None:
     """Who cancels, declines."""
     if as_object(answer.get("result")).get("action") == "cancel":
         answer["result"]["action"] = "decline"
 
 
-@in_question("elicitation:url:whole", "elicitation/create")
+@in_question("elicitation:url:whole", "elicitation/create", symptom='+ "url": "https://auth.example.com/connect"')
 def _(params: Message) -> None:
     """URLs lose their query."""
     if "url" in params:
         params["url"] = params["url"].partition("?")[0]
 
 
-@in_answer("roots:list:whole")
+@in_answer("roots:list:whole", symptom='- "name": "One')
 def _(answer: Message) -> None:
     """Roots lose all but their URI."""
     for root in objects(as_object(answer.get("result")).get("roots")):
         keep(root, "uri")
 
 
-@in_params("roots:changed:reaches", "notifications/roots/list_changed")
+@in_params(
+    "roots:changed:reaches",
+    "notifications/roots/list_changed",
+    symptom="notifications/roots/list_changed did not happen at the backend",
+)
 def _(params: Message) -> bool:
     """Servers are not told that roots changed."""
     return True
@@ -1438,28 +1487,30 @@ class Pretends(Mux):
         super().receive(message)
 
 
-@breaks("sampling:capability:absent")
+@breaks("sampling:capability:absent", symptom="a question came to a client that did not declare that it can answer it")
 class PretendsSampling(Pretends):
     """It declares sampling for every client."""
 
     claimed: ClassVar[Message] = {"sampling": {}}
 
 
-@breaks("elicitation:capability:absent")
+@breaks(
+    "elicitation:capability:absent", symptom="a question came to a client that did not declare that it can answer it"
+)
 class PretendsElicitation(Pretends):
     """It declares elicitation for every client."""
 
     claimed: ClassVar[Message] = {"elicitation": {"form": {}, "url": {}}}
 
 
-@breaks("questions:client:capabilities")
+@breaks("questions:client:capabilities", symptom='+ "experimental": {')
 class PretendsExperiments(Pretends):
     """It declares an experiment of its own for every client."""
 
     claimed: ClassVar[Message] = {"experimental": {"mux": {}}}
 
 
-@breaks("questions:client:right", over="sse")
+@breaks("questions:client:right", over="sse", symptom="a client without a call in flight was asked")
 class AsksAnother(Gossip):
     """A question goes to another client, if there is one."""
 
@@ -1473,36 +1524,39 @@ class AsksAnother(Gossip):
 # Multi-round-trip requests
 
 
-@in_result("mrtr:result:whole", "tools/call")
+@in_result("mrtr:result:whole", "tools/call", symptom='- "vendor.example/question": "sample"')
 def _(result: Message) -> None:
-    """A result that asks loses what the protocol does not know."""
-    if result.get("resultType") == "input_required":
-        keep(result, *RESULT)
-        result.pop("_meta", None)
+    """Questions in a result lose their _meta."""
+    for question in as_object(result.get("inputRequests")).values():
+        as_object(question.get("params")).pop("_meta", None)
 
 
-@in_params("mrtr:state:opaque", "tools/call")
+@in_params("mrtr:state:opaque", "tools/call", symptom="☃ /+=")
 def _(params: Message) -> None:
     """The state is decoded on its way back."""
     if "requestState" in params:
         params["requestState"] = unquote(params["requestState"])
 
 
-@in_params("mrtr:retry:answers", "tools/call")
+@in_params("mrtr:retry:answers", "tools/call", symptom='- "vendorField": 1e-07')
 def _(params: Message) -> None:
     """Answers in a retry lose what the protocol does not know."""
     for answer in as_object(params.get("inputResponses")).values():
         keep(answer, "action", "content", "role", "model", "stopReason", "roots")
 
 
-@in_result("mrtr:questions:several", "tools/call")
-def _(result: Message) -> None:
-    """Of several questions, only the first is asked."""
-    if "inputRequests" in result:
-        result["inputRequests"] = dict(itertools.islice(result["inputRequests"].items(), 1))
+@breaks("mrtr:questions:several", symptom="one question at a time")
+class OneQuestion(Mux):
+    """A server may ask one question at a time."""
+
+    async def answer(self, call: Call) -> Message:
+        result = await super().answer(call)
+        if len(as_object(result.get("inputRequests"))) > 1:
+            raise Failure(INTERNAL_ERROR, "one question at a time")
+        return result
 
 
-@breaks("mrtr:rounds:several")
+@breaks("mrtr:rounds:several", symptom="the input was given already")
 class OneRound(Mux):
     """There is one round of questions."""
 
@@ -1516,7 +1570,7 @@ class OneRound(Mux):
 # Bridges
 
 
-@breaks("bridge:modern-client:call")
+@breaks("bridge:modern-client:call", symptom="old does not speak 2026-07-28")
 class NoLegacyServers(Mux):
     """Modern clients cannot call legacy servers."""
 
@@ -1526,7 +1580,7 @@ class NoLegacyServers(Mux):
         return await super().ask_legacy(call, backend, method, params)
 
 
-@breaks("bridge:legacy-client:call")
+@breaks("bridge:legacy-client:call", symptom="new only speaks 2026-07-28")
 class NoModernServers(Mux):
     """Legacy clients cannot call modern servers."""
 
@@ -1536,7 +1590,7 @@ class NoModernServers(Mux):
         return await super().ask_modern(call, backend, method, params)
 
 
-@breaks("bridge:modern-client:question")
+@breaks("bridge:modern-client:question", symptom="the question did not reach the client once")
 class RefusesLegacyQuestions(Mux):
     """A legacy server cannot ask a modern client."""
 
@@ -1545,7 +1599,7 @@ class RefusesLegacyQuestions(Mux):
         self.forward(backend, {"jsonrpc": "2.0", "id": message["id"], "error": error})
 
 
-@breaks("bridge:legacy-client:question")
+@breaks("bridge:legacy-client:question", symptom="the question did not reach the client once")
 class PassesModernQuestions(Mux):
     """A legacy client gets the result that asks, and nothing to answer."""
 
@@ -1557,7 +1611,7 @@ class PassesModernQuestions(Mux):
 # Isolation of clients
 
 
-@breaks("isolation:clients:same-ids", over="sse")
+@breaks("isolation:clients:same-ids", over="sse", symptom="is in flight already")
 class OneTableOfIds(Mux):
     """Clients share a table of requests: an id that one has in flight is taken for the others."""
 
@@ -1575,7 +1629,7 @@ class OneTableOfIds(Mux):
             self.taken.remove(call.id)
 
 
-@breaks("isolation:clients:results", over="sse")
+@breaks("isolation:clients:results", over="sse", symptom="differs from a direct connection")
 class SharedCache(Mux):
     """A tool's last result is kept, and given to any other client that calls the tool."""
 
@@ -1590,7 +1644,7 @@ class SharedCache(Mux):
         return result
 
 
-@breaks("isolation:clients:progress", over="sse")
+@breaks("isolation:clients:progress", over="sse", symptom='- "of others": []')
 class TellsEverybody(Gossip):
     """Updates go to all clients."""
 
@@ -1604,7 +1658,7 @@ class TellsEverybody(Gossip):
 # Isolation of servers
 
 
-@breaks("isolation:backends:crash-call")
+@breaks("isolation:backends:crash-call", symptom="the call whose backend died got no error")
 class ExcusesCrash(Mux):
     """A call whose server crashes has an empty result."""
 
@@ -1619,7 +1673,7 @@ class ExcusesCrash(Mux):
             raise
 
 
-@breaks("isolation:backends:crash-others")
+@breaks("isolation:backends:crash-others", symptom="broken pipe")
 class CrashSpreads(Mux):
     """After one server has crashed, the others cannot be called."""
 
@@ -1636,7 +1690,7 @@ class CrashSpreads(Mux):
         return await super().exchange(call, backend, method, params, id)
 
 
-@breaks("isolation:backends:crash-recovers")
+@breaks("isolation:backends:crash-recovers", symptom="the server that crashed is not started again")
 class StaysDown(Mux):
     """A server that has crashed is not started again."""
 
@@ -1648,40 +1702,40 @@ class StaysDown(Mux):
         return await super().ask(call, backend, method, params, id)
 
 
-@breaks("isolation:backends:start-failure")
+@breaks("isolation:backends:start-failure", symptom="failing cannot be started")
 class AllOrNothing(Mux):
     """One server that does not start is the end of all."""
 
     async def ready(self, feature: str | None = None) -> list[Backend]:
         backends = await super().ready(feature)
         for backend in self.backends.values():
-            if backend.hello is None and backend.process is None:
+            if not backend.up:
                 raise Failure(INTERNAL_ERROR, f"{backend.name} cannot be started")
         return backends
 
 
-@breaks("isolation:backends:slow-start")
+@breaks("isolation:backends:slow-start", symptom="the other server was served only after the slow one")
 class WaitsForSlowest(Mux):
     """All wait for the server that is slowest to start."""
 
     grace = 60.0
 
 
-@breaks("isolation:backends:hang-initialize")
+@breaks("isolation:backends:hang-initialize", symptom="got no response")
 class WaitsForever(Mux):
     """All wait for a server that never starts."""
 
     grace = open_wait = 3600.0
 
 
-@breaks("isolation:backends:hang-list")
+@breaks("isolation:backends:hang-list", symptom="the tools of the other server are not listed")
 class WaitsForLists(Mux):
     """All wait for a list that never comes."""
 
     list_wait = 3600.0
 
 
-@breaks("isolation:backends:hang-call")
+@breaks("isolation:backends:hang-call", symptom="got no response")
 class OneCallAtATime(Mux):
     """While one server works on a call, the others are not called."""
 
@@ -1708,7 +1762,7 @@ class OneCallAtATime(Mux):
                 self.changed.notify_all()
 
 
-@breaks("isolation:backends:garbage")
+@breaks("isolation:backends:garbage", symptom="the connection to malformed is lost")
 class DropsTalkers(Mux):
     """A server that writes what is no message is dropped."""
 
@@ -1716,7 +1770,7 @@ class DropsTalkers(Mux):
         self.spawn(backend.close())
 
 
-@breaks("isolation:backends:malformed-result")
+@breaks("isolation:backends:malformed-result", symptom="a result that is no object did not become an error")
 class PassesAnything(Mux):
     """A result that is no object is passed on."""
 
@@ -1729,7 +1783,7 @@ class PassesAnything(Mux):
             raise
 
 
-@breaks("isolation:backends:stranger-id")
+@breaks("isolation:backends:stranger-id", symptom="the client got an answer that it did not ask for")
 class PassesStrangers(Mux):
     """An answer that nobody asked for is passed on."""
 
@@ -1742,7 +1796,7 @@ class PassesStrangers(Mux):
 # stdio
 
 
-@breaks("stdio:stdout:only-messages")
+@breaks("stdio:stdout:only-messages", symptom="what is no message is on stdout")
 class LogsToStdout(Mux):
     """It logs to stdout."""
 
@@ -1752,15 +1806,15 @@ class LogsToStdout(Mux):
         super().receive(message)
 
 
-@breaks("stdio:input:invalid")
+@breaks("stdio:input:invalid", symptom="the process closed its stdout")
 class EndsOnGarbage(Mux):
     """A line that is no message ends it."""
 
     def receive_garbage(self) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(1)
 
 
-@breaks("stdio:input:eof")
+@breaks("stdio:input:eof", symptom="it has not exited 5 s after its stdin")
 class IgnoresEof(Mux):
     """It stays when its client has gone."""
 
@@ -1769,7 +1823,7 @@ class IgnoresEof(Mux):
         await asyncio.Event().wait()
 
 
-@breaks("stdio:signal:term")
+@breaks("stdio:signal:term", symptom="it has not exited 5 s after SIGTERM")
 class IgnoresSigterm(Mux):
     """It stays when it is told to end."""
 
@@ -1778,7 +1832,7 @@ class IgnoresSigterm(Mux):
         await super().run(reader)
 
 
-@breaks("stdio:backends:reaped")
+@breaks("stdio:backends:reaped", symptom="processes of its backends are left")
 class LeavesServers(Mux):
     """It ends, and its servers stay: somebody else still holds their stdin, for ten seconds."""
 

@@ -79,9 +79,12 @@ class Front:
             return
         respond(writer, 200, "text/event-stream")
         id = f"stream-{next(self._numbers)}"
-        token = as_object(as_object(message.get("params")).get("_meta")).get("progressToken")
-        stream = self._streams[id] = Stream(message["id"], token, events(writer))
-        self._shared.receive({**message, "id": id})
+        params = as_object(message.get("params"))
+        meta = as_object(params.get("_meta"))
+        stream = self._streams[id] = Stream(message["id"], meta.get("progressToken"), events(writer))
+        if stream.token is not None:
+            params = {**params, "_meta": {**meta, "progressToken": id}}
+        self._shared.receive({**message, "id": id, "params": params})
         waits = {asyncio.create_task(reader.read()), asyncio.create_task(stream.ended.wait())}
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in waits:
@@ -105,10 +108,11 @@ class Front:
                 stream.ended.set()
         elif (stream := find(self._streams, meta.get(SUBSCRIPTION))) is not None:
             stream.write({**message, "params": {**params, "_meta": {**meta, SUBSCRIPTION: stream.id}}})
+        elif (stream := find(self._streams, params.get("progressToken"))) is not None:
+            stream.write({**message, "params": {**params, "progressToken": stream.token}})
         else:
             for stream in self._streams.values():
-                if params.get("progressToken") in (None, stream.token):
-                    stream.write(message)
+                stream.write(message)
 
 
 def respond(writer: asyncio.StreamWriter, status: int, kind: str | None = None) -> None:

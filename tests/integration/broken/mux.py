@@ -1,8 +1,9 @@
 """A small, correct MCP proxy, made to be broken: defects.py has a broken one for each requirement.
 
 Rules:
-- It serves one client, over stdio, with processes of its own for every server. So messages are pumped as they are: the
-  client's request ids and progress tokens are kept; only what has to be told apart gets another name.
+- It serves one client, with a process (or an SSE connection) of its own for every server. So messages
+  are pumped as they are: the client's request ids and progress tokens are kept; only what has to be told apart gets
+  another name.
 - Tools and prompts are called `server__name`. A URI is kept, unless an earlier server has it: `scheme://server/rest`.
 - Lists are read in full, each time the client asks; calls are routed by what was read, and read again on a miss.
 - A server is spoken to in the era of the client where it can, else the eras are bridged (`ask_modern`, `ask_legacy`).
@@ -18,11 +19,12 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 Message = dict[str, Any]
 Era = Literal["legacy", "modern"]
@@ -72,7 +74,7 @@ class Failure(Exception):
 
 
 class Backend:
-    """A server: its process, and what it said of itself."""
+    """A server, over stdio: its process, and what it said of itself."""
 
     def __init__(self, name: str, entry: Mapping[str, Any], mux: "Mux") -> None:
         self.name = name
@@ -80,6 +82,7 @@ class Backend:
         self.mux = mux
         self.era: Era = "legacy"
         self.hello: Message | None = None
+        self.up = False
         self.process: asyncio.subprocess.Process | None = None
         self._opening: asyncio.Task[None] | None = None
         self._waiting: dict[Id, asyncio.Future[Message]] = {}
@@ -87,34 +90,41 @@ class Backend:
     @property
     def alive(self) -> bool:
         """Whether it has been greeted and runs."""
-        return self.process is not None and self._opening is not None and self._opening.done()
+        return self.up and self._opening is not None and self._opening.done()
 
     def declares(self, feature: str) -> bool:
         return feature in as_object((self.hello or {}).get("capabilities"))
 
     async def connected(self) -> None:
         """Start it unless it runs. Raises Failure when it cannot be spoken to."""
-        if self._opening is None or (self._opening.done() and self.process is None):
+        if self._opening is None or (self._opening.done() and not self.up):
             self._opening = asyncio.create_task(self._open())
         try:
             await asyncio.wait_for(asyncio.shield(self._opening), self.mux.open_wait)
         except TimeoutError:
             raise Failure(CONNECTION_LOST, f"{self.name} is not ready") from None
 
+    async def start(self) -> AsyncIterable[bytes]:
+        """Connect; returns what it says, line by line."""
+        self.process = await asyncio.create_subprocess_exec(
+            self.entry["command"],
+            *self.entry.get("args", ()),
+            env={**os.environ, **self.entry.get("env", {})},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LINE,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        return self.process.stdout
+
     async def _open(self) -> None:
         try:
-            self.process = await asyncio.create_subprocess_exec(
-                self.entry["command"],
-                *self.entry.get("args", ()),
-                env={**os.environ, **self.entry.get("env", {})},
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=LINE,
-                start_new_session=True,
-            )
+            lines = await self.start()
         except OSError as exc:
             raise Failure(CONNECTION_LOST, f"{self.name} cannot be started: {exc.strerror}") from None
-        self._reading = asyncio.create_task(self._read(self.process))
+        self.up = True
+        self._reading = asyncio.create_task(self._read(lines))
         eras: tuple[Era, Era] = ("modern", "legacy") if self.mux.era == "modern" else ("legacy", "modern")
         for self.era in eras:
             method, params = self.mux.greeting(self.era)
@@ -129,21 +139,20 @@ class Backend:
         if self.era == "legacy" and (self.mux.greeted or self.mux.era == "modern"):
             self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        async for line in process.stdout:
+    async def _read(self, lines: AsyncIterable[bytes]) -> None:
+        async for line in lines:
             message = parse(line)
             if isinstance(message, dict):
                 self.mux.heard(self, message)
             else:
                 self.mux.garbled(self)
-        self.process = None
+        self.up = False
         self.mux.lost(self)
         lost = Failure(CONNECTION_LOST, f"the connection to {self.name} is lost")
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_result({"error": lost.error})
-        await process.wait()
+        await self.close()
 
     def send(self, message: Message) -> None:
         if self.process is not None and self.process.stdin is not None:
@@ -161,7 +170,7 @@ class Backend:
 
     async def request(self, method: str, params: Message | None, id: Id | None = None) -> Message:
         """The result. Raises Failure: its error, what is wrong with its result, or that it is gone."""
-        if self.process is None:
+        if not self.up:
             raise Failure(CONNECTION_LOST, f"the connection to {self.name} is lost")
         id = self.mux.fresh_id() if id is None else id
         message = {"jsonrpc": "2.0", "id": id, "method": method}
@@ -180,7 +189,7 @@ class Backend:
 
     async def close(self) -> None:
         """End the process and its children."""
-        process = self.process
+        process, self.process = self.process, None
         if process is None or process.stdin is None:
             return
         process.stdin.close()
@@ -190,6 +199,49 @@ class Backend:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
         await process.wait()
+
+
+class SseBackend(Backend):
+    """A server over SSE, which may have other clients as well. What it sends has to come one message a chunk."""
+
+    async def start(self) -> AsyncIterable[bytes]:
+        self._url = urlsplit(self.entry["url"])
+        reader, self._stream = await self._connect(f"GET {self._url.path}", b"")
+        await reader.readuntil(b"data: ")
+        self._place = (await reader.readline()).decode().strip()
+        self._outgoing: asyncio.Queue[Message] = asyncio.Queue()
+        self._posting = asyncio.create_task(self._post())
+        return self._data(reader)
+
+    async def _connect(self, request: str, body: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(self._url.hostname, self._url.port, limit=LINE)
+        kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+        writer.write(f"{request} HTTP/1.1\r\nHost: {self._url.netloc}\r\n{kind}\r\n\r\n".encode() + body)
+        return reader, writer
+
+    async def _data(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        async for line in reader:
+            if line.startswith(b"data: "):
+                yield line.removeprefix(b"data: ")
+
+    async def _post(self) -> None:
+        while True:
+            message = await self._outgoing.get()
+            reader, writer = await self._connect(f"POST {self._place}", json.dumps(message).encode())
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+            self._outgoing.task_done()
+
+    def send(self, message: Message) -> None:
+        self._outgoing.put_nowait(message)
+
+    async def close(self) -> None:
+        """Disconnect, once all is posted."""
+        if not self._posting.done():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._outgoing.join(), END_WAIT)
+            self._posting.cancel()
+            self._stream.close()
 
 
 @dataclass
@@ -238,7 +290,9 @@ class Mux:
     def __init__(self, config: Path) -> None:
         servers = json.loads(config.read_text())["mcpServers"]
         self.write: Callable[[Message], None] = write_line
-        self.backends = {name: Backend(name, entry, self) for name, entry in servers.items()}
+        self.backends = {
+            name: (SseBackend if "url" in entry else Backend)(name, entry, self) for name, entry in servers.items()
+        }
         self.era: Era | None = None
         self.client: Message = {}
         self.level: str | None = None
