@@ -10,6 +10,7 @@ Rules:
 """
 
 import difflib
+import itertools
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,8 +42,8 @@ LISTS: Mapping[ListKind, tuple[str, str, str]] = {
 
 MAX_PAGES = 50
 
-AGAIN = 0.1
-"""Seconds between two looks at what nothing announces."""
+AGAIN = (0.05, 0.1, 0.2, 0.5)
+"""Seconds between the looks at what nothing announces; the last goes on."""
 
 CAPABLE: Message = {
     "roots": {"listChanged": True},
@@ -413,10 +414,10 @@ class Session:
         self.run.checks += 1
         bound = wait * self.stage.target.target.patience
         with anyio.move_on_after(bound):
-            while True:
+            for turn in itertools.count():
                 if await look():
                     return
-                await anyio.sleep(AGAIN)
+                await anyio.sleep(AGAIN[min(turn, len(AGAIN) - 1)])
         raise Failure(what, "", f"for {bound:g} s")
 
     def saw(self, label: str, value: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from conformance.client import ANSWER_WAIT, NOTICE_WAIT, Call
 from conformance.session import Session
 from conformance.verdict import Failure
+from conformance.wire import Message
 
 SLOW = "slow"
 
@@ -29,9 +30,13 @@ def _arrived(s: Session, label: str) -> int:
     return sum(call.get("name") == "wait" and call.get("arguments") == {"label": label} for call in calls)
 
 
-async def release(s: Session, label: str, **options: Any) -> None:
-    """Release the calls that wait for a label."""
-    await s.call_tool(SLOW, "release", {"label": label}, **options)
+async def release(s: Session, label: str, **options: Any) -> Message:
+    """Release the calls that wait for a label; returns the result of that.
+
+    Raises:
+        Failure: it cannot be called.
+    """
+    return (await s.call_tool(SLOW, "release", {"label": label}, **options)).result
 
 
 async def _settle(s: Session) -> None:

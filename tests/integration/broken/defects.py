@@ -1718,10 +1718,10 @@ class AllOrNothing(Mux):
 class WaitsForSlowest(Mux):
     """All wait for the server that is slowest to start."""
 
-    grace = 60.0
+    grace = open_wait = 60.0
 
 
-@breaks("isolation:backends:hang-initialize", symptom="got no response")
+@breaks("isolation:backends:hang-initialize", symptom="'malformed' does not serve")
 class WaitsForever(Mux):
     """All wait for a server that never starts."""
 
