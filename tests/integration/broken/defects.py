@@ -1611,22 +1611,23 @@ class PassesModernQuestions(Mux):
 # Isolation of clients
 
 
-@breaks("isolation:clients:same-ids", over="sse", symptom="is in flight already")
+@breaks("isolation:clients:same-ids", symptom="differs from a direct connection", over="sse")
 class OneTableOfIds(Mux):
-    """Clients share a table of requests: an id that one has in flight is taken for the others."""
+    """Clients share a table of requests: of two that use the same id, the one who asked first gets the first answer."""
 
-    taken: ClassVar[set[Id]] = set()
+    table: ClassVar[dict[Id, list[Mux]]] = {}
 
     async def answer(self, call: Call) -> Message:
-        if call.method != "tools/call":
-            return await super().answer(call)
-        if call.id in self.taken:
-            raise Failure(INVALID_REQUEST, f"request {call.id} is in flight already")
-        self.taken.add(call.id)
+        self.table.setdefault(call.id, []).append(self)
         try:
             return await super().answer(call)
-        finally:
-            self.taken.remove(call.id)
+        except asyncio.CancelledError:
+            self.table[call.id].remove(self)
+            raise
+
+    def send(self, message: Message) -> None:
+        waiting = self.table.get(message.get("id", 0)) if "method" not in message else None
+        Mux.send(waiting.pop(0) if waiting else self, message)
 
 
 @breaks("isolation:clients:results", over="sse", symptom="differs from a direct connection")
@@ -1673,21 +1674,13 @@ class ExcusesCrash(Mux):
             raise
 
 
-@breaks("isolation:backends:crash-others", symptom="broken pipe")
+@breaks("isolation:backends:crash-others", symptom="the connection to slow is lost")
 class CrashSpreads(Mux):
-    """After one server has crashed, the others cannot be called."""
-
-    crashed: Backend | None = None
+    """When a server crashes, calls in flight at the others fail as well."""
 
     def lost(self, backend: Backend) -> None:
-        self.crashed = backend
-
-    async def exchange(
-        self, call: Call, backend: Backend, method: str, params: Message | None, id: Id | None = None
-    ) -> Message:
-        if self.crashed not in (None, backend):
-            raise Failure(INTERNAL_ERROR, "broken pipe")
-        return await super().exchange(call, backend, method, params, id)
+        for other in self.backends.values():
+            other.fail_all()
 
 
 @breaks("isolation:backends:crash-recovers", symptom="the server that crashed is not started again")

@@ -147,16 +147,20 @@ class Backend:
             else:
                 self.mux.garbled(self)
         self.up = False
+        self.fail_all()
         self.mux.lost(self)
-        lost = Failure(CONNECTION_LOST, f"the connection to {self.name} is lost")
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_result({"error": lost.error})
         await self.close()
 
     def send(self, message: Message) -> None:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    def fail_all(self) -> None:
+        """What is in flight there gets an error."""
+        lost = Failure(CONNECTION_LOST, f"the connection to {self.name} is lost")
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result({"error": lost.error})
 
     def awaits(self, id: object) -> bool:
         """Whether there is a request of this id in flight."""
@@ -688,7 +692,7 @@ class Mux:
         """A line from a server that is no message: ignored."""
 
     def lost(self, backend: Backend) -> None:
-        """A server is gone; its calls fail."""
+        """A server is gone; its calls have failed."""
 
     def _notified(self, backend: Backend, message: Message) -> None:
         method, params = message["method"], as_object(message.get("params"))
