@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from .client import ANSWER_WAIT, Transport
+from .client import Transport
 from .fixtures import Server
 from .requirements.model import Era
 from .scenarios import Case, Scenario
@@ -18,6 +18,9 @@ from .verdict import Failure, HarnessError, RunResult, Verdict
 
 LOOK = 0.05
 """Seconds between two looks at what is offered."""
+
+SETTLE_WAIT = 5.0
+"""Seconds in which the servers of a shared world have to be offered before the first scenario begins."""
 
 RUN_WAIT = 60.0
 """Seconds a scenario may take, all its waits together."""
@@ -37,8 +40,7 @@ class Player:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._sessions: dict[tuple[tuple[Server, ...], Transport, Transport, Era], Session] = {}
-        self._gave_up = False
-        """Whether servers were awaited that did not come; it is for the scenarios to say what that means."""
+        self._given_up: set[tuple[str, ...]] = set()
 
     async def play(self, scenario: Scenario, case: Case) -> Played:
         """Play a scenario; never raises for what the target or the scenario does."""
@@ -100,14 +102,19 @@ class Player:
         return self._sessions[key]
 
     async def _settle(self, session: Session) -> None:
-        """Wait until every server is offered: a proxy may well be ready before those behind it are."""
-        if not self._stage.target.is_proxy or self._gave_up:
+        """Wait until every server is offered: a proxy may well be ready before those behind it are.
+
+        What it means when one does not come is for the scenarios to say.
+        """
+        servers = tuple(session.world.backends)
+        if not self._stage.target.is_proxy or servers in self._given_up:
             return
-        with anyio.move_on_after(ANSWER_WAIT * self._stage.target.target.patience) as scope, suppress(Failure):
-            for server in session.world.backends:
+        with anyio.move_on_after(SETTLE_WAIT * self._stage.target.target.patience) as scope, suppress(Failure):
+            for server in servers:
                 while not await session.list("tools", server):
                     await anyio.sleep(LOOK)
-        self._gave_up = scope.cancelled_caught
+        if scope.cancelled_caught:
+            self._given_up.add(servers)
 
     async def _drop(self, scenario: Scenario, case: Case) -> None:
         await self._sessions.pop((scenario.servers, case.backend, case.client, case.era)).leave()

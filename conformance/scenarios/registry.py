@@ -51,17 +51,17 @@ class Scenario:
     eras: tuple[Era, ...]
     proxy_only: bool
     own: bool
+    once: bool
     needs: tuple[Needs, ...]
 
     def cases(self, cases: Iterable[Case], full: bool) -> list[Case]:
-        """Those of `cases` in which it is played; unless `full`, one of each era if it wants a world of its own, since
-        starting one takes its time."""
+        """Those of `cases` in which it is played; of one that takes long, unless `full`, the first of each era."""
         mine = [
             case
             for case in cases
             if case.client in self.clients and case.backend in self.backends and case.era in self.eras
         ]
-        if self.own and not full:
+        if self.once and not full:
             return [next(case for case in mine if case.era == era) for era in dict.fromkeys(case.era for case in mine)]
         return mine
 
@@ -81,6 +81,7 @@ def scenario(
     eras: Iterable[Era] = ("legacy", "modern"),
     proxy_only: bool = False,
     own: bool = False,
+    once: bool = False,
     needs: Iterable[Needs] = (),
 ) -> Callable[[Play], Play]:
     """Make a function the scenario that checks a requirement.
@@ -93,7 +94,8 @@ def scenario(
         backends: backend transports it makes sense for.
         eras: narrower than the requirement's window, if need be.
         proxy_only: what it looks at does not exist without a proxy, so that it is not played with `direct`.
-        own: it wants a world of its own, since it harms it or has to see it start.
+        own: it wants a world of its own, since it harms it or has to see it start. That takes long.
+        once: it takes long: by default it is played once in each era.
         needs: what a target must have: `admin`, or one `shared endpoint` for all servers.
     """
 
@@ -113,6 +115,7 @@ def scenario(
             eras=tuple(era for era in known.eras if era in tuple(eras)),
             proxy_only=proxy_only,
             own=own,
+            once=once or own,
             needs=tuple(needs),
         )
         return play
