@@ -1,6 +1,6 @@
 """Calls that are given up."""
 
-from .model import MODERN, Requirement, Spec
+from .model import LEGACY, MODERN, Requirement, Spec
 
 BEHAVIOUR = "basic/patterns/cancellation#behavior-requirements"
 
@@ -53,7 +53,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The calls of a client whose connection or session has ended are cancelled at their backends.",
         "convention",
         "Nobody is left to take the answer, and the backend works for nothing. Over legacy streamable HTTP only a "
-        "deleted session is such an end: there a disconnection SHOULD NOT be taken for a cancellation.",
+        "deleted session is such an end: there a disconnection SHOULD NOT be taken for a cancellation. A modern client "
+        "that leaves closes its response streams, which has a requirement of its own.",
+        until=LEGACY,
     ),
     Requirement(
         "cancellation:unknown:ignored",

@@ -96,7 +96,8 @@ def test_what_is_not_played_says_why() -> None:
     multimcp, direct = load("multimcp"), load("direct")
     assert planned(multimcp, MUST)[0] == [str(case) for case in matrix(multimcp, full=False)]
     assert planned(multimcp, MUST)[1][CONVENTION] == (Verdict.NOT_CHECKED, "it was not selected")
-    assert planned(direct, "naming:collision:routed")[1]["naming:collision:routed"][0] == Verdict.NOT_APPLICABLE
+    alone = "isolation:backends:crash-call"
+    assert planned(direct, alone)[1][alone] == (Verdict.NOT_APPLICABLE, "there is no proxy")
     assert planned(load("fastmcp"), "dynamic:add:offered")[1]["dynamic:add:offered"][0] == Verdict.NOT_SUPPORTED
     assert planned(multimcp, "stdio:input:eof")[1]["stdio:input:eof"][0] == Verdict.NOT_APPLICABLE
     declining = multimcp.model_copy(update={"unsupported": {"tools:*": "no tools"}})

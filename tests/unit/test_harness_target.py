@@ -55,7 +55,7 @@ def test_the_shipped_ones_are_right(name: str) -> None:
         (MINIMAL.replace('"command"', '"in_process"') + "\n[launch.x]", "launch.x", "no such key"),
         (MINIMAL + 'here = "x"', "endpoints.here", "no such key"),
         ('here = "x"' + MINIMAL, "here", "no such key"),
-        (MINIMAL + "[", "", "line"),
+        (MINIMAL + "[", "", "at end of document"),
         (MINIMAL + '[names]\ntool = "$nam"', "names.tool", "$nam is no placeholder here; there are $server, $name"),
     ],
 )

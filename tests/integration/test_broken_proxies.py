@@ -1,0 +1,143 @@
+"""Every check is seen to fail: for each requirement a proxy that breaks it, run as anyone's target is run.
+
+The correct proxies that the broken ones are made of pass everything, so that each fails for its one defect. It is run
+on the one requirement that it breaks, and has to fail it with the words that tell of the defect.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broken import broken_http, defects, mux
+from broken.forks import forking
+
+from conformance import grading, target
+from conformance.fixtures import SERVERS
+from conformance.requirements import REQUIREMENTS
+from conformance.scenarios import load_all
+
+HERE = Path(__file__).with_name("broken")
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 300
+AT_ONCE = 2
+MUXES = ("mux", "mux-sse", "mux-http")
+BROKEN = {**defects.DEFECTS, **broken_http.DEFECTS}
+CHECKED = [requirement for requirement in REQUIREMENTS.values() if not requirement.unchecked]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a run of the harness: its exit code, its results, and what it printed."""
+
+    code: int
+    results: dict[str, Any]
+    told: str
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        return {entry["id"]: entry["verdict"] for entry in self.results["requirements"]}
+
+
+def mux_for(requirement: str) -> str:
+    """The first of the correct proxies that can show a requirement."""
+    scenarios = [scenario for scenario in load_all().values() if scenario.requirement.id == requirement]
+    for name in MUXES:
+        if grading.plan(target.load(str(HERE / f"{name}.toml")), scenarios, full=False)[0]:
+            return name
+    raise AssertionError(f"none of the correct proxies can show {requirement}")
+
+
+def broken_target(requirement: str) -> str:
+    """The target file of the proxy that breaks a requirement."""
+    if requirement in defects.DEFECTS:
+        text = (HERE / f"{mux_for(requirement)}.toml").read_text()
+        return text.replace('"$config"', f'"$config", "--defect", "{requirement}"').replace("$here", str(HERE))
+    text = (target.SHIPPED / "multimcp.toml").read_text()
+    factory = requirement.replace(":", "_").replace("-", "_")
+    text = text.replace("multimcp.app:application", f"broken.broken_http:{factory}")
+    return text + '\n[backends]\ntransports = ["stdio"]\n'
+
+
+class Harness:
+    """Runs the harness, a few at once."""
+
+    def __init__(self, folder: Path, forks: tuple[str, ...]) -> None:
+        self._folder = folder
+        path = os.pathsep.join([str(ROOT), str(HERE.parent)])
+        self._environ = {**os.environ, "PYTHONPATH": path, mux.FORKS: json.dumps(forks)}
+        self._pool = ThreadPoolExecutor(AT_ONCE)
+        self._runs: dict[str, Future[Run]] = {}
+
+    def begin(self, name: str, file: Path, *only: str) -> None:
+        self._runs[name] = self._pool.submit(self._run, name, file, only)
+
+    def outcome(self, name: str) -> Run:
+        return self._runs[name].result(2 * TIMEOUT)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _run(self, name: str, file: Path, only: tuple[str, ...]) -> Run:
+        results = self._folder / name.replace(":", "-")
+        command = [sys.executable, "-m", "conformance", "run", "--strict", f"--target={file}", f"--json={results}"]
+        command += [f"--only={glob}" for glob in only]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self._environ, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+        (written,) = results.glob("*.json")
+        return Run(done.returncode, json.loads(written.read_text()), done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Harness]:
+    folder = tmp_path_factory.mktemp("broken")
+    wanted = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    with forking(folder / "forks", SERVERS) as forks:
+        harness = Harness(folder, forks)
+        try:
+            for params in wanted:
+                if name := params.get("correct"):
+                    harness.begin(name, HERE / f"{name}.toml")
+                if name := params.get("requirement"):
+                    file = folder / f"{name.replace(':', '-')}.toml"
+                    file.write_text(broken_target(name))
+                    harness.begin(name, file, name)
+            yield harness
+        finally:
+            harness.close()
+
+
+def test_there_is_a_broken_proxy_for_every_requirement_that_is_checked() -> None:
+    assert BROKEN.keys() == {requirement.id for requirement in CHECKED}
+    assert not defects.DEFECTS.keys() & broken_http.DEFECTS.keys()
+
+
+@pytest.mark.parametrize("correct", MUXES)
+def test_the_correct_proxy_passes_everything(harness: Harness, correct: str) -> None:
+    run = harness.outcome(correct)
+    assert run.code == 0, run.told
+    assert set(run.verdicts.values()) <= {"pass", "not applicable", "not supported", "not checked"}
+    assert "pass" in run.verdicts.values()
+
+
+@pytest.mark.parametrize("requirement", sorted(BROKEN))
+def test_a_broken_proxy_is_caught(harness: Harness, requirement: str) -> None:
+    run = harness.outcome(requirement)
+    assert run.verdicts[requirement] == "fail", run.told
+    assert run.code == 1, run.told
+    (entry,) = [entry for entry in run.results["requirements"] if entry["id"] == requirement]
+    said = [
+        " ".join(f"{each['message']} {each['expected']} {each['actual']} {each['diff']}".split())
+        for each in entry["runs"]
+        if each["verdict"] == "fail"
+    ]
+    symptom = " ".join(BROKEN[requirement].symptom.split())
+    assert symptom
+    assert any(symptom in text for text in said), "\n".join(said)
