@@ -2,7 +2,7 @@
 
 Rules:
 - One sentence, one source. What the specification says is quoted; what no specification says is a `convention` and
-  gives its reason instead: it is shown in every report and never counted as nonconformance.
+  gives its reason instead: it is shown in every report and is no nonconformance; only a strict run asks for it, too.
 - Ids are `area:feature:variant` and do not change.
 - A requirement checks itself when it is made.
 """
