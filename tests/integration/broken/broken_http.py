@@ -511,7 +511,7 @@ class Quiet(Admin):
         return None if changed and self.asked == self.method else message
 
 
-@breaks("dynamic:add:notified", symptom="notifications/tools/list_changed did not arrive")
+@breaks("dynamic:add:notified", symptom="notifications/tools/list_changed for the 2. time did not arrive")
 class AddsQuietly(Quiet):
     """Clients are not told that a server was added."""
 
