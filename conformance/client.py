@@ -223,9 +223,11 @@ class Client:
 
     async def _send(self, message: Message, call: Call | None, headers: Mapping[str, str | None]) -> None:
         self.wire.add(self.channel, "sent", message)
-        await self.link.send(message, call, self._headers(message, headers))
+        await self.link.send(message, call, self.headers_of(message, headers))
 
-    def _headers(self, message: Message, more: Mapping[str, str | None]) -> dict[str, str]:
+    def headers_of(self, message: Message, more: Mapping[str, str | None]) -> dict[str, str]:
+        """The headers of a message over HTTP; `more` adds to them, None takes one away."""
+        """What a message carries over HTTP in headers; `more` adds to them, None takes one away."""
         headers: dict[str, str | None] = {}
         if self.era == "modern":
             method, params = message.get("method", ""), message.get("params") or {}
@@ -554,7 +556,7 @@ class _Http:
 
     async def listen(self, *, task_status: TaskStatus[None]) -> None:
         """The legacy stream for what belongs to no request; a server need not offer it."""
-        headers = {"Accept": "text/event-stream", **self._client._headers({}, {})}
+        headers = {"Accept": "text/event-stream", **self._client.headers_of({}, {})}
         if self.session is not None:
             headers["Mcp-Session-Id"] = self.session
         try:
@@ -572,7 +574,7 @@ class _Http:
     async def end_session(self) -> bool:
         if self.session is None:
             return False
-        headers = {"Mcp-Session-Id": self.session, **self._client._headers({}, {})}
+        headers = {"Mcp-Session-Id": self.session, **self._client.headers_of({}, {})}
         self._client.wire.add(self._client.channel, "note", "deletes its session")
         with suppress(httpx2.TransportError):
             await self._http.delete(self._url, headers=headers)

@@ -96,7 +96,7 @@ async def request(
     """Send a modern request with its headers, save for the given ones; None takes one away."""
     client = await s.client()
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**(params or {}), "_meta": client.envelope()}}
-    return await post(s, message, client._headers(message, headers or {}))
+    return await post(s, message, client.headers_of(message, headers or {}))
 
 
 def refused(s: Session, reply: Reply, status: int, code: int, what: str) -> None:
@@ -125,7 +125,7 @@ async def notification(s: Session) -> None:
     else:
         client = await s.client()
         message = {"jsonrpc": "2.0", "method": "notifications/vendor", "params": {"_meta": client.envelope()}}
-        reply = await post(s, message, client._headers(message, {}))
+        reply = await post(s, message, client.headers_of(message, {}))
     accepted = reply.status == 202 and not reply.body
     s.require(
         accepted or (s.era == "modern" and reply.status >= 400),
