@@ -7,17 +7,20 @@ Rules:
 """
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 
+from . import forks as forking
 from .client import NOTICE_WAIT, Command, Transport, end_process
 from .verdict import Failure, HarnessError
 from .wire import Message
@@ -55,12 +58,14 @@ class Server:
         file = self.file or self.name
         return "test://" if file == "everything" else f"{file}://"
 
-    def argv(self, transport: Transport, journal: Path) -> tuple[str, ...]:
-        """Its command line."""
+    def argv(self, transport: Transport, journal: Path, forks: Path) -> tuple[str, ...]:
+        """Its command line, by way of the process that forks servers."""
         path = SERVERS / f"{self.file or self.name}.py"
         more = ("--port", "0") if transport != "stdio" else ()
         era = () if self.era == "both" else ("--era", self.era)
-        return (sys.executable, str(path), "--transport", transport, "--journal", str(journal), *more, *era, *self.args)
+        # Neither the environment nor installed packages concern a stub, and they would cost it time.
+        stub = (sys.executable, "-I", "-S", forking.__file__, str(forks))
+        return (*stub, str(path), "--transport", transport, "--journal", str(journal), *more, *era, *self.args)
 
 
 @dataclass(frozen=True)
@@ -121,19 +126,46 @@ class Journal:
 
 
 @asynccontextmanager
-async def listening(server: Server, transport: Transport, journal: Path, log: Path) -> AsyncGenerator[str, None]:
-    """A fixture server over HTTP; yields the URL without its path.
+async def forker(folder: Path) -> AsyncGenerator[Path, None]:
+    """A process that forks fixture servers; yields its socket. Leaving the block ends the servers that are left, too.
 
     Raises:
         HarnessError: it does not start.
     """
-    command = server.argv(transport, journal)
+    path = folder / "forks"
+    process = await anyio.open_process(
+        (sys.executable, forking.__file__, "serve", str(path), str(SERVERS)),
+        stdin=subprocess.DEVNULL,
+        stdout=None,
+        stderr=None,
+    )
+    try:
+        with anyio.move_on_after(START_WAIT):
+            while not path.exists() and process.returncode is None:
+                await anyio.sleep(LOOK)
+        if not path.exists():
+            raise HarnessError("the fixture servers cannot be imported")
+        yield path
+    finally:
+        with anyio.CancelScope(shield=True):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+@asynccontextmanager
+async def listening(command: tuple[str, ...], log: Path) -> AsyncGenerator[str, None]:
+    """A fixture server over HTTP, by its command line; yields the URL without its path.
+
+    Raises:
+        HarnessError: it does not start.
+    """
     with log.open("wb") as stderr:
         process = await anyio.open_process(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
         )
     try:
-        yield await _address(log, lambda: process.returncode is not None, server.name)
+        yield await _address(log, lambda: process.returncode is not None)
     finally:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
@@ -141,7 +173,7 @@ async def listening(server: Server, transport: Transport, journal: Path, log: Pa
             await end_process(process)
 
 
-async def _address(log: Path, ended: Callable[[], bool], name: str) -> str:
+async def _address(log: Path, ended: Callable[[], bool]) -> str:
     with anyio.move_on_after(START_WAIT):
         while True:
             text = log.read_text(errors="replace")
@@ -150,4 +182,4 @@ async def _address(log: Path, ended: Callable[[], bool], name: str) -> str:
             if ended():
                 break
             await anyio.sleep(LOOK)
-    raise HarnessError(f"the fixture server {name} does not start: {log.read_text(errors='replace')[-2000:]}")
+    raise HarnessError(f"a fixture server does not start: {log.read_text(errors='replace')[-2000:]}")

@@ -19,7 +19,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from .client import Command, Transport
-from .fixtures import Backend, Journal, Server, listening
+from .fixtures import Backend, Journal, Server, forker, listening
 from .launchers import LAUNCHERS, Running
 from .launchers.base import Site, site
 from .target import Target
@@ -75,9 +75,10 @@ class World:
 class Stage:
     """All that runs for one target. Use within `open_stage`."""
 
-    def __init__(self, target: Target, folder: Path, group: TaskGroup) -> None:
+    def __init__(self, target: Target, folder: Path, forks: Path, group: TaskGroup) -> None:
         self.target = target
         self._folder = folder
+        self._forks = forks
         self._group = group
         self._worlds: dict[tuple[Any, ...], World] = {}
         self._listening: dict[Server, tuple[str, Journal]] = {}
@@ -122,12 +123,13 @@ class Stage:
         """
         if transport == "stdio":
             journal = Journal(folder / f"{server.name}.journal")
-            return Backend(server, transport, Command(server.argv(transport, journal.path)), journal)
+            return Backend(server, transport, Command(server.argv(transport, journal.path, self._forks)), journal)
         # By name as well: two of the same file are two servers.
         if opened is not None or server not in self._listening:
             name = f"fixture{next(self._numbers)}"
             journal = Journal(self._folder / f"{name}.journal")
-            address, held = await self.hold(listening(server, transport, journal.path, self._folder / f"{name}.log"))
+            command = server.argv(transport, journal.path, self._forks)
+            address, held = await self.hold(listening(command, self._folder / f"{name}.log"))
             if opened is None:
                 self._listening[server] = address, journal
             else:
@@ -140,7 +142,7 @@ class Stage:
 @asynccontextmanager
 async def open_stage(target: Target, folder: Path) -> AsyncGenerator[Stage, None]:
     """A stage for one target, its files in `folder`."""
-    async with anyio.create_task_group() as group:
-        yield Stage(target, folder, group)
+    async with forker(folder) as forks, anyio.create_task_group() as group:
+        yield Stage(target, folder, forks, group)
         # What is held ends by being cancelled, each shielding what it has to do.
         group.cancel_scope.cancel()

@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken import broken_http, defects, mux
-from broken.forks import forking
+from broken import broken_http, defects
 
-from conformance import grading, target
-from conformance.fixtures import SERVERS
+from conformance import target
 from conformance.requirements import REQUIREMENTS
-from conformance.scenarios import load_all
 
 HERE = Path(__file__).with_name("broken")
 ROOT = Path(__file__).parents[2]
@@ -45,19 +42,11 @@ class Run:
         return {entry["id"]: entry["verdict"] for entry in self.results["requirements"]}
 
 
-def mux_for(requirement: str) -> str:
-    """The first of the correct proxies that can show a requirement."""
-    scenarios = [scenario for scenario in load_all().values() if scenario.requirement.id == requirement]
-    for name in MUXES:
-        if grading.plan(target.load(str(HERE / f"{name}.toml")), scenarios, full=False)[0]:
-            return name
-    raise AssertionError(f"none of the correct proxies can show {requirement}")
-
-
 def broken_target(requirement: str) -> str:
     """The target file of the proxy that breaks a requirement."""
     if requirement in defects.DEFECTS:
-        text = (HERE / f"{mux_for(requirement)}.toml").read_text()
+        over = defects.DEFECTS[requirement].over
+        text = (HERE / ("mux.toml" if over == "stdio" else f"mux-{over}.toml")).read_text()
         return text.replace('"$config"', f'"$config", "--defect", "{requirement}"').replace("$here", str(HERE))
     text = (target.SHIPPED / "multimcp.toml").read_text()
     factory = requirement.replace(":", "_").replace("-", "_")
@@ -68,10 +57,10 @@ def broken_target(requirement: str) -> str:
 class Harness:
     """Runs the harness, a few at once."""
 
-    def __init__(self, folder: Path, forks: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         path = os.pathsep.join([str(ROOT), str(HERE.parent)])
-        self._environ = {**os.environ, "PYTHONPATH": path, mux.FORKS: json.dumps(forks)}
+        self._environ = {**os.environ, "PYTHONPATH": path}
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._runs: dict[str, Future[Run]] = {}
 
@@ -99,19 +88,18 @@ class Harness:
 def harness(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Harness]:
     folder = tmp_path_factory.mktemp("broken")
     wanted = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    with forking(folder / "forks", SERVERS) as forks:
-        harness = Harness(folder, forks)
-        try:
-            for params in wanted:
-                if name := params.get("correct"):
-                    harness.begin(name, HERE / f"{name}.toml")
-                if name := params.get("requirement"):
-                    file = folder / f"{name.replace(':', '-')}.toml"
-                    file.write_text(broken_target(name))
-                    harness.begin(name, file, name)
-            yield harness
-        finally:
-            harness.close()
+    harness = Harness(folder)
+    try:
+        for params in wanted:
+            if name := params.get("correct"):
+                harness.begin(name, HERE / f"{name}.toml")
+            if name := params.get("requirement"):
+                file = folder / f"{name.replace(':', '-')}.toml"
+                file.write_text(broken_target(name))
+                harness.begin(name, file, name)
+        yield harness
+    finally:
+        harness.close()
 
 
 def test_there_is_a_broken_proxy_for_every_requirement_that_is_checked() -> None:

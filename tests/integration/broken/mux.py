@@ -57,8 +57,6 @@ END_WAIT = 1.0
 """Seconds a server has to end by itself."""
 PAGES = 100
 LINE = 2**26
-FORKS = "BROKEN_FORKS"
-"""Environment variable with the command that stands for the Python of fixture servers, as JSON."""
 
 
 class Failure(Exception):
@@ -108,11 +106,9 @@ class Backend:
 
     async def start(self) -> AsyncIterable[bytes]:
         """Connect; returns what it says, line by line."""
-        command = [self.entry["command"], *self.entry.get("args", ())]
-        if FORKS in os.environ:  # fixture servers without their start-up, see forks.py
-            command[:1] = json.loads(os.environ[FORKS])
         self.process = await asyncio.create_subprocess_exec(
-            *command,
+            self.entry["command"],
+            *self.entry.get("args", ()),
             env={**os.environ, **self.entry.get("env", {})},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
