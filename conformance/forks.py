@@ -67,9 +67,9 @@ def _run(connection: socket.socket, streams: list[int], asked: dict[str, Any]) -
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    # The old ones remember what kind of file was there.
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)
+    # The old ones remember what kind of file was there. Like them, these are there to the end.
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(asked["env"])
     os.chdir(asked["cwd"])
