@@ -226,7 +226,6 @@ class Client:
         await self.link.send(message, call, self.headers_of(message, headers))
 
     def headers_of(self, message: Message, more: Mapping[str, str | None]) -> dict[str, str]:
-        """The headers of a message over HTTP; `more` adds to them, None takes one away."""
         """What a message carries over HTTP in headers; `more` adds to them, None takes one away."""
         headers: dict[str, str | None] = {}
         if self.era == "modern":
