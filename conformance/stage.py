@@ -105,6 +105,9 @@ class Stage:
 
     async def own_world(self, servers: Sequence[Server], transport: Transport, shared: bool = False) -> World:
         """A world of its own, to be closed by whoever asks for it; otherwise as `world`."""
+        if self.target.launch.kind == "url":  # there is but one, and names in it are taken
+            while self._worlds:
+                await self._worlds.popitem()[1].close()
         folder = self._folder / f"world{next(self._numbers)}"
         folder.mkdir(parents=True)
         opened: list[Held] = []

@@ -7,7 +7,7 @@ import anyio
 
 from conformance.admin import add, remove
 
-from .base import Running, Site, ready, served
+from .base import LaunchError, Running, Site, ready, served
 
 
 @asynccontextmanager
@@ -17,7 +17,9 @@ async def launch(site: Site) -> AsyncGenerator[Running, None]:
     added: list[str] = []
     try:
         for name, backend in site.backends.items():
-            await add(site.target, site.values, name, backend.entry)
+            response = await add(site.target, site.values, name, backend.entry)
+            if response.is_error:
+                raise LaunchError(f"the target does not take server '{name}'", "HTTP 200", response.text)
             added.append(name)
         yield served(site)
     finally:

@@ -1,0 +1,134 @@
+"""The harness as its users run it: exit codes, what it refuses, what it writes, and a target that runs already."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from support import ROOT, proxy
+
+from conformance.plugin import GOLDENS
+from conformance.target import SHIPPED
+
+TIMEOUT = 120
+TOOLS = "--only=tools:call:text"
+
+
+def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "conformance", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
+def stranger(path: Path, *, command: str = "", more: str = "") -> Path:
+    """A target file of someone's own: Multi-MCP, or whatever `command` is."""
+    text = (SHIPPED / "multimcp-http.toml").read_text().replace('"multimcp-http"', '"stranger"')
+    path.write_text((text.replace('"$python", "-m", "multimcp"', command) if command else text) + more)
+    return path
+
+
+def test_a_run_tells_writes_and_leaves_nothing_running(tmp_path: Path) -> None:
+    outputs = [f"--json={tmp_path}", f"--junit={tmp_path / 'junit.xml'}", f"--html={tmp_path / 'report.html'}"]
+    done = harness("run", "--target=multimcp", "--target=direct", "--only=tools:call:*", *outputs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✓ tools:call:text" in done.stdout
+    suites = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert {suite.get("name") for suite in suites} == {"multimcp", "direct"}
+    assert int(suites.get("tests", "0")) > 0
+    assert suites.get("failures") == "0"
+    merged = tmp_path / "merged.html"
+    assert harness("report", str(tmp_path / "multimcp.json"), f"--html={merged}").returncode == 0
+    assert "tools:call:text" in merged.read_text()
+    left = subprocess.run(["pgrep", "-f", str(ROOT / "conformance" / "forks.py")], capture_output=True, check=False)
+    running = left.stdout.decode().split()
+    assert not [pid for pid in running if _started_by(pid, done.args)]
+
+
+def _started_by(pid: str, command: object) -> bool:
+    """Whether a process is an orphan: what others run at the same time has its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == "1"
+    except OSError:
+        return False
+
+
+def test_recording_directly_gives_the_same_goldens() -> None:
+    before = {path: path.read_bytes() for path in GOLDENS.glob("tools.*")}
+    assert before
+    done = harness("run", "--target=direct", "--only=tools:call:*", "--snapshot-update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path: path.read_bytes() for path in GOLDENS.glob("tools.*")} == before
+
+
+def test_goldens_are_recorded_from_nothing_but_direct() -> None:
+    done = harness("run", "--target=multimcp", TOOLS, "--snapshot-update")
+    assert done.returncode == 2
+    assert "from the target 'direct' only" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--target=nothing"], "no target 'nothing'"),
+        (["--target=direct", "--only=nothing:*"], "no requirement is called nothing:*"),
+        (["--target=direct", "--baseline=README.md", TOOLS], "README.md"),
+    ],
+)
+def test_what_cannot_be_run_is_exit_code_2(arguments: list[str], said: str) -> None:
+    done = harness("run", *arguments)
+    assert done.returncode == 2
+    assert said in done.stdout + done.stderr
+
+
+def test_a_wrong_target_file_names_the_key(tmp_path: Path) -> None:
+    done = harness("run", f"--target={stranger(tmp_path / 't.toml', more='[lunch]')}")
+    assert done.returncode == 2
+    assert "lunch: there is no such key" in done.stderr
+
+
+def test_a_stale_baseline_entry_fails_and_a_true_one_does_not(tmp_path: Path) -> None:
+    target = stranger(tmp_path / "t.toml")
+    baseline = tmp_path / "stranger.baseline.toml"
+    for requirement, code, told in (("tools:call:text", 1, "stale"), ("progress:token:own", 0, "known")):
+        baseline.write_text(f'[[known]]\nrequirement = "{requirement}"\nreason = "r"\nlink = "l"\n')
+        done = harness("run", f"--target={target}", f"--only={requirement}")
+        assert done.returncode == code, done.stdout
+        assert told in done.stdout
+    baseline.unlink()
+    assert harness("run", f"--target={target}", "--only=progress:token:own").returncode == 1
+
+
+def test_a_target_that_does_not_start_fails_with_its_last_words(tmp_path: Path) -> None:
+    words = '"$python", "-c", "import sys; sys.exit(\'no licence\')"'
+    done = harness("run", f"--target={stranger(tmp_path / 't.toml', command=words)}", TOOLS)
+    assert done.returncode == 1
+    assert "no licence" in done.stdout
+
+
+def test_a_target_that_runs_already(tmp_path: Path) -> None:
+    with proxy(tmp_path, {}) as running:
+        url = running.url
+        target = tmp_path / "t.toml"
+        target.write_text(
+            f"""
+            [target]
+            name = "running"
+            [launch]
+            kind = "url"
+            ready = "{url}/healthz"
+            [endpoints]
+            http = "{url}/mcp"
+            [names]
+            tool = "$server::$name"
+            prompt = "$server::$name"
+            [admin]
+            add = "{url}/mcp_servers"
+            remove = "{url}/mcp_servers/$server"
+            """
+        )
+        done = harness("run", f"--target={target}", "--only=tools:call:*", f"--json={tmp_path}")
+        assert done.returncode == 0, done.stdout
+        assert running.status() == {}
+    results = json.loads((tmp_path / "running.json").read_text())
+    assert results["summary"]["pass"] > 10
