@@ -511,14 +511,14 @@ class Quiet(Admin):
         return None if changed and self.asked == self.method else message
 
 
-@breaks("dynamic:add:notified", symptom="notifications/tools/list_changed for the 2. time did not arrive")
+@breaks("dynamic:add:notified", symptom="did not arrive")
 class AddsQuietly(Quiet):
     """Clients are not told that a server was added."""
 
     method = "POST"
 
 
-@breaks("dynamic:remove:notified", symptom="notifications/tools/list_changed for the 2. time did not arrive")
+@breaks("dynamic:remove:notified", symptom="did not arrive")
 class RemovesQuietly(Quiet):
     """Clients are not told that a server was removed."""
 
