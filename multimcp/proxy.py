@@ -175,11 +175,8 @@ class Proxy:
 
     async def _find(self, look_up: Callable[[], Route | None]) -> Route | None:
         """Look up; what is not there may belong to a backend that is still starting."""
-        route = look_up()
-        if route is None:
-            await self._registry.lists_ready()
-            route = look_up()
-        return route
+        await self._registry.ready_for(lambda: look_up() is not None)
+        return look_up()
 
     async def _forward(
         self,

@@ -7,7 +7,7 @@ Rules:
 """
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -145,6 +145,12 @@ class Registry:
                 for backend in list(self._backends.values()):
                     if backend.state == "starting":
                         await backend.settled.wait()
+
+    async def ready_for(self, found: Callable[[], bool]) -> None:
+        """Wait until something is `found`, at most as long as `lists_ready` would."""
+        with anyio.move_on_after(self._deadline - anyio.current_time()):
+            while not found() and self._any("starting"):
+                await self._changed.wait()
 
     async def greeting_ready(self) -> None:
         """Wait a moment for backends still starting, so that a client can be told what they can do.

@@ -54,6 +54,13 @@ async def test_a_healthy_server_answers_beside_a_hanging_and_a_crashing_one(tmp_
         running.wait_ready()
 
 
+async def test_a_call_waits_for_its_own_server_only(tmp_path: Path) -> None:
+    servers = {"hanging": raw("hang:initialize"), "healthy": raw("slow:initialize=1")}
+    with proxy(tmp_path, servers, "--startup-timeout", "60") as running, RawClient(running.url, "legacy") as client:
+        assert client.call("tools/call", {"name": "healthy::echo", "arguments": {}})["content"]
+        assert running.status()["hanging"]["state"] == "starting"
+
+
 async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Path) -> None:
     servers = {"slow": raw("slow:initialize=1"), "late": raw("slow:initialize=4")}
     with proxy(tmp_path, servers, "--startup-timeout", "2.5") as running:
