@@ -56,9 +56,12 @@ async def test_a_healthy_server_answers_beside_a_hanging_and_a_crashing_one(tmp_
 
 async def test_a_call_waits_for_its_own_server_only(tmp_path: Path) -> None:
     servers = {"hanging": raw("hang:initialize"), "healthy": raw("slow:initialize=1")}
-    with proxy(tmp_path, servers, "--startup-timeout", "60") as running, RawClient(running.url, "legacy") as client:
+    with proxy(tmp_path, servers, "--startup-timeout", "60") as running:
+        client = RawClient(running.url, "modern")  # not greeted, so that the call comes before the server is ready
+        assert running.status()["healthy"]["state"] == "starting"
         assert client.call("tools/call", {"name": "healthy::echo", "arguments": {}})["content"]
         assert running.status()["hanging"]["state"] == "starting"
+        client.__exit__()
 
 
 async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Path) -> None:
