@@ -214,3 +214,14 @@ def test_the_tree_tells_what_failed_and_why() -> None:
     assert "known to be so" not in told
     assert "tools:call:audio: stale" in told
     assert "1 known (baseline), 1 stale, 1 regressions" in told
+
+
+def test_an_entry_of_our_baselines_links_to_what_is_missing() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "not-yet.md").read_text()
+    anchors = {line[3:].lower().replace(" ", "-") for line in page.splitlines() if line.startswith("## ")}
+    linked = {
+        known.link.partition("#")[::2]
+        for path in baseline.SHIPPED.glob("*.toml")
+        for known in baseline.load(path).values()
+    }
+    assert linked == {("docs/not-yet.md", anchor) for anchor in anchors}
