@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     report = commands.add_parser("report", help="make reports of the results of one run or of many")
-    report.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
+    report.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="files, or folders of them")
     _outputs(report)
     report.set_defaults(command=_report)
 
@@ -93,6 +93,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    _make_folders(options)
     names = options.target or ["multimcp"]
     for name in names:
         target.load(name)  # so that a mistake in the last one is told before the first one is run
@@ -129,13 +130,21 @@ def _run_one(name: str, results: Path, arguments: Sequence[str]) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    _write(options, merge([read(path) for path in options.results]))
+    _make_folders(options)
+    files = [file for path in options.results for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    _write(options, merge([read(file) for file in files]))
     return 0
+
+
+def _make_folders(options: argparse.Namespace) -> None:
+    """Before anything is run, so that a mistake shows at once."""
+    for path in (options.json, options.junit and options.junit.parent, options.html and options.html.parent):
+        if path:
+            path.mkdir(parents=True, exist_ok=True)
 
 
 def _write(options: argparse.Namespace, results: Sequence[Results]) -> None:
     if options.json:
-        options.json.mkdir(parents=True, exist_ok=True)
         for one in results:
             (options.json / f"{one.target.name}.json").write_text(one.model_dump_json(indent=1), encoding="utf-8")
     if options.junit:

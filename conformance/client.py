@@ -538,7 +538,8 @@ class _Http:
         """Take what is in a response; returns why there is no message in it, if so."""
         if call is not None:
             call.status = response.status_code
-        self.session = response.headers.get("mcp-session-id", self.session)
+        if self._client.era == "legacy" and not response.is_error:
+            self.session = response.headers.get("mcp-session-id", self.session)
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             async for kind, data in events(response):
                 if kind == "message":

@@ -13,6 +13,7 @@ from typing import Any
 
 from .baseline import Known
 from .report.redact import redact
+from .report.terminal import NOT_SELECTED
 from .requirements import REQUIREMENTS
 from .requirements.model import Requirement, Spec
 from .scenarios import Case, Scenario, matrix
@@ -41,7 +42,7 @@ def plan(
         if requirement.unchecked:
             left_out[requirement.id] = Verdict.NOT_CHECKED, requirement.unchecked
         elif not mine:
-            left_out[requirement.id] = Verdict.NOT_CHECKED, "it was not selected"
+            left_out[requirement.id] = Verdict.NOT_CHECKED, NOT_SELECTED
         elif reason := target.declines(requirement.id):
             left_out[requirement.id] = Verdict.NOT_SUPPORTED, reason
         elif lacking := _lacking(target, mine):

@@ -50,8 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     try:
         target = load(name)
-        path = config.getoption("--baseline") or baseline.beside(find(name).resolve(), target.name)
-        known = baseline.load(path)
+        given = config.getoption("--baseline")
+        if given is not None and not given.exists():
+            raise baseline.BaselineError(f"{given}: there is no such baseline")
+        known = baseline.load(given or baseline.beside(find(name).resolve(), target.name))
     except (TargetError, baseline.BaselineError) as exc:
         raise pytest.UsageError(str(exc)) from None
     if config.option.update_snapshots and target.is_proxy:
@@ -163,6 +165,10 @@ class Conformance:
             path.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
         session.exitstatus = results["exit"]
 
+    def say(self, text: str) -> None:
+        """Tell the user."""
+        self._tree.say(text)
+
     def pytest_internalerror(self, excrepr: object) -> None:
         self._tree.say(str(excrepr))
 
@@ -192,4 +198,8 @@ def player(conformance: Conformance) -> Generator[tuple[BlockingPortal, Player],
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(open_stage(conformance.target, Path(folder))) as stage,
     ):
-        yield portal, Player(stage)
+        player = Player(stage)
+        if problem := portal.call(player.try_out, conformance.runs):
+            conformance.say(f"{conformance.target.name}: {problem}")
+            pytest.exit(problem, returncode=2)
+        yield portal, player

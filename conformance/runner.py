@@ -1,14 +1,15 @@
 """Playing a scenario in a case, and what became of it."""
 
+import shutil
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
 
-from .client import Transport
+from .client import Command, Transport
 from .fixtures import Server
 from .requirements.model import Era
 from .scenarios import Case, Scenario
@@ -42,6 +43,20 @@ class Player:
         self._sessions: dict[tuple[tuple[Server, ...], Transport, Transport, Era], Session] = {}
         self._given_up: set[tuple[str, ...]] = set()
 
+    async def try_out(self, runs: Sequence[tuple[Scenario, Case]]) -> str:
+        """Start the target once, in the first shared world that is wanted; returns what is wrong, if it does not."""
+        for scenario, case in runs:
+            if not scenario.own:
+                try:
+                    world = await self._stage.world(scenario.servers, case.backend)
+                except Failure as exc:
+                    return f"{exc.message}; {exc.actual}".removesuffix("; ")
+                endpoint = world.running.endpoint(case.client, scenario.servers[0].name)
+                if isinstance(endpoint, Command) and shutil.which(endpoint.argv[0]) is None:
+                    return f"there is no command '{endpoint.argv[0]}'"
+                break
+        return ""
+
     async def play(self, scenario: Scenario, case: Case) -> Played:
         """Play a scenario; never raises for what the target or the scenario does."""
         run = Run()
@@ -59,7 +74,7 @@ class Player:
         except Exception as exc:
             _grade(result, exc)
         result.seconds = round(time.monotonic() - begun, 3)
-        result.wire = run.wire.entries
+        result.wire = run.wire.entries + (run.behind if result.verdict != Verdict.PASS else [])
         return Played(result, run.transcript)
 
     @asynccontextmanager
@@ -73,6 +88,7 @@ class Player:
                     yield session
                 finally:
                     with anyio.CancelScope(shield=True):
+                        session.note_behind()
                         await session.end()
                         await session.leave()
             finally:
@@ -87,6 +103,7 @@ class Player:
             yield session
         finally:
             with anyio.CancelScope(shield=True):
+                session.note_behind()
                 await session.end()
                 if not session.healthy:
                     await self._drop(scenario, case)

@@ -41,6 +41,8 @@ LISTS: Mapping[ListKind, tuple[str, str, str]] = {
 """The method, the field of its result, and what an entry is known by."""
 
 MAX_PAGES = 50
+BEHIND = 20
+"""Entries of a server's journal that are shown."""
 
 AGAIN = (0.05, 0.1, 0.2, 0.5)
 """Seconds between the looks at what nothing announces; the last goes on."""
@@ -61,6 +63,8 @@ class Run:
     transcript: list[Any] = field(default_factory=list)
     binder: Binder = field(default_factory=Binder)
     checks: int = 0
+    behind: list[Message] = field(default_factory=list)
+    """What the fixture servers received, as entries of the wire log."""
 
 
 @dataclass
@@ -212,6 +216,18 @@ class Session:
         for client in self._clients.values():
             client.wire = run.wire
             client.answers = {}
+            if client.hello:
+                run.wire.add(
+                    client.channel, "note", f"connected before, and was greeted with {json.dumps(client.hello)}"
+                )
+
+    def note_behind(self) -> None:
+        """Keep what the fixture servers received, for whoever asks why something failed."""
+        log = Wire()
+        for name, backend in self.world.backends.items():
+            for entry in backend.journal.entries[-BEHIND:]:
+                log.add(f"server {name}", "note", entry)
+        self.run.behind = log.entries
 
     async def end(self) -> None:
         """The run is over: the other clients of the scenario leave."""

@@ -5,19 +5,20 @@ Rules:
 - Placeholders are written `$name` or `${name}`; which there are depends on the key. `$$` is a dollar sign.
 """
 
+import fnmatch
 import json
 import re
 import string
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .client import Command, Endpoint, Transport, Url
+from .requirements import REQUIREMENTS
 from .requirements.model import Era
 
 SHIPPED = Path(__file__).with_name("targets")
@@ -62,6 +63,7 @@ class About(_Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     title: str = ""
     patience: Annotated[float, Field(gt=0, le=60)] = 1.0
+    eras: Annotated[tuple[Era, ...], Field(min_length=1)] = ("legacy", "modern")
 
 
 class Launch(_Table):
@@ -121,12 +123,11 @@ class Target(_Table):
     target: About
     launch: Launch
     endpoints: Endpoints = Endpoints()
-    eras: Annotated[tuple[Era, ...], Field(min_length=1)] = ("legacy", "modern")
     backends: Backends = Backends()
     config: Config = Config()
     names: Names = Names()
     admin: Admin | None = None
-    unsupported: dict[str, str] = {}
+    unsupported: dict[str, Annotated[str, Field(min_length=1)]] = {}
     here: Path
 
     @model_validator(mode="after")
@@ -135,6 +136,9 @@ class Target(_Table):
             raise ValueError("launch.kind 'url' needs [admin]: how else would the harness add its servers?")
         if self.launch.kind != "direct" and not self.clients:
             raise ValueError("[endpoints] needs at least one of stdio = true, sse, http")
+        for glob in self.unsupported:
+            if not fnmatch.filter(REQUIREMENTS, glob):
+                raise ValueError(f"unsupported: no requirement is called '{glob}'; `list` shows them")
         if self.endpoints.stdio and self.launch.kind != "command":
             raise ValueError("endpoints.stdio needs launch.kind 'command'")
         return self
@@ -142,6 +146,11 @@ class Target(_Table):
     @property
     def name(self) -> str:
         return self.target.name
+
+    @property
+    def eras(self) -> tuple[Era, ...]:
+        """Those that clients can speak to it."""
+        return self.target.eras
 
     @property
     def is_proxy(self) -> bool:
@@ -167,7 +176,7 @@ class Target(_Table):
 
     def declines(self, requirement: str) -> str | None:
         """Why it does not support this, if it says so."""
-        return next((why for glob, why in self.unsupported.items() if fnmatchcase(requirement, glob)), None)
+        return next((why for glob, why in self.unsupported.items() if fnmatch.fnmatchcase(requirement, glob)), None)
 
     def command(self, values: Mapping[str, str]) -> Command:
         """What starts it."""
@@ -270,6 +279,8 @@ def load(name: str) -> Target:
 
 def _problems(exc: ValidationError) -> Iterable[str]:
     for error in exc.errors():
+        if error["type"] == "too_short" and error["input"]:
+            continue  # what it had was wrong, which is told already
         place = ".".join(str(part) for part in error["loc"] if part != "function-after")
         what = (
             "there is no such key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")

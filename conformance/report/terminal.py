@@ -28,6 +28,7 @@ SIGNS: Mapping[str, str] = {
 }
 COLOURS: Mapping[str, str] = {Verdict.PASS: "32", Verdict.FAIL: "31", Verdict.HARNESS_ERROR: "35"}
 KNOWN = "33"
+NOT_SELECTED = "it was not selected"
 WIRE_LINES = 40
 TEXT_LINES = 30
 
@@ -51,7 +52,8 @@ class Tree:
         self._current: tuple[Requirement, Known | None] | None = None
         self._runs: list[RunResult] = []
         self._title = target.target.title or target.name
-        self.say(f"{self._paint(self._title, '1')}  {total} runs")
+        legend = "a sign for each case: · kept, ✗ not, ! harness error"
+        self.say(f"{self._paint(self._title, '1')}  {total} runs; {legend}")
 
     def say(self, text: str) -> None:
         """Print whole lines."""
@@ -75,13 +77,13 @@ class Tree:
         for entry in results["requirements"]:
             self._explain(entry)
         summary = Counter(results["summary"])
+        selected = [entry for entry in results["requirements"] if entry["why"] != NOT_SELECTED]
+        summary[Verdict.NOT_CHECKED] -= len(results["requirements"]) - len(selected)
         parts = [f"{summary[verdict]} {verdict}" for verdict in Verdict if summary[verdict]]
+        self.say(f"\n{self._paint(self._title, '1')}: {', '.join(parts)} of {len(selected)} requirements")
         self.say(
-            f"\n{self._paint(self._title, '1')}: {', '.join(parts)} of {len(results['requirements'])} requirements"
-        )
-        self.say(
-            f"{summary['baselined']} known (baseline), {summary['stale']} stale, {summary['regressions']} regressions; "
-            f"{results['seconds']:.0f} s; exit {results['exit']}"
+            f"of those that fail, {summary['baselined']} are known (baseline), {summary['regressions']} count; "
+            f"{summary['stale']} entries of the baseline are stale; {results['seconds']:.0f} s; exit {results['exit']}"
         )
 
     def _close(self) -> None:
@@ -112,7 +114,8 @@ class Tree:
         self.say(f"\n{self._paint(entry['id'], '1')}  {entry['level']}: {entry['text']}")
         self.say(f"  “{source['quote']}”\n  {source['url']}" if "quote" in source else f"  {source['reason']}")
         self.say(f"  in {', '.join(run['name'] for run in runs)}")
-        self._detail(runs[0])
+        for run in {run["message"]: run for run in reversed(runs)}.values():
+            self._detail(run)
 
     def _detail(self, run: Mapping[str, Any]) -> None:
         self.say(f"  {run['name']} ({run['scenario']}): {run['verdict']}: {run['message']}")

@@ -60,13 +60,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "changes:capability:declared",
         "The proxy declares `listChanged` for the lists whose changes it notifies.",
-        "MUST",
-        Spec(
-            MODERN,
-            "server/tools#capabilities",
-            "`listChanged` indicates whether the server will emit notifications when the list of available tools "
-            "changes.",
-        ),
+        "convention",
+        "A client that is not told that changes are notified does not look out for them, as it would directly.",
     ),
     Requirement(
         "changes:clients:each",

@@ -6,13 +6,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "subscriptions:capability:declared",
         "The proxy declares `subscribe` when updates of a backend's resources can be had.",
-        "MUST",
-        Spec(
-            MODERN,
-            "server/resources#capabilities",
-            "`subscribe` : whether the server supports resource-specific update notifications for resources requested "
-            "through subscriptions/listen using the resourceSubscriptions filter.",
-        ),
+        "convention",
+        "A client that is not told that it may subscribe does not, as it would directly.",
     ),
     Requirement(
         "subscriptions:update:arrives",

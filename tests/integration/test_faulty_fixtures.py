@@ -340,9 +340,9 @@ async def test_malformed_lists(case: Case) -> None:
             result = await client.ask(method)
             assert result["vendorField"] == result[key][-1]["vendorField"] == {"kept": [None, 1, "x"]}
             assert result[key][-1]["icons"]
-        messages = (await client.ask("prompts/get", {"name": "vendor"}))["messages"]
+        messages = (await client.ask("prompts/get", {"name": "vendor", "arguments": {"topic": "hologram"}}))["messages"]
         assert messages[1]["content"]["type"] == "vendor/hologram"
-        contents = (await client.ask("resources/read", {"uri": "malformed://vendor/1"}))["contents"]
+        contents = (await client.ask("resources/read", {"uri": "malformed://vendor/hologram"}))["contents"]
         assert contents[1]["hologram"]["voxels"]
         missing = await (await client.request("resources/read", {"uri": "malformed://no"})).response()
         assert missing["error"]["code"] == (-32602 if case.era == "modern" else -32002)

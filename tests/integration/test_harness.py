@@ -38,7 +38,7 @@ def test_a_run_tells_writes_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert int(suites.get("tests", "0")) > 0
     assert suites.get("failures") == "0"
     merged = tmp_path / "merged.html"
-    assert harness("report", str(tmp_path / "multimcp.json"), f"--html={merged}").returncode == 0
+    assert harness("report", str(tmp_path), f"--html={merged}").returncode == 0
     assert "tools:call:text" in merged.read_text()
     left = subprocess.run(["pgrep", "-f", str(ROOT / "conformance" / "forks.py")], capture_output=True, check=False)
     running = left.stdout.decode().split()
@@ -73,6 +73,7 @@ def test_goldens_are_recorded_from_nothing_but_direct() -> None:
         (["--target=nothing"], "no target 'nothing'"),
         (["--target=direct", "--only=nothing:*"], "no requirement is called nothing:*"),
         (["--target=direct", "--baseline=README.md", TOOLS], "README.md"),
+        (["--target=direct", "--baseline=none.toml", TOOLS], "none.toml: there is no such baseline"),
     ],
 )
 def test_what_cannot_be_run_is_exit_code_2(arguments: list[str], said: str) -> None:
@@ -102,7 +103,7 @@ def test_a_stale_baseline_entry_fails_and_a_true_one_does_not(tmp_path: Path) ->
 def test_a_target_that_does_not_start_fails_with_its_last_words(tmp_path: Path) -> None:
     words = '"$python", "-c", "import sys; sys.exit(\'no licence\')"'
     done = harness("run", f"--target={stranger(tmp_path / 't.toml', command=words)}", TOOLS)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no licence" in done.stdout
 
 

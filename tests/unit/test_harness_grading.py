@@ -213,7 +213,7 @@ def test_the_tree_tells_what_failed_and_why() -> None:
         assert part in told
     assert "known to be so" not in told
     assert "tools:call:audio: stale" in told
-    assert "1 known (baseline), 1 stale, 1 regressions" in told
+    assert "1 are known (baseline), 1 count; 1 entries of the baseline are stale" in told
 
 
 def test_an_entry_of_our_baselines_links_to_what_is_missing() -> None:
