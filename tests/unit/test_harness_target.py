@@ -34,9 +34,13 @@ def problem(tmp_path: Path, text: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", names())
-def test_the_shipped_ones_are_right(name: str) -> None:
-    assert load(name).name == name
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "targets").glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", [*names(), *map(str, EXAMPLES)])
+def test_the_shipped_ones_and_the_examples_are_right(name: str) -> None:
+    assert EXAMPLES
+    assert load(name).name == Path(name).stem
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,9 @@ def test_the_shipped_ones_are_right(name: str) -> None:
         (MINIMAL.replace('"t"', '"a b"'), "target.name", "pattern"),
         (MINIMAL.replace('kind = "command"', 'kind = "url"'), "", "needs [admin]"),
         (MINIMAL.replace('"command"', '"in_process"') + "\n[launch.x]", "launch.x", "no such key"),
+        (MINIMAL + '[unsupported]\n"nothing:*" = "why"', "unsupported", "no requirement is called 'nothing:*'"),
+        (MINIMAL + '[unsupported]\n"tools:*" = ""', "unsupported.tools:*", "at least 1 character"),
+        (MINIMAL.replace('"t"', '"t"\neras = ["old"]'), "target.eras.0", "'legacy' or 'modern'"),
         (MINIMAL + 'here = "x"', "endpoints.here", "no such key"),
         ('here = "x"' + MINIMAL, "here", "no such key"),
         (MINIMAL + "[", "", "at end of document"),
