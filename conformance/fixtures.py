@@ -32,6 +32,9 @@ SERVERS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "fixt
 LOOK = 0.01
 """Seconds between two looks at a file: nothing announces what others append to it."""
 
+SHARED_FORKS = "CONFORMANCE_FORKS"
+"""Environment variable with the socket of a process that forks servers, for many runs that share one."""
+
 START_WAIT = 30.0
 """Seconds a fixture server has to listen."""
 
@@ -132,6 +135,9 @@ async def forker(folder: Path) -> AsyncGenerator[Path, None]:
     Raises:
         HarnessError: it does not start.
     """
+    if SHARED_FORKS in os.environ:
+        yield Path(os.environ[SHARED_FORKS])
+        return
     path = folder / "forks"
     process = await anyio.open_process(
         (sys.executable, forking.__file__, "serve", str(path), str(SERVERS)),

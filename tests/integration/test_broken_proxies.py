@@ -16,14 +16,17 @@ from typing import Any
 
 import pytest
 from broken import broken_http, defects
+from support import until
 
+from conformance import forks as forking
 from conformance import target
+from conformance.fixtures import SERVERS, SHARED_FORKS
 from conformance.requirements import REQUIREMENTS
 
 HERE = Path(__file__).with_name("broken")
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 300
-AT_ONCE = 2
+AT_ONCE = 6  # most of the time goes by in waiting for what a broken proxy does not do
 MUXES = ("mux", "mux-sse", "mux-http")
 BROKEN = {**defects.DEFECTS, **broken_http.DEFECTS}
 CHECKED = [requirement for requirement in REQUIREMENTS.values() if not requirement.unchecked]
@@ -57,10 +60,10 @@ def broken_target(requirement: str) -> str:
 class Harness:
     """Runs the harness, a few at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forks: Path) -> None:
         self._folder = folder
         path = os.pathsep.join([str(ROOT), str(HERE.parent)])
-        self._environ = {**os.environ, "PYTHONPATH": path}
+        self._environ = {**os.environ, "PYTHONPATH": path, SHARED_FORKS: str(forks)}
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._runs: dict[str, Future[Run]] = {}
 
@@ -88,8 +91,11 @@ class Harness:
 def harness(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Harness]:
     folder = tmp_path_factory.mktemp("broken")
     wanted = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    harness = Harness(folder)
+    forks = folder / "forks"
+    forker = subprocess.Popen([sys.executable, forking.__file__, "serve", str(forks), str(SERVERS)])
+    harness = Harness(folder, forks)
     try:
+        until(forks.exists)
         for params in wanted:
             if name := params.get("correct"):
                 harness.begin(name, HERE / f"{name}.toml")
@@ -100,6 +106,8 @@ def harness(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         yield harness
     finally:
         harness.close()
+        forker.kill()
+        forker.wait()
 
 
 def test_there_is_a_broken_proxy_for_every_requirement_that_is_checked() -> None:
