@@ -109,22 +109,18 @@ def _run(options: argparse.Namespace) -> int:
     return max(codes)
 
 
-def _run_one(name: str, results: Path, arguments: Sequence[str]) -> int:
+def suite_command(name: str, results: Path, arguments: Sequence[str]) -> list[str]:
+    """The command that runs the suite on one target and writes its results. Other plugins of pytest have to stay out:
+    `PYTEST_DISABLE_PLUGIN_AUTOLOAD` is to be set."""
     suite = HERE / "suite"
     command = [sys.executable, "-m", "pytest", "-c", str(suite / "pytest.ini"), f"--rootdir={suite}"]
-    command += [
-        "-p",
-        "syrupy",
-        "-p",
-        "conformance.plugin",
-        f"--target={name}",
-        f"--results={results}",
-        *arguments,
-        str(suite),
-    ]
-    # Other plugins of pytest, whatever is installed, stay out.
+    command += ["-p", "syrupy", "-p", "conformance.plugin", f"--target={name}", f"--results={results}"]
+    return [*command, *arguments, str(suite)]
+
+
+def _run_one(name: str, results: Path, arguments: Sequence[str]) -> int:
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    code = subprocess.run(command, check=False, env=environ).returncode
+    code = subprocess.run(suite_command(name, results, arguments), check=False, env=environ).returncode
     # Whatever else pytest says (interrupted, usage) is no verdict.
     return code if code in (0, 1) and results.exists() else 2
 

@@ -20,6 +20,7 @@ from support import until
 
 from conformance import forks as forking
 from conformance import target
+from conformance.cli import suite_command
 from conformance.fixtures import SERVERS, SHARED_FORKS
 from conformance.requirements import REQUIREMENTS
 
@@ -63,7 +64,17 @@ class Harness:
     def __init__(self, folder: Path, forks: Path) -> None:
         self._folder = folder
         path = os.pathsep.join([str(ROOT), str(HERE.parent)])
-        self._environ = {**os.environ, "PYTHONPATH": path, SHARED_FORKS: str(forks)}
+        self._environ = {
+            **os.environ,
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": path,
+            SHARED_FORKS: str(forks),
+        }
+            **os.environ,
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": path,
+            SHARED_FORKS: str(forks),
+        }
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._runs: dict[str, Future[Run]] = {}
 
@@ -77,14 +88,13 @@ class Harness:
         self._pool.shutdown(cancel_futures=True)
 
     def _run(self, name: str, file: Path, only: tuple[str, ...]) -> Run:
-        results = self._folder / name.replace(":", "-")
-        command = [sys.executable, "-m", "conformance", "run", "--strict", f"--target={file}", f"--json={results}"]
-        command += [f"--only={glob}" for glob in only]
+        results = self._folder / f"{name.replace(':', '-')}.json"
+        command = suite_command(str(file), results, ["--all-levels", *(f"--only={glob}" for glob in only)])
         done = subprocess.run(
             command, cwd=ROOT, env=self._environ, capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
-        (written,) = results.glob("*.json")
-        return Run(done.returncode, json.loads(written.read_text()), done.stdout + done.stderr)
+        assert results.exists(), done.stdout + done.stderr
+        return Run(done.returncode, json.loads(results.read_text()), done.stdout + done.stderr)
 
 
 @pytest.fixture(scope="module")
