@@ -70,11 +70,6 @@ class Harness:
             "PYTHONPATH": path,
             SHARED_FORKS: str(forks),
         }
-            **os.environ,
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTHONPATH": path,
-            SHARED_FORKS: str(forks),
-        }
         self._pool = ThreadPoolExecutor(AT_ONCE)
         self._runs: dict[str, Future[Run]] = {}
 
