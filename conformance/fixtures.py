@@ -140,8 +140,9 @@ async def forker(folder: Path) -> AsyncGenerator[Path, None]:
         return
     path = folder / "forks"
     process = await anyio.open_process(
+        # It ends with its stdin, so that nothing is left even of a harness that was killed.
         (sys.executable, forking.__file__, "serve", str(path), str(SERVERS)),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=None,
         stderr=None,
     )

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import sys
@@ -22,12 +23,13 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
+STDIN = 0
 MESSAGE = 2**20
 """Bytes that the command line and the environment of a server may have."""
 
 
 def serve(path: str, folder: str) -> None:
-    """Fork servers until killed; the socket is there when it is ready."""
+    """Fork servers until stdin ends, then end them all; the socket is there when it is ready."""
     os.setsid()  # so that all servers can be killed together
     sys.path.insert(0, folder)
     importlib.import_module("_serving")
@@ -36,12 +38,13 @@ def serve(path: str, folder: str) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(64)
-        while True:
+        while STDIN not in select.select([listener, STDIN], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
                 _start(connection)
             connection.close()
+    os.killpg(0, signal.SIGKILL)
 
 
 def _start(connection: socket.socket) -> None:

@@ -97,7 +97,9 @@ def harness(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     folder = tmp_path_factory.mktemp("broken")
     wanted = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     forks = folder / "forks"
-    forker = subprocess.Popen([sys.executable, forking.__file__, "serve", str(forks), str(SERVERS)])
+    forker = subprocess.Popen(
+        [sys.executable, forking.__file__, "serve", str(forks), str(SERVERS)], stdin=subprocess.PIPE
+    )
     harness = Harness(folder, forks)
     try:
         until(forks.exists)
@@ -111,8 +113,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         yield harness
     finally:
         harness.close()
-        forker.kill()
-        forker.wait()
+        forker.communicate()
 
 
 def test_there_is_a_broken_proxy_for_every_requirement_that_is_checked() -> None:

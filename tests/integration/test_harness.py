@@ -1,18 +1,21 @@
 """The harness as its users run it: exit codes, what it refuses, what it writes, and a target that runs already."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from support import ROOT, proxy
+from support import ROOT, proxy, until
 
 from conformance.plugin import GOLDENS
 from conformance.target import SHIPPED
 
 TIMEOUT = 120
+FORKS = ROOT / "conformance" / "forks.py"
 TOOLS = "--only=tools:call:text"
 
 
@@ -29,6 +32,7 @@ def stranger(path: Path, *, command: str = "", more: str = "") -> Path:
 
 
 def test_a_run_tells_writes_and_leaves_nothing_running(tmp_path: Path) -> None:
+    before = orphans()
     outputs = [f"--json={tmp_path}", f"--junit={tmp_path / 'junit.xml'}", f"--html={tmp_path / 'report.html'}"]
     done = harness("run", "--target=multimcp", "--target=direct", "--only=tools:call:*", *outputs)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -40,17 +44,24 @@ def test_a_run_tells_writes_and_leaves_nothing_running(tmp_path: Path) -> None:
     merged = tmp_path / "merged.html"
     assert harness("report", str(tmp_path), f"--html={merged}").returncode == 0
     assert "tools:call:text" in merged.read_text()
-    left = subprocess.run(["pgrep", "-f", str(ROOT / "conformance" / "forks.py")], capture_output=True, check=False)
-    running = left.stdout.decode().split()
-    assert not [pid for pid in running if _started_by(pid, done.args)]
+    assert orphans() <= before
 
 
-def _started_by(pid: str, command: object) -> bool:
-    """Whether a process is an orphan: what others run at the same time has its parent."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == "1"
-    except OSError:
-        return False
+def orphans() -> set[str]:
+    """The processes that fork servers, and servers, whose parent has ended."""
+    found = subprocess.run(["pgrep", "-P", "1", "-f", str(FORKS)], capture_output=True, text=True, check=False)
+    return set(found.stdout.split())
+
+
+def test_a_harness_that_is_killed_leaves_nothing_running() -> None:
+    before = orphans()
+    command = [sys.executable, "-m", "conformance", "run", "--target=direct", "--only=tools:*"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as killed:
+        assert killed.stdout is not None
+        while "✓ tools:call:text" not in killed.stdout.readline():
+            assert killed.poll() is None
+        os.killpg(killed.pid, signal.SIGKILL)
+    until(lambda: orphans() <= before, TIMEOUT, "the servers of a killed harness end")
 
 
 def test_recording_directly_gives_the_same_goldens() -> None:
