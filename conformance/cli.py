@@ -9,6 +9,7 @@ Rules:
 import argparse
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -120,7 +121,10 @@ def suite_command(name: str, results: Path, arguments: Sequence[str]) -> list[st
 
 def _run_one(name: str, results: Path, arguments: Sequence[str]) -> int:
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    code = subprocess.run(suite_command(name, results, arguments), check=False, env=environ).returncode
+    with subprocess.Popen(suite_command(name, results, arguments), env=environ) as suite:
+        # It stops what it started; this waits for that.
+        signal.signal(signal.SIGTERM, lambda number, frame: suite.terminate())
+        code = suite.wait()
     # Whatever else pytest says (interrupted, usage) is no verdict.
     return code if code in (0, 1) and results.exists() else 2
 

@@ -38,7 +38,7 @@ def serve(path: str, folder: str) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(64)
-        while STDIN not in select.select([listener, STDIN], [], [])[0]:
+        while STDIN not in select.select([listener.fileno(), STDIN], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()

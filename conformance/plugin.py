@@ -7,6 +7,7 @@ Rules:
 """
 
 import json
+import signal
 import tempfile
 import time
 from collections.abc import Generator
@@ -48,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--target")
     if name is None:
         return
+    # Ends like Ctrl-C, so that what was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         target = load(name)
         given = config.getoption("--baseline")
