@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 from urllib.parse import urljoin
 
 import anyio
@@ -414,23 +414,32 @@ async def _link(client: Client, endpoint: Endpoint, stderr: Path) -> AsyncGenera
 async def _process(command: Command, stderr: Path) -> AsyncGenerator[Process, None]:
     """A running program in a process group of its own; on leaving, it is asked to end, then made to."""
     with stderr.open("ab") as log:
-        try:
-            process = await anyio.open_process(
-                command.argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=command.cwd,
-                env={**os.environ, **command.env},
-                start_new_session=True,
-            )
-        except OSError as exc:
-            raise Failure(f"{command.argv[0]} cannot be started: {exc.strerror}") from None
+        process = await start_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
     try:
         yield process
     finally:
         with anyio.CancelScope(shield=True):
             await end_process(process)
+
+
+async def start_process(command: Command, *, stdin: int, stdout: int | IO[bytes], stderr: IO[bytes]) -> Process:
+    """Start a program of the target in a process group of its own.
+
+    Raises:
+        Failure: it cannot be started.
+    """
+    try:
+        return await anyio.open_process(
+            command.argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=command.cwd,
+            env={**os.environ, **command.env},
+            start_new_session=True,
+        )
+    except OSError as exc:
+        raise Failure(f"{command.argv[0]} cannot be started: {exc.strerror}") from None
 
 
 async def end_process(process: Process) -> None:

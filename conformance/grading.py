@@ -15,7 +15,7 @@ from .baseline import Known
 from .report.redact import redact
 from .report.terminal import NOT_SELECTED
 from .requirements import REQUIREMENTS
-from .requirements.model import Requirement, Spec
+from .requirements.model import GATING, Requirement, Spec
 from .scenarios import Case, Scenario, matrix
 from .target import Target
 from .verdict import RunResult, Verdict, worst
@@ -23,8 +23,6 @@ from .verdict import RunResult, Verdict, worst
 FORMAT = 1
 SHOWN = 2000
 """Characters of a message of the wire log that are kept."""
-
-GATING = ("MUST", "SHOULD")
 
 
 def plan(

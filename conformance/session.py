@@ -136,11 +136,6 @@ class Session:
         return self.case.era
 
     @property
-    def target_log(self) -> str:
-        """What the target has written to stderr."""
-        return self.world.running.log()
-
-    @property
     def shared_endpoint(self) -> bool:
         return self.stage.target.shared_endpoint
 

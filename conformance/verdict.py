@@ -49,10 +49,6 @@ class Failure(Exception):
         self.diff = diff
 
 
-class NotSupportedError(Exception):
-    """The target declares nothing that this scenario needs."""
-
-
 class HarnessError(Exception):
     """The harness could not do its work: a fixture that does not start, a golden that is not there."""
 

@@ -1,8 +1,8 @@
 """What a launcher is given and what it gives."""
 
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,9 +112,3 @@ async def _accepts(port: int) -> bool:
         return False
     await stream.aclose()
     return True
-
-
-@asynccontextmanager
-async def no_launch(running: Running) -> AsyncGenerator[Running, None]:
-    """For a target that needs no start."""
-    yield running

@@ -1,15 +1,14 @@
 """A program. Over HTTP and SSE it is started once for all clients; over stdio every client starts its own."""
 
-import os
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
 
-from conformance.client import end_process
+from conformance.client import end_process, start_process
 
-from .base import LaunchError, Running, Site, ready, served
+from .base import Running, Site, ready, served
 
 
 @asynccontextmanager
@@ -24,18 +23,7 @@ async def launch(site: Site) -> AsyncGenerator[Running, None]:
         return
     command = site.target.command(site.values)
     with site.log.open("wb") as output:
-        try:
-            process = await anyio.open_process(
-                command.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=command.cwd,
-                env={**os.environ, **command.env},
-                start_new_session=True,
-            )
-        except OSError as exc:
-            raise LaunchError(f"{command.argv[0]} cannot be started: {exc.strerror}") from None
+        process = await start_process(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
 
         def alive() -> bool:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from conformance.requirements.model import Era, Level
+from conformance.requirements.model import GATING, Era, Level
 from conformance.verdict import Verdict
 
 from .redact import legible, redact
@@ -230,7 +230,7 @@ class Results(_Part):
 
     def counts(self, outcome: Outcome) -> bool:
         """Whether not keeping it, unless it is in the baseline, makes the run fail."""
-        return self.strict or outcome.level in ("MUST", "SHOULD")
+        return self.strict or outcome.level in GATING
 
 
 def schema() -> dict[str, Any]:

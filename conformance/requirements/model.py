@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["MUST", "SHOULD", "MAY", "convention"]
+GATING: tuple[Level, ...] = ("MUST", "SHOULD")
+"""What is nonconformance when it is not kept; the rest counts in a strict run only."""
 Era = Literal["legacy", "modern"]
 
 REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
