@@ -64,6 +64,26 @@ def test_a_harness_that_is_killed_leaves_nothing_running() -> None:
     until(lambda: orphans() <= before, TIMEOUT, "the servers of a killed harness end")
 
 
+def targets() -> set[str]:
+    """The processes of Multi-MCP that a harness has started."""
+    found = subprocess.run(["pgrep", "-f", "multimcp --transport http"], capture_output=True, text=True, check=False)
+    return set(found.stdout.split())
+
+
+def test_a_harness_that_is_told_to_end_stops_the_target() -> None:
+    before = targets()
+    command = [sys.executable, "-m", "conformance", "run", "--target=multimcp-http", "--only=tools:*"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as told:
+        assert told.stdout is not None
+        while "✓ tools:list:whole" not in told.stdout.readline():
+            assert told.poll() is None
+        assert targets() > before
+        told.terminate()
+        told.communicate(timeout=TIMEOUT)
+    assert told.returncode == 2
+    assert targets() <= before
+
+
 def test_recording_directly_gives_the_same_goldens() -> None:
     before = {path: path.read_bytes() for path in GOLDENS.glob("tools.*")}
     assert before
