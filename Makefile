@@ -16,6 +16,8 @@ lock:  ## pin the dependencies anew
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group fastmcp -c requirements-dev.txt pyproject.toml -o requirements-fastmcp.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group node -o requirements-node.txt
+	uv run -q --no-project --with-requirements requirements-node.txt python -m tests.npm.node
 
 clean:
 	rm -rf $(VENV) .tox .coverage .coverage.*
