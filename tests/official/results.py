@@ -1,0 +1,170 @@
+"""What the official suite said, and what it comes to.
+
+Rules:
+- Pure, but for reading the folder of a run.
+- Nothing passes for want of an answer: a scenario that is listed must have been run, and one that passes has checks
+  that passed. What cannot be read is `Unreadable`, never a pass. Every exception stands here, and fails when untrue.
+- Compared is check by check, not scenario by scenario: of a scenario that fails directly, what passes must pass
+  through the proxy too.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+NOT_BUILT = {
+    "http-header-validation": "httptools, which parses HTTP for uvicorn, keeps blanks after a header's value",
+    **dict.fromkeys(
+        (
+            "tasks-lifecycle",
+            "tasks-capability-negotiation",
+            "tasks-wire-fields",
+            "tasks-request-state-removal",
+            "tasks-mrtr-input",
+            "tasks-request-headers",
+            "tasks-dispatch-and-envelope",
+            "tasks-status-notifications",
+            "tasks-required-task-error",
+            "tasks-mrtr-composition",
+        ),
+        "an extension that the everything-server does not have",
+    ),
+}
+"""Scenarios that do not pass directly, and why; none is required. One that passes is to be taken out."""
+
+OF_THE_HOP = {
+    "ServerSendsPrimingEvent (server-sse-priming-event)",
+    "ServerSendsRetryField (server-sse-retry-field)",
+    "ServerDisconnectResume (server-sse-disconnect-resume)",
+}
+"""Checks that need not pass through the proxy. They look at how a broken stream is picked up (`Last-Event-ID`), which
+is between a client and the HTTP server that it talks to: a proxy is sent no message of it that it could pass on. One
+that passes every way is to be taken out."""
+
+STATUSES = {"SUCCESS", "FAILURE", "WARNING", "SKIPPED", "INFO"}
+
+
+class Unreadable(Exception):
+    """The suite did not run what it lists, or says what is not understood: nothing is known about the servers."""
+
+
+class Listed(NamedTuple):
+    """The server scenarios of a revision of the specification."""
+
+    required: Sequence[str]
+    unscored: Sequence[str]
+    """Run and reported by the suite, but not required."""
+
+
+class Check(NamedTuple):
+    name: str
+    status: str
+    message: str = ""
+
+
+Run = Mapping[str, Sequence[Check]]
+"""The checks made by each scenario, in order."""
+
+
+class Miss(NamedTuple):
+    """A check that should pass, and what it said."""
+
+    scenario: str
+    check: Check
+    allowed: bool = False
+
+
+def parse_list(text: str) -> Listed:
+    """What `conformance list --requirements REVISION` prints."""
+    head, _, tail = text.partition("Run and reported, but never scored:")
+    server, _, client = head.partition("\nClient scenarios")
+    required = re.findall(r"^  - (\S+)$", server, re.MULTILINE)
+    total = re.match(r"Required for \S+ \((\d+) scenarios", head)
+    if not required or not total or int(total[1]) != len(required) + len(re.findall(r"^  - ", client, re.MULTILINE)):
+        raise Unreadable(f"`conformance list` is not understood; was its format changed?\n{text}")
+    return Listed(required, re.findall(r"^    - (\S+) \[server\]$", tail, re.MULTILINE))
+
+
+def read_run(folder: Path, exit_code: int, listed: Listed) -> Run:
+    """What `conformance server --requirements REVISION -o FOLDER` left behind."""
+    run = {}
+    for result in sorted(folder.glob("server-*")):
+        if not (match := re.fullmatch(r"server-(.+)-\d{4}-\d\d-\d\dT[\d-]+Z", result.name)):
+            raise Unreadable(f"{result} is not named as results are: was the suite's format changed?")
+        run[match[1]] = _read_checks(result / "checks.json")
+    if strange := {*listed.required, *listed.unscored} ^ run.keys():
+        raise Unreadable(f"{folder}: listed and not run, or run and not listed: {', '.join(sorted(strange))}")
+    failed = any(check.status == "FAILURE" for scenario in listed.required for check in run[scenario])
+    if exit_code != int(failed):
+        raise Unreadable(f"{folder}: the suite ended with {exit_code}, its results say {int(failed)}")
+    return run
+
+
+def _read_checks(file: Path) -> list[Check]:
+    try:
+        text = file.read_text()
+    except FileNotFoundError:  # the scenario raised an exception
+        return [Check("the scenario ends", "FAILURE", "the suite could not play it to its end: see its output")]
+    try:
+        checks = [Check(f"{c['name']} ({c['id']})", c["status"], c.get("errorMessage") or "") for c in json.loads(text)]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Unreadable(f"{file}: {error!r}: was the suite's format changed?") from error
+    if strange := {check.status for check in checks} - STATUSES:
+        raise Unreadable(f"{file}: unknown status {strange}")
+    return checks
+
+
+def passes(checks: Sequence[Check]) -> bool:
+    """Whether a scenario passes: something was checked, and nothing failed."""
+    statuses = {check.status for check in checks}
+    return "SUCCESS" in statuses and "FAILURE" not in statuses
+
+
+def failing(run: Run, scenarios: Sequence[str]) -> list[str]:
+    return [scenario for scenario in scenarios if not passes(run.get(scenario, ()))]
+
+
+def unmet(direct: Run, listed: Listed) -> list[Miss]:
+    """What does not pass directly, and should. Warnings count: a check that warns asks nothing of the proxy."""
+    found = []
+    for scenario in (*listed.required, *listed.unscored):
+        checks = direct.get(scenario, ())
+        if scenario in NOT_BUILT and scenario not in listed.required:
+            if passes(checks):
+                found.append(Miss(scenario, Check("fails", "untrue", "take it out of NOT_BUILT in results.py")))
+            continue
+        wrong = [check for check in checks if check.status in ("FAILURE", "WARNING")]
+        if not wrong and not passes(checks):
+            wrong = [Check("anything", "not made")]
+        found += [Miss(scenario, check) for check in wrong]
+    return found
+
+
+def lost(direct: Run, proxied: Run) -> list[Miss]:
+    """What passes directly and does not through the proxy; and what fails only through the proxy."""
+    found = []
+    for scenario, checks in direct.items():
+        others = proxied.get(scenario, ())
+        missing = _count(checks, "SUCCESS") - _count(others, "SUCCESS")
+        worse = _count(others, "FAILURE") - _count(checks, "FAILURE")
+        for name in missing | worse:
+            seen = (other for other in others if other.name == name and other.status != "SUCCESS")
+            found.append(Miss(scenario, next(seen, Check(name, "not made")), name in OF_THE_HOP))
+    return found
+
+
+def judge(missed: Sequence[Miss]) -> list[str]:
+    """What is wrong, over all runs: nothing, if nothing is missed but what is allowed to be."""
+    faults = []
+    if wrong := sum(not one.allowed for one in missed):
+        faults.append(f"{wrong} checks do not pass that must")
+    if stale := OF_THE_HOP - {one.check.name for one in missed if one.allowed}:
+        faults.append(f"passes, so take it out of OF_THE_HOP in results.py: {', '.join(sorted(stale))}")
+    return faults
+
+
+def _count(checks: Sequence[Check], status: str) -> Counter[str]:
+    return Counter(check.name for check in checks if check.status == status)
