@@ -1,82 +1,44 @@
-"""One backend: its connections by era, raw requests, what it offers.
+"""One backend: its connections by era and client, and what it offers.
 
 Rules:
 - The first connection is opened with `initialize`, which every server but a modern-only one answers. One in the
   modern era is opened beside it when the first modern client calls: a process or session of its own, so that a
   server which chokes on `server/discover` chokes there. No client waits more than `ERA_WAIT` seconds for that.
-- Requests and results cross as plain dicts. Rewritten at this hop are only the request id, the keys of `_meta` in
-  `HOP_BY_HOP` and the `Mcp-*` headers.
+- With `"scope": "session"` each legacy client that calls gets a connection of its own, which ends with the client.
 - A connection that ends is opened again, with backoff, for as long as the backend is wanted. What was offered stays
-  offered meanwhile. A call in flight fails with an error that names the backend; it is never sent twice.
+  offered meanwhile; subscriptions and the log level are restored. A call in flight fails with an error that names the
+  backend; it is never sent twice.
 - One log line per change of state. No secret is in a log line or in `error`.
 """
 
 import logging
 import math
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Protocol
+from weakref import WeakKeyDictionary
 
 import anyio
 import httpx2
 from anyio.abc import TaskStatus
 from mcp import MCPError
-from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
-from mcp.shared.dispatcher import CallOptions, DispatchContext
-from mcp.shared.inbound import (
-    MCP_METHOD_HEADER,
-    MCP_NAME_HEADER,
-    MCP_PROTOCOL_VERSION_HEADER,
-    NAME_BEARING_METHODS,
-    encode_header_value,
-    find_invalid_x_mcp_header,
-    mcp_param_headers,
-    x_mcp_header_map,
-)
-from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
-from mcp.shared.transport_context import TransportContext
-from mcp_types import (
-    CLIENT_CAPABILITIES_META_KEY,
-    CLIENT_INFO_META_KEY,
-    CONNECTION_CLOSED,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    PROTOCOL_VERSION_META_KEY,
-    REQUEST_TIMEOUT,
-    SERVER_INFO_META_KEY,
-)
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
-from pydantic_core import to_json
+from mcp_types import INVALID_PARAMS
 
-from . import __version__
+from .bridge import Held, converse
+from .calls import LEVELS, Call, Client, Params, Session
 from .config import ServerConfig
+from .connection import CLOSE_TIMEOUT, LIST_CHANGED, LOST, UPDATED, Connection
 from .errors import BackendError, backend_failure, describe, unwrap
-from .offer import KINDS, TOOLS, Era, Listing, Offer, read_listing
-from .remote import http_client, http_status, open_sse
-from .stdio import not_found, open_process
+from .offer import KINDS, Era, Offer
+from .remote import http_status
 
 logger = logging.getLogger(__name__)
 
 State = Literal["starting", "ready", "failed", "disabled", "stopped"]
-
-IMPLEMENTATION = {"name": "multi-mcp", "title": "Multi-MCP", "version": __version__}
-"""How the proxy introduces itself, to both sides."""
-
-HOP_BY_HOP = frozenset(
-    {
-        "progressToken",
-        PROTOCOL_VERSION_META_KEY,
-        CLIENT_INFO_META_KEY,
-        CLIENT_CAPABILITIES_META_KEY,
-        SERVER_INFO_META_KEY,
-        "io.modelcontextprotocol/subscriptionId",
-    }
-)
-"""Keys of `_meta` that speak of one hop, not of the message; everything else in it crosses untouched."""
 
 ERA_WAIT = 3.0
 """Seconds a modern client waits, once, to learn whether a backend speaks its era."""
@@ -90,295 +52,43 @@ HANDSHAKE_TIMEOUT = 60.0
 ERA_RETRY = 60.0
 """Seconds before a backend that was not to be reached in the modern era is tried in it again."""
 
-LIST_TIMEOUT = 10.0
-"""Seconds a backend has to tell one of its lists, all pages of it."""
-
 LIST_PAUSE = 0.2
 """Seconds between two readings of the lists of a backend that keeps changing them."""
+
+FRESH = 2.0
+"""Seconds after which the lists of a backend that does not tell of changes are read again when asked for."""
 
 OUTAGE_WAIT = 5.0
 """Seconds after a connection was lost in which a call waits for the next one."""
 
+SETTLE_TIMEOUT = 10.0
+"""Seconds a backend has to subscribe again to a resource after a reconnect."""
+
 BACKOFF = (0.5, 30.0)
 """Seconds before the first and between the last attempts to connect again."""
 
-LOST = "the connection ended"
 
-CLOSE_TIMEOUT = 1.0
-"""Seconds a remote backend has to be told that its session ends."""
+class Audience(Protocol):
+    """The clients, as far as backends know of them."""
 
-_LIST_CHANGED = frozenset(f"notifications/{kind.capability}/list_changed" for kind in KINDS)
+    @property
+    def level(self) -> str | None:
+        """The most verbose level of log messages that a legacy client has asked for."""
+
+    def broadcast(self, method: str, params: Mapping[str, Any], admits: Callable[[Session], bool]) -> None:
+        """Send a notification that belongs to no call to the legacy clients that are admitted."""
+
+    def updated(self, params: Mapping[str, Any], told: Collection[tuple[Session | None, str]]) -> None:
+        """Tell of an updated resource: the legacy client, or whoever listens for it, under the URI it has there."""
 
 
-class Connection:
-    """One MCP connection to a backend, in one era: a process, an SSE stream or an HTTP session.
-
-    `run` opens it and lives as long as it does; `request` may be used once `run` has called `started`.
-    """
+@dataclass(frozen=True)
+class _Watcher:
+    """Who wants to know of updates of a resource, and how its URI is spelled there."""
 
     era: Era
-    offer: Offer
-
-    def __init__(self, name: str, config: ServerConfig, on_list_changed: Callable[[], None]) -> None:
-        self._name = name
-        self._config = config
-        self._on_list_changed = on_list_changed
-        self._http_status: int | None = None
-        self._unreachable: httpx2.TransportError | None = None
-        self._noisy = False
-        self._param_headers: dict[str, dict[tuple[str, ...], str]] = {}
-        self._closing = anyio.Event()
-        self.lost = anyio.Event()
-        """Set when nothing comes any more; what `run` started may still be ending."""
-        self.ended = anyio.Event()
-        """Set when `run` is over: nothing of the connection is left."""
-
-    async def run(self, era: Era | None, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Open the connection, greet, read the lists, and hold it until either side ends it.
-
-        Args:
-            era: the one to speak; None is legacy where the server knows `initialize`, else modern.
-            task_status: told when requests can be sent.
-
-        Raises:
-            BackendError, MCPError, OSError, httpx2.HTTPError: the backend's (or its operator's): it cannot be
-                started, reached or understood.
-        """
-        greeted = False
-        try:
-            async with self._streams() as (read, write):
-                self._dispatcher: JSONRPCDispatcher[TransportContext] = JSONRPCDispatcher(read, write)
-                async with anyio.create_task_group() as group:
-                    await group.start(self._pump, group.cancel_scope)
-                    await self._greet(era)
-                    self.offer = await self.read_offer()
-                    greeted = True
-                    task_status.started()
-                    await self._closing.wait()
-                    group.cancel_scope.cancel()
-            if not greeted:  # the process ended, but not its stdout
-                raise BackendError(self._no_greeting())
-        finally:
-            self.ended.set()
-
-    def close(self) -> None:
-        """Have `run` say goodbye and return."""
-        self._closing.set()
-
-    async def request(
-        self, method: str, params: Mapping[str, Any] | None, capabilities: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Send a request and return its raw result.
-
-        Args:
-            method: the MCP method.
-            params: as the client sent them, under the backend's own names.
-            capabilities: of the client asking; told to a modern backend, which is told on each request.
-
-        Raises:
-            MCPError: the backend's own error as it was; one naming the backend when it did not answer in the
-                configured `timeout`, or the connection ended first; the client's, when its params cannot be sent.
-        """
-        params, options = self._envelope(method, dict(params or {}), capabilities or {})
-        try:
-            to_json(params)
-        except ValueError:
-            # What JSON text can say, and a message cannot carry. In the SDK's transport it would end the connection.
-            raise MCPError(INVALID_PARAMS, "A string that is no Unicode text, or nesting that is too deep") from None
-        try:
-            with anyio.fail_after(self._config.timeout):
-                return await self._dispatcher.send_raw_request(method, params, options)
-        except TimeoutError:
-            reason = f'did not answer {method} within {self._config.timeout:g} s (its "timeout")'
-            raise backend_failure(self._name, reason, REQUEST_TIMEOUT) from None
-        except MCPError as exc:
-            if await self._is_the_end(exc):
-                raise backend_failure(self._name, f"the connection ended before it answered {method}") from None
-            raise
-
-    async def read_offer(self) -> Offer:
-        """Read the four lists, and return them with what the server said when greeted."""
-        listings: dict[Any, Listing] = {}
-        problems: list[str] = []
-        for kind in KINDS:
-            if kind.capability not in self._capabilities:
-                continue
-            try:
-                with anyio.fail_after(LIST_TIMEOUT):
-                    listings[kind], left_out = await read_listing(kind, self.request)
-                problems += left_out
-            except TimeoutError:
-                problems.append(f"{kind.method}: was not answered within {LIST_TIMEOUT:g} s")
-            except (BackendError, MCPError) as exc:
-                # One bad list costs that list. Many servers have resources and no method for templates.
-                if self.lost.is_set():
-                    raise BackendError(f"ended the connection when asked for {kind.method}") from None
-                if not (isinstance(exc, MCPError) and exc.code == METHOD_NOT_FOUND):
-                    problems.append(f"{kind.method}: {describe(exc)}")
-        self._param_headers = {}
-        if self.era == "modern" and self._config.transport == "http" and TOOLS in listings:
-            # Spec 2026-07-28, streamable HTTP: a client must exclude a tool whose annotations are not valid.
-            valid = []
-            for tool in listings[TOOLS].items:
-                if reason := find_invalid_x_mcp_header(tool.get("inputSchema")):
-                    problems.append(f"tool '{tool['name']}' is left out: {reason}")
-                else:
-                    valid.append(tool)
-                    self._param_headers[tool["name"]] = x_mcp_header_map(tool.get("inputSchema"))
-            listings[TOOLS] = replace(listings[TOOLS], items=tuple(valid))
-        instructions, info = self._hello.get("instructions"), self._hello.get("serverInfo")
-        return Offer(
-            self._version,
-            self._capabilities,
-            instructions if isinstance(instructions, str) else None,
-            info if isinstance(info, dict) else None,
-            listings,
-            tuple(problems),
-        )
-
-    @asynccontextmanager
-    async def _streams(self) -> AsyncGenerator[Any, None]:
-        config = self._config
-        if config.command is not None:
-            command = [config.command, *config.args]
-            try:
-                async with open_process(command, env=config.env, cwd=config.cwd, on_noise=self._on_noise) as streams:
-                    yield streams
-            except FileNotFoundError:
-                raise BackendError(not_found(config.command, config.cwd)) from None
-            return
-        assert config.url is not None
-        async with http_client(config.headers, self._watch) as client:
-            if config.transport == "sse":
-                async with open_sse(client, config.url, self._on_noise) as streams:
-                    yield streams
-                return
-            async with streamable_http_client(config.url, http_client=client, max_sse_event_size=None) as streams:
-                try:
-                    yield streams
-                finally:
-                    # What follows is the goodbye (DELETE) to the session.
-                    client.timeout = httpx2.Timeout(CLOSE_TIMEOUT)
-
-    def _watch(self, request: httpx2.Request, outcome: httpx2.Response | httpx2.TransportError) -> None:
-        """Notice over HTTP what a stream tells by ending: that the server, or our session there, is gone."""
-        if isinstance(outcome, httpx2.TransportError):
-            self._unreachable = outcome
-            if isinstance(outcome, httpx2.ConnectError):
-                self.close()
-        else:
-            self._unreachable = None
-            self._http_status = outcome.status_code if outcome.is_error else None
-            if outcome.status_code == HTTPStatus.NOT_FOUND and MCP_SESSION_ID in request.headers:
-                self.close()
-
-    async def _pump(self, scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-        """Run the dispatcher; when the other side ends the stream, end the connection."""
-        try:
-            await self._dispatcher.run(_on_request, _on_notify, self._on_notification, task_status=task_status)
-        finally:
-            self.lost.set()
-            scope.cancel()
-
-    def _on_notification(self, method: str, params: Mapping[str, Any] | None) -> bool:
-        if method in _LIST_CHANGED:
-            self._on_list_changed()
-        return True
-
-    def _on_noise(self, line: str) -> None:
-        """A program that prints to its stdout usually goes on doing so: the first line says it."""
-        if not self._noisy:
-            self._noisy = True
-            shown = self._config.redact(line)[:80]
-            logger.warning("%s: sends what is not MCP (ignored from here on): %r", self._name, shown)
-
-    async def _is_the_end(self, exc: MCPError) -> bool:
-        """Whether an error is the dispatcher's word for a lost connection, and not the backend's own."""
-        if (exc.code, exc.message, exc.data) != (CONNECTION_CLOSED, "Connection closed", None):
-            return False
-        with anyio.move_on_after(1):
-            await self.lost.wait()
-        return self.lost.is_set()
-
-    async def _greet(self, era: Era | None) -> None:
-        try:
-            if era != "modern":
-                try:
-                    return await self._initialize()
-                except MCPError as exc:
-                    if era == "legacy" or await self._is_the_end(exc):
-                        raise
-                    # A modern-only server refuses `initialize`, and has nothing against another question.
-                    try:
-                        return await self._discover()
-                    except MCPError:
-                        raise exc from None
-            await self._discover()
-        except MCPError as exc:
-            if await self._is_the_end(exc):
-                raise BackendError(self._no_greeting()) from None
-            if self._unreachable is not None:
-                raise self._unreachable from None
-            if self._http_status is not None:
-                answer = f"{http_status(self._http_status)}: {exc.message}"
-                raise BackendError(f"{self._config.url} answered {answer}") from None
-            raise BackendError(f"refused the handshake with error {exc.code}: {exc.message}") from None
-
-    def _no_greeting(self) -> str:
-        where = " (its own words, if any, are above)" if self._config.command is not None else ""
-        return f"ended the connection when greeted{where}"
-
-    async def _initialize(self) -> None:
-        params = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": IMPLEMENTATION}
-        hello = await self._dispatcher.send_raw_request("initialize", params, {"cancel_on_abandon": False})
-        version = hello.get("protocolVersion")
-        if version not in HANDSHAKE_PROTOCOL_VERSIONS:
-            raise BackendError(f"speaks protocol revision {version!r}, which Multi-MCP does not")
-        self._adopt("legacy", str(version), hello)
-        headers = {MCP_PROTOCOL_VERSION_HEADER: self._version}
-        await self._dispatcher.notify("notifications/initialized", None, {"headers": headers})
-
-    async def _discover(self) -> None:
-        self.era, self._version = "modern", MODERN_PROTOCOL_VERSIONS[-1]
-        params, options = self._envelope("server/discover", {}, {})
-        options["cancel_on_abandon"] = False
-        hello = await self._dispatcher.send_raw_request("server/discover", params, options)
-        supported = hello.get("supportedVersions")
-        mutual = [v for v in MODERN_PROTOCOL_VERSIONS if isinstance(supported, list) and v in supported]
-        if not mutual:
-            raise BackendError(f"speaks protocol revisions {supported!r}, none of which Multi-MCP does")
-        meta = hello.get("_meta")
-        info = meta.get(SERVER_INFO_META_KEY) if isinstance(meta, dict) else None
-        self._adopt("modern", mutual[-1], {**hello, "serverInfo": info})
-
-    def _adopt(self, era: Era, version: str, hello: dict[str, Any]) -> None:
-        self.era, self._version, self._hello = era, version, hello
-        capabilities = hello.get("capabilities")
-        self._capabilities: dict[str, Any] = capabilities if isinstance(capabilities, dict) else {}
-
-    def _envelope(
-        self, method: str, params: dict[str, Any], capabilities: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], CallOptions]:
-        """`params` and options with what this hop says for itself, in this connection's era."""
-        meta = params.get("_meta")
-        meta = {key: value for key, value in meta.items() if key not in HOP_BY_HOP} if isinstance(meta, dict) else {}
-        headers = {MCP_PROTOCOL_VERSION_HEADER: self._version}
-        if self.era == "modern":
-            meta[PROTOCOL_VERSION_META_KEY] = self._version
-            meta[CLIENT_INFO_META_KEY] = IMPLEMENTATION
-            meta[CLIENT_CAPABILITIES_META_KEY] = dict(capabilities)
-            headers[MCP_METHOD_HEADER] = method
-            name = params.get(NAME_BEARING_METHODS.get(method, ""))
-            if isinstance(name, str):
-                headers[MCP_NAME_HEADER] = encode_header_value(name)
-                arguments = params.get("arguments")
-                if method == "tools/call" and isinstance(arguments, dict):
-                    headers |= mcp_param_headers(self._param_headers.get(name, {}), arguments)
-        if meta:
-            params["_meta"] = meta
-        else:
-            params.pop("_meta", None)
-        return params, {"headers": headers}
+    session: Session | None
+    public: str
 
 
 class Backend:
@@ -388,7 +98,7 @@ class Backend:
     only together with a call of `on_change`.
     """
 
-    def __init__(self, name: str, config: ServerConfig, on_change: Callable[[], None]) -> None:
+    def __init__(self, name: str, config: ServerConfig, on_change: Callable[[], None], audience: Audience) -> None:
         self.name = name
         self.config = config
         self.state: State = "disabled" if config.disabled else "starting"
@@ -400,10 +110,16 @@ class Backend:
         if config.disabled:
             self.settled.set()
         self._on_change = on_change
+        self._audience = audience
         self._connections: dict[Era, Connection] = {}
+        self._own: dict[Session, Connection] = {}
+        self._opening: WeakKeyDictionary[Session, anyio.Lock] = WeakKeyDictionary()
+        self._watchers: dict[str, dict[object, _Watcher]] = {}
+        self._settling = anyio.Lock()
+        self._held: dict[str, Held] = {}
         self._up = anyio.Event()
         self._up_at = self._down_at = anyio.current_time()
-        self._delay = BACKOFF[0]
+        self._delay = 2 * BACKOFF[0]
         self._problems: dict[str, None] = {}
         self._list_changed = anyio.Event()
         self._modern_wait: tuple[anyio.Event, float] | None = None
@@ -427,7 +143,7 @@ class Backend:
                 except Exception as exc:
                     reason = self._explain(exc)
                 self._take_down(reason)
-                with anyio.move_on_after(self._delay * random.uniform(0.5, 1)):
+                with anyio.move_on_after(random.uniform(BACKOFF[0], self._delay)):
                     await self._stopping.wait()
                 self._delay = min(self._delay * 2, BACKOFF[1])
         finally:
@@ -441,40 +157,155 @@ class Backend:
         if self.state != "disabled":
             await self._stopped.wait()
 
-    async def request(
-        self, era: Era, method: str, params: Mapping[str, Any], capabilities: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], Era]:
-        """Send a client's request on a connection of the client's era where the backend speaks it.
+    async def request(self, client: Client, method: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], Era]:
+        """Make a client's request, on a connection of the client's era where the backend speaks it.
 
         Returns:
-            the raw result and the era of the connection it came by.
+            the raw result and the era it is in.
 
         Raises:
-            MCPError: as `Connection.request`; or one naming the backend when it is not connected.
+            MCPError: as `Connection.request`; or one naming the backend when it is not connected; the client's, when
+                it continues a call that is not there.
         """
-        connection = await self._connection(era)
-        return await connection.request(method, params, capabilities), connection.era
+        state = params.get("requestState")
+        if isinstance(state, str) and (held := self._held.pop(state, None)):
+            return await self._continue(held, client, method, params), "legacy"
+        connection = await self._connection(client)
+        if level := self._level(client, connection):
+            await connection.set_level(level)
+        if client.era == connection.era:
+            return await connection.request(method, params, Call(client)), connection.era
+        if client.era == "legacy":
+            result = await converse(client, params, lambda params: connection.request(method, params, Call(client)))
+            return result, "modern"
+        if state is not None:
+            raise MCPError(INVALID_PARAMS, "This requestState is not known, or not any more: begin again without it")
+        held = Held(client, method, params)
+        self._group.start_soon(held.run, partial(connection.request, method, params, held))
+        return await self._continue(held, client, method, params), "legacy"
 
-    async def _connection(self, era: Era) -> Connection:
+    async def _continue(self, held: Held, client: Client, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        result = await held.turn(client, method, params)
+        if not held.is_over:
+            self._held = {state: other for state, other in self._held.items() if not other.is_forgotten}
+            self._held[held.state] = held
+        return result
+
+    async def notify(self, client: Client, method: str, params: Params) -> None:
+        """Pass on a client's notification; to a backend that is not connected it is lost."""
+        with suppress(MCPError):
+            await (await self._connection(client)).notify(method, params)
+
+    async def watch(self, client: Client, uri: str, public: str) -> None:
+        """Have a client told of updates of a resource that it calls `public`.
+
+        Raises:
+            MCPError: the backend's: it does not tell of them; or it is not connected.
+        """
+        self._watchers.setdefault(uri, {})[client.who] = _Watcher(client.era, client.session, public)
+        try:
+            await self._settle(await self._connection(client), uri)
+        except MCPError:
+            await self.unwatch(client.who, uri)
+            raise
+
+    async def unwatch(self, who: object, uri: str | None = None) -> None:
+        """Have a client told no more of updates of a resource, or of any."""
+        for watched in [uri] if uri is not None else list(self._watchers):
+            watchers = self._watchers.get(watched, {})
+            if watchers.pop(who, None):
+                if not watchers:
+                    del self._watchers[watched]
+                for connection in self._all():
+                    with suppress(MCPError):
+                        await self._settle(connection, watched)
+
+    async def set_level(self) -> None:
+        """Have the log messages sent that the audience wants by now."""
+        for connection in self._all():
+            if level := connection.owner.level if connection.owner else self._audience.level:
+                await connection.set_level(level)
+
+    def refresh(self) -> None:
+        """Have the lists read again if they may have changed unnoticed. Does not wait for that."""
+        if any(connection.age > FRESH for connection in self._connections.values()):
+            self._list_changed.set()
+
+    def _all(self) -> list[Connection]:
+        return [*self._connections.values(), *self._own.values()]
+
+    def _serving(self, era: Era, session: Session | None) -> Connection | None:
+        """The connection, if it is there, by which clients of this era, or this one alone, are served."""
+        if session is not None and self.config.scope == "session":
+            return self._own.get(session)
+        return self._connections.get(era) or self.primary
+
+    def _level(self, client: Client, connection: Connection) -> str | None:
+        """The level of log messages that a legacy connection has to have for a call of this client."""
+        if connection.owner:
+            return connection.owner.level
+        wanted = [level for level in (self._audience.level, client.level) if level]
+        return min(wanted, key=LEVELS.index, default=None)
+
+    async def _connection(self, client: Client) -> Connection:
         if not self._up.is_set():
             with anyio.move_on_after(self._down_at + OUTAGE_WAIT - anyio.current_time()):
                 await self._up.wait()
         now = anyio.current_time()
-        if era == "modern" and era not in self._connections and self._up.is_set() and now >= self._no_modern_before:
+        is_open = client.era in self._connections or not self._up.is_set()
+        if client.era == "modern" and not is_open and now >= self._no_modern_before:
             if self._modern_wait is None:
                 self._modern_wait = anyio.Event(), now + ERA_WAIT
                 self._group.start_soon(self._serve_modern, self._modern_wait[0])
             known, deadline = self._modern_wait
             with anyio.move_on_after(deadline - now):
                 await known.wait()
-        connection = self._connections.get(era) or self.primary
+        if self._up.is_set() and client.session is not None and self.config.scope == "session":
+            return await self._own_connection(client.session)
+        connection = self._serving(client.era, client.session)
         if connection is None:
             raise backend_failure(self.name, f"is not connected: {self.error or 'it is being started'}")
         return connection
 
+    async def _own_connection(self, session: Session) -> Connection:
+        async with self._opening.setdefault(session, anyio.Lock()):
+            if session not in self._own:
+                try:
+                    with anyio.fail_after(HANDSHAKE_TIMEOUT):
+                        await self._group.start(self._serve_own, session)
+                except Exception as exc:
+                    reason = f"has no connection for this session: {self._explain(exc)}"
+                    raise backend_failure(self.name, reason) from None
+            return self._own[session]
+
+    async def _serve_own(self, session: Session, *, task_status: TaskStatus[None]) -> None:
+        """Open a connection that one client has for itself, and stay until either ends."""
+        connection = Connection(self.name, self.config, self._hear, session)
+        try:
+            async with anyio.create_task_group() as group:
+                await group.start(connection.run, None)
+                if session.level:
+                    await connection.set_level(session.level)
+                self._own[session] = connection
+                task_status.started()
+                try:
+                    group.start_soon(self._close_after, session, connection)
+                    await connection.lost.wait()
+                finally:
+                    del self._own[session]
+                group.cancel_scope.cancel()
+        except Exception as exc:
+            if not connection.lost.is_set():
+                raise
+            logger.debug("%s: a session's connection ended: %s", self.name, self._explain(exc))
+
+    async def _close_after(self, session: Session, connection: Connection) -> None:
+        await session.gone.wait()
+        connection.close()
+
     async def _serve(self) -> None:
         """Connect, and stay until the connection ends or the backend is stopped."""
-        connection = Connection(self.name, self.config, self._note_list_changed)
+        connection = Connection(self.name, self.config, self._hear)
         async with anyio.create_task_group() as self._group:
             self._group.start_soon(self._goodbye, self._group.cancel_scope)
             try:
@@ -488,16 +319,17 @@ class Backend:
             self._up_at = anyio.current_time()
             self._up.set()
             self._group.start_soon(self._follow_lists)
+            self._group.start_soon(self._restore)
             await connection.lost.wait()
             if anyio.current_time() - self._up_at > BACKOFF[1]:
-                self._delay = BACKOFF[0]  # it was up for long: this is a new trouble
+                self._delay = 2 * BACKOFF[0]  # it was up for long: this is a new trouble
             self._take_down(LOST)
             await connection.ended.wait()  # its process is gone
             self._group.cancel_scope.cancel()
 
     async def _serve_modern(self, known: anyio.Event) -> None:
         """Open the modern connection beside the first one, and stay until it ends."""
-        connection = Connection(self.name, self.config, self._note_list_changed)
+        connection = Connection(self.name, self.config, self._hear)
         try:
             async with anyio.create_task_group() as group:
                 with anyio.fail_after(ERA_PROBE):
@@ -506,6 +338,14 @@ class Backend:
                 self._connections["modern"] = connection
                 self._publish()
                 known.set()
+                self._group.start_soon(self._restore)
+                try:
+                    await connection.lost.wait()
+                finally:
+                    self._modern_wait = None
+                    if self._connections.pop("modern", None):
+                        self._publish()
+                        self._group.start_soon(self._restore)
         except Exception as exc:
             # A server that could not be reached, or has spoken this era before, has not said that it does not.
             undecided = self._speaks_modern or isinstance(unwrap(exc), OSError | httpx2.TransportError)
@@ -514,22 +354,56 @@ class Backend:
         finally:
             known.set()
             self._modern_wait = None
-            if self._connections.pop("modern", None):
-                self.offers.pop("modern", None)
-                self._on_change()
 
     async def _goodbye(self, scope: anyio.CancelScope) -> None:
         """When the backend is stopped: let its connections end politely, then end them."""
         await self._stopping.wait()
-        for connection in self._connections.values():
+        connections = self._all()
+        for connection in connections:
             connection.close()
         with anyio.move_on_after(CLOSE_TIMEOUT):
-            for connection in list(self._connections.values()):
+            for connection in connections:
                 await connection.ended.wait()
         scope.cancel()
 
-    def _note_list_changed(self) -> None:
-        self._list_changed.set()
+    def _hear(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
+        """What a connection brings for no call in particular."""
+        if method in LIST_CHANGED:
+            self._list_changed.set()
+        elif method == UPDATED:
+            uri = params.get("uri")
+            told = {
+                (watcher.session, watcher.public + (uri[len(watched) :] if watcher.session else ""))
+                for watched, watchers in self._watchers.items()
+                # It may be a part of what was subscribed to (spec, resources/updated).
+                if isinstance(uri, str) and (uri == watched or uri.startswith(f"{watched.rstrip('/')}/"))
+                for watcher in watchers.values()
+                if self._serving(watcher.era, watcher.session) is connection
+            }
+            self._audience.updated(params, told)
+        else:
+            self._audience.broadcast(method, params, lambda session: self._serving("legacy", session) is connection)
+
+    async def _restore(self) -> None:
+        """After a connection came or went, subscribe on those that are there, and set their level."""
+        await self.set_level()
+        for connection in self._all():
+            for uri in {*self._watchers, *connection.subscribed}:
+                try:
+                    with anyio.move_on_after(SETTLE_TIMEOUT):
+                        await self._settle(connection, uri)
+                except MCPError as exc:
+                    logger.warning("%s: %s cannot be subscribed to any more: %s", self.name, uri, exc.error.message)
+
+    async def _settle(self, connection: Connection, uri: str) -> None:
+        """Subscribe to a resource on a connection, or unsubscribe, as its watchers want it by now."""
+        async with self._settling:
+            watchers = self._watchers.get(uri, {}).values()
+            wanted = any(self._serving(watcher.era, watcher.session) is connection for watcher in watchers)
+            if wanted and uri not in connection.subscribed:
+                await connection.subscribe(uri)
+            elif not wanted and uri in connection.subscribed:
+                await connection.unsubscribe(uri)
 
     async def _follow_lists(self) -> None:
         """Read the lists again when the backend says that they changed; several words while reading are one."""
@@ -538,7 +412,7 @@ class Backend:
             self._list_changed = anyio.Event()
             for connection in list(self._connections.values()):
                 with suppress(BackendError):  # it is lost, which is told elsewhere
-                    connection.offer = await connection.read_offer()
+                    await connection.read_offer()
             self._publish()
             await anyio.sleep(LIST_PAUSE)
 
@@ -592,16 +466,3 @@ class Backend:
         else:
             text = describe(cause)
         return self.config.redact(text)
-
-
-async def _on_request(
-    context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Answer a backend's question. None is relayed to a client, and none was promised to be."""
-    if method == "ping":
-        return {}
-    raise MCPError(METHOD_NOT_FOUND, f"Multi-MCP does not relay {method}")
-
-
-async def _on_notify(context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None) -> None:
-    """Never reached: `Connection._on_notification` takes them all, in the order of the wire."""

@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from .errors import ConfigError
 
 Transport = Literal["stdio", "sse", "http"]
+Scope = Literal["shared", "session"]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SHORTEST_SECRET = 4
@@ -53,7 +54,8 @@ class ToolFilter(BaseModel):
 class ServerConfig(BaseModel):
     """One entry of `mcpServers`. Either `command` (stdio) or `url` (SSE or streamable HTTP) is set.
 
-    `timeout` is in seconds and bounds each request to the server; without it only the client sets a limit.
+    `timeout` is in seconds and bounds each request to the server; without it only the client sets a limit. With the
+    `scope` "session" each legacy client session has a connection of its own; else all share one.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
@@ -67,6 +69,7 @@ class ServerConfig(BaseModel):
     type: Annotated[Transport | None, BeforeValidator(_transport)] = None
     disabled: bool = False
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    scope: Scope = "shared"
     tools: ToolFilter = ToolFilter()
 
     @property

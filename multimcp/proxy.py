@@ -5,6 +5,7 @@ Rules:
 - Params and results cross as they were sent, but for the name or URI they are routed by, URIs that are offered under
   another spelling, and what belongs to one hop (`backend.HOP_BY_HOP`, and the envelope where the eras differ).
 - A backend's JSON-RPC error crosses with code, message and data as they were.
+- What this revision of MCP does not know goes to the backend that its name, URI or task belongs to, or to the only one.
 - A URI is routed by: the list; a link that was renamed on its way out; a template; a link as it was announced; its
   qualified spelling; the only backend that has resources. Else it is not found.
 """
@@ -12,6 +13,7 @@ Rules:
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -24,13 +26,22 @@ from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
+    LOG_LEVEL_META_KEY,
+    METHOD_NOT_FOUND,
     SERVER_INFO_META_KEY,
 )
-from mcp_types.methods import CACHEABLE_METHODS, CLIENT_REQUESTS
+from mcp_types.methods import (
+    CACHEABLE_METHODS,
+    CLIENT_REQUESTS,
+    SPEC_CLIENT_METHODS,
+    SPEC_CLIENT_NOTIFICATION_METHODS,
+)
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from .backend import IMPLEMENTATION
+from .backend import Backend
+from .calls import LEVELS, Client
 from .catalog import Route
+from .connection import IMPLEMENTATION
 from .naming import qualify, unqualify
 from .offer import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Era, Kind
 from .registry import Registry
@@ -39,13 +50,16 @@ from .relay import Relay
 logger = logging.getLogger(__name__)
 
 Context = ServerRequestContext[Any, Any]
+Handler = Callable[[Client, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 RESOURCE_NOT_FOUND: Mapping[Era, int] = {"legacy": -32002, "modern": INVALID_PARAMS}
 """The code of "resource not found": -32002 up to 2025-11-25, -32602 since 2026-07-28 (spec, resources)."""
 
 LINKS = 10_000
-"""How many URIs that were announced in results, but never listed, are remembered."""
+"""How many URIs that were announced in results, but never listed, are remembered; and how many tasks."""
 
+UNWATCH_TIMEOUT = 1.0
+"""Seconds in which backends are told that a client listens no more."""
 
 ON_ITS_WAY = 0.02
 """Seconds in which a message that was read gets to its handler, and an answer to where it is written."""
@@ -58,39 +72,46 @@ class Proxy:
         self._registry = registry
         self._relay = relay
         self._links: OrderedDict[str, Route] = OrderedDict()
+        self._tasks: OrderedDict[str, Route] = OrderedDict()
         self._called = False
         self._in_flight = 0
         self._answered = anyio.Event()
-        self._handlers: dict[str, Callable[[Context, Era, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+        self._handlers: dict[str, Handler] = {
             "server/discover": self._discover,
             "tools/call": self._forwarder(TOOLS),
             "prompts/get": self._forwarder(PROMPTS),
             "resources/read": self._read_resource,
             "completion/complete": self._complete,
+            "logging/setLevel": self._set_level,
+            "resources/subscribe": self._subscribe,
+            "resources/unsubscribe": self._unsubscribe,
             **{kind.method: self._lister(kind) for kind in KINDS},
         }
 
     async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer one message of a client (`mcp.server.context.ServerMiddleware`)."""
         context, method = ctx, ctx.method
+        era: Era = "modern" if context.protocol_version in MODERN_PROTOCOL_VERSIONS else "legacy"
         if context.request_id is None:
-            if method == "notifications/initialized":
-                self._relay.join(context)
+            await self._pass_on(context, era)
             return await call_next(context)
         if method == "initialize":
             await self._registry.greeting_ready()
             result = await call_next(context)
+            self._relay.join(context, self._registry.forget)
             return {**result, **self._introduction("legacy")} if isinstance(result, dict) else result
-        if method == "subscriptions/listen":
-            return await call_next(_without_resource_subscriptions(context))
-        if method not in self._handlers or (method, context.protocol_version) not in CLIENT_REQUESTS:
+        is_known = (method, context.protocol_version) in CLIENT_REQUESTS
+        if method == "subscriptions/listen" and is_known:
+            return await self._listen(context, call_next)
+        handler = self._handlers.get(method) if is_known else self._forward_unknown
+        if handler is None or (method in SPEC_CLIENT_METHODS and not is_known):
             return await call_next(context)
-        era: Era = "modern" if context.protocol_version in MODERN_PROTOCOL_VERSIONS else "legacy"
-        if era == "legacy" and context.session.client_params is None:
+        client = self._client(context, era)
+        if client is None:
             raise MCPError(INVALID_REQUEST, f"{method} before initialize")
         self._in_flight += 1
         try:
-            return await self._handlers[method](context, era, dict(context.params or {}))
+            return await handler(client, method, dict(context.params or {}))
         except MCPError:
             raise
         except Exception:
@@ -112,54 +133,153 @@ class Proxy:
         """The input schema of a tool by its public name: the SDK checks a call's `Mcp-Param-*` headers against it."""
         return self._registry.catalog("modern").input_schemas.get(tool)
 
+    def _client(self, context: Context, era: Era) -> Client | None:
+        """Who sent a request; None for a legacy client that was not greeted yet."""
+        meta = (context.params or {}).get("_meta")
+        meta = meta if isinstance(meta, dict) else {}
+        token = meta.get("progressToken")
+        token = token if isinstance(token, str | int) and not isinstance(token, bool) else None
+        # The stream of this very request. The SDK's public ways to it validate what crosses, and drop what they
+        # do not know.
+        channel = context.session._request_outbound
+        if era == "legacy":
+            session = self._relay.session(context)
+            return Client(era, session.capabilities, channel, session, token) if session else None
+        level = meta.get(LOG_LEVEL_META_KEY)
+        if level is not None and level not in LEVELS:
+            raise MCPError(INVALID_PARAMS, f"Unknown log level: {level}")
+        capabilities = meta.get(CLIENT_CAPABILITIES_META_KEY)
+        return Client(era, capabilities if isinstance(capabilities, dict) else {}, channel, None, token, level)
+
     def _introduction(self, era: Era) -> dict[str, Any]:
         """What `initialize` and `server/discover` say of the backends."""
         instructions = self._registry.instructions(era)
         introduction: dict[str, Any] = {"capabilities": self._registry.capabilities(era)}
         return introduction | ({"instructions": instructions} if instructions else {})
 
-    async def _discover(self, context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
+    async def _discover(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
         await self._registry.greeting_ready()
         versions = {"supportedVersions": list(MODERN_PROTOCOL_VERSIONS)}
-        return _adapt(context.method, {**versions, **self._introduction(era)}, "legacy", era)
+        return _adapt(method, {**versions, **self._introduction(client.era)}, "legacy", client.era)
 
-    def _lister(self, kind: Kind) -> Callable[[Context, Era, dict[str, Any]], Awaitable[dict[str, Any]]]:
-        async def list_all(context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
+    async def _pass_on(self, context: Context, era: Era) -> None:
+        """Pass a client's notification on to the backends that it is for."""
+        method, params = context.method, dict(context.params or {})
+        is_for_all = method == "notifications/roots/list_changed" and era == "legacy"
+        if method in SPEC_CLIENT_NOTIFICATION_METHODS and not is_for_all:
+            return
+        client = self._client(context, era)
+        if client is None:
+            return
+        backends = list(self._registry.backends.values())
+        if not is_for_all:
+            route, params = self._route_unknown(era, params)
+            backends = [backend for backend in backends if route and backend.name == route.server]
+        async with anyio.create_task_group() as group:
+            for backend in backends:
+                if backend.state == "ready":
+                    group.start_soon(backend.notify, client, method, params)
+
+    async def _set_level(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        level = params.get("level")
+        if level not in LEVELS:
+            raise MCPError(INVALID_PARAMS, f"Unknown log level: {level}")
+        assert client.session is not None  # the method is legacy
+        client.session.level = level
+        await self._registry.set_level()
+        return {}
+
+    async def _subscribe(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        uri = _string(params, "uri")
+        route = await self._find_uri(client.era, uri)
+        await self._backend(route).watch(client, route.name, uri)
+        return {}
+
+    async def _unsubscribe(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        route = self._route_uri(client.era, _string(params, "uri"))
+        if route is not None:
+            await self._backend(route).unwatch(client.who, route.name)
+        return {}
+
+    async def _listen(self, context: Context, call_next: CallNext) -> HandlerResult:
+        """Serve a listening stream; resources that cannot be subscribed to are left out of its acknowledgment."""
+        client = self._client(context, "modern")
+        params = dict(context.params or {})
+        notifications = params.get("notifications")
+        uris = notifications.get("resourceSubscriptions") if isinstance(notifications, dict) else None
+        if client is None or not isinstance(notifications, dict) or not isinstance(uris, list):
+            return await call_next(context)
+        watched: dict[str, tuple[Backend, str]] = {}
+        try:
+            for uri in uris:
+                with suppress(MCPError):
+                    route = await self._find_uri("modern", _string({"uri": uri}, "uri"))
+                    backend = self._backend(route)
+                    await backend.watch(client, route.name, uri)
+                    watched[uri] = backend, route.name
+            params["notifications"] = {**notifications, "resourceSubscriptions": list(watched)}
+            return await call_next(replace(context, params=params))
+        finally:
+            with anyio.move_on_after(UNWATCH_TIMEOUT, shield=True):
+                for backend, name in watched.values():
+                    await backend.unwatch(client.who, name)
+
+    def _lister(self, kind: Kind) -> Handler:
+        async def list_all(client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
             if params.get("cursor") is not None:
                 raise MCPError(INVALID_PARAMS, "Unknown cursor: this list comes in one page")
             if not self._called:
                 await self._registry.lists_ready()
-            listing = self._registry.catalog(era).listings[kind]
+            self._registry.refresh()
+            listing = self._registry.catalog(client.era).listings[kind]
             hints = {"ttlMs": listing.ttl_ms, "cacheScope": "public" if listing.public else "private"}
-            result = {kind.key: list(listing.items)} | (hints if era == "modern" else {})
-            return _adapt(context.method, result, "legacy", era)
+            result = {kind.key: list(listing.items)} | (hints if client.era == "modern" else {})
+            return _adapt(method, result, "legacy", client.era)
 
         return list_all
 
-    def _forwarder(self, kind: Kind) -> Callable[[Context, Era, dict[str, Any]], Awaitable[dict[str, Any]]]:
-        async def forward(context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
-            route = await self._find_name(era, kind, _string(params, "name"))
-            return await self._forward(context, era, route, {**params, "name": route.name})
+    def _forwarder(self, kind: Kind) -> Handler:
+        async def forward(client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
+            route = await self._find_name(client.era, kind, _string(params, "name"))
+            return await self._forward(client, method, route, {**params, "name": route.name})
 
         return forward
 
-    async def _read_resource(self, context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
+    async def _read_resource(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
         uri = _string(params, "uri")
-        route = await self._find_uri(era, uri, lambda: self._route_uri(era, uri))
-        return await self._forward(context, era, route, {**params, "uri": route.name}, {route.name: uri})
+        route = await self._find_uri(client.era, uri)
+        return await self._forward(client, method, route, {**params, "uri": route.name}, {route.name: uri})
 
-    async def _complete(self, context: Context, era: Era, params: dict[str, Any]) -> dict[str, Any]:
+    async def _complete(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
         ref = params.get("ref")
         if not isinstance(ref, dict):
             raise MCPError(INVALID_PARAMS, "ref must be an object")
         if "uri" in ref:
-            key, uri = "uri", _string(ref, "uri")
-            route = await self._find_uri(
-                era, uri, lambda: self._registry.catalog(era).route(TEMPLATES, uri) or self._route_uri(era, uri)
-            )
+            key, route = "uri", await self._find_uri(client.era, _string(ref, "uri"), TEMPLATES)
         else:
-            key, route = "name", await self._find_name(era, PROMPTS, _string(ref, "name"))
-        return await self._forward(context, era, route, {**params, "ref": {**ref, key: route.name}})
+            key, route = "name", await self._find_name(client.era, PROMPTS, _string(ref, "name"))
+        return await self._forward(client, method, route, {**params, "ref": {**ref, key: route.name}})
+
+    async def _forward_unknown(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        route, params = self._route_unknown(client.era, params)
+        if route is None:
+            raise MCPError(METHOD_NOT_FOUND, "Method not found", method)
+        return await self._forward(client, method, route, params)
+
+    def _route_unknown(self, era: Era, params: dict[str, Any]) -> tuple[Route | None, dict[str, Any]]:
+        """Where a message leads of which we know nothing, and its params as they are meant there."""
+        catalog = self._registry.catalog(era)
+        name, uri, task = (
+            value if isinstance(value, str) else "" for value in map(params.get, ("name", "uri", "taskId"))
+        )
+        if route := catalog.route(TOOLS, name) or catalog.route(PROMPTS, name):
+            return route, {**params, "name": route.name}
+        if uri and (route := self._route_uri(era, uri)):
+            return route, {**params, "uri": route.name}
+        if route := self._tasks.get(task):
+            return route, params
+        able = [backend.name for backend in self._registry.backends.values() if backend.state != "disabled"]
+        return Route(able[0], "") if len(able) == 1 else None, params
 
     async def _find_name(self, era: Era, kind: Kind, name: str) -> Route:
         route = await self._find(lambda: self._registry.catalog(era).route(kind, name))
@@ -167,8 +287,9 @@ class Proxy:
             raise MCPError(INVALID_PARAMS, f"Unknown {kind.noun}: {name}")
         return route
 
-    async def _find_uri(self, era: Era, uri: str, look_up: Callable[[], Route | None]) -> Route:
-        route = await self._find(look_up)
+    async def _find_uri(self, era: Era, uri: str, kind: Kind = RESOURCES) -> Route:
+        """Where a URI leads; with `TEMPLATES` it may be a template itself."""
+        route = await self._find(lambda: self._registry.catalog(era).route(kind, uri) or self._route_uri(era, uri))
         if route is None:
             raise MCPError(RESOURCE_NOT_FOUND[era], f"Resource not found: {uri}", {"uri": uri})
         return route
@@ -178,30 +299,32 @@ class Proxy:
         await self._registry.ready_for(lambda: look_up() is not None)
         return look_up()
 
+    def _backend(self, route: Route) -> Backend:
+        backend = self._registry.backends.get(route.server)
+        if backend is None:  # removed since the catalog was asked
+            raise MCPError(INTERNAL_ERROR, f"MCP server '{route.server}' was removed")
+        return backend
+
     async def _forward(
         self,
-        context: Context,
-        era: Era,
+        client: Client,
+        method: str,
         route: Route,
         params: dict[str, Any],
         asked: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Forward a request; `asked` maps URIs that the client spelled itself, by the backend's spelling."""
-        backend = self._registry.backends.get(route.server)
-        if backend is None:  # removed since the catalog was asked
-            raise MCPError(INTERNAL_ERROR, f"MCP server '{route.server}' was removed")
-        meta = params.get("_meta") if era == "modern" else None
-        capabilities = meta.get(CLIENT_CAPABILITIES_META_KEY) if isinstance(meta, dict) else None
-        result, spoken = await backend.request(
-            era, context.method, params, capabilities if isinstance(capabilities, dict) else {}
-        )
+        result, spoken = await self._backend(route).request(client, method, params)
         # SDK clients list the tools before they hand out the result of a call. That list must not wait for a backend
         # that hangs: whoever calls has stopped looking around, and late backends are announced.
         self._called = True
-        for holder in _uri_holders(context.method, result):
+        for holder in _uri_holders(method, result):
             uri = holder["uri"]
-            holder["uri"] = (asked or {}).get(uri) or self._public_uri(era, route.server, uri)
-        return _adapt(context.method, result, spoken, era)
+            holder["uri"] = (asked or {}).get(uri) or self._public_uri(client.era, route.server, uri)
+        task = result.get("task", result)
+        if isinstance(task, dict) and isinstance(task.get("taskId"), str):
+            _remember(self._tasks, task["taskId"], Route(route.server, task["taskId"]))
+        return _adapt(method, result, spoken, client.era)
 
     def _route_uri(self, era: Era, uri: str) -> Route | None:
         catalog = self._registry.catalog(era)
@@ -230,11 +353,15 @@ class Proxy:
         if owner is not None and owner.server == server:
             return uri
         public = uri if owner is None else qualify(server, uri)
-        self._links[public] = route
-        self._links.move_to_end(public)
-        if len(self._links) > LINKS:
-            self._links.popitem(last=False)
+        _remember(self._links, public, route)
         return public
+
+
+def _remember(routes: OrderedDict[str, Route], key: str, route: Route) -> None:
+    routes[key] = route
+    routes.move_to_end(key)
+    if len(routes) > LINKS:
+        routes.popitem(last=False)
 
 
 def _uri_holders(method: str, result: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -271,10 +398,7 @@ def _adapt(method: str, result: dict[str, Any], spoken: Era, era: Era) -> dict[s
         meta = result.get("_meta")
         result["_meta"] = {**(meta if isinstance(meta, dict) else {}), SERVER_INFO_META_KEY: IMPLEMENTATION}
     elif spoken == "modern":
-        if result.pop("resultType", "complete") == "input_required":
-            raise MCPError(
-                INTERNAL_ERROR, f"{method}: the server asks for input, which Multi-MCP cannot yet ask a legacy client"
-            )
+        result.pop("resultType", None)
         if method in CACHEABLE_METHODS:
             result.pop("ttlMs", None)
             result.pop("cacheScope", None)
@@ -283,14 +407,6 @@ def _adapt(method: str, result: dict[str, Any], spoken: Era, era: Era) -> dict[s
             if not result["_meta"]:
                 del result["_meta"]
     return result
-
-
-def _without_resource_subscriptions(context: Context) -> Context:
-    """A listen request without what is not relayed, which the acknowledgment then leaves out (spec, subscriptions)."""
-    params = dict(context.params or {})
-    if isinstance(params.get("notifications"), dict):
-        params["notifications"] = {k: v for k, v in params["notifications"].items() if k != "resourceSubscriptions"}
-    return replace(context, params=params)
 
 
 def _string(params: Mapping[str, Any], key: str) -> str:

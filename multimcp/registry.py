@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from .backend import Backend, State
+from .calls import Session
 from .catalog import Catalog, Names, build
 from .config import ServerConfig
 from .errors import NameInUseError, UnknownServerError
@@ -30,6 +31,9 @@ FIRST_UP = 0.3
 
 GREETING_WAIT = 3.0
 """Seconds a client is kept waiting for its greeting while no backend is ready."""
+
+LEVEL_TIMEOUT = 1.0
+"""Seconds in which backends are told of a log level before the client that set it is answered."""
 
 _ERAS: tuple[Era, Era] = ("legacy", "modern")
 
@@ -58,7 +62,7 @@ class Registry:
     async def running(self, servers: Mapping[str, ServerConfig]) -> AsyncGenerator[None, None]:
         """Start these servers, keep all servers connected, and stop them all on leaving."""
         self._deadline = anyio.current_time() + self._startup_timeout
-        async with anyio.create_task_group() as self._group:
+        async with self._relay.running(), anyio.create_task_group() as self._group:
             self._group.start_soon(self._tell)
             try:
                 self.add(servers)
@@ -93,7 +97,7 @@ class Registry:
         if taken := [name for name in servers if name in self._backends]:
             raise NameInUseError(f"in use: {', '.join(taken)}; remove first, or choose another name")
         for name, config in servers.items():
-            backend = self._backends[name] = Backend(name, config, self._note_change)
+            backend = self._backends[name] = Backend(name, config, self._note_change, self._relay)
             if not config.disabled:
                 self._group.start_soon(backend.run)
         self._note_change()
@@ -188,10 +192,43 @@ class Registry:
         """
         offers = self.offers(era)
         declared = {key for offer in offers.values() for key in offer.capabilities}
+        resources = [offer.capabilities.get("resources") for offer in offers.values()]
+        subscribe = any(isinstance(capability, dict) and capability.get("subscribe") for capability in resources)
         if not offers or any(not backend.offers and backend.state != "disabled" for backend in self._backends.values()):
-            declared |= {"completions"} | {kind.capability for kind in KINDS}
-        lists = {kind.capability: {"listChanged": True} for kind in KINDS if kind.capability in declared}
-        return lists | ({"completions": {}} if "completions" in declared else {})
+            declared |= {"completions", "logging"} | {kind.capability for kind in KINDS}
+            subscribe = True
+        capabilities: dict[str, Any] = {
+            kind.capability: {"listChanged": True} for kind in KINDS if kind.capability in declared
+        }
+        if subscribe:
+            capabilities["resources"]["subscribe"] = True
+        capabilities |= {key: {} for key in ("completions", "logging") if key in declared}
+        if self._names.namespace == "never" and len(offers) == len(self._backends) == 1:
+            # Nobody else is meant: what else it says of itself (experimental, extensions, tasks) holds here, too.
+            [only] = offers.values()
+            capabilities = {**only.capabilities, **capabilities}
+        return capabilities
+
+    def refresh(self) -> None:
+        """Have lists read again that may have changed unnoticed. Does not wait for that."""
+        for backend in self._backends.values():
+            backend.refresh()
+
+    async def set_level(self) -> None:
+        """Have the backends send the log messages that are wanted by now."""
+        with anyio.move_on_after(LEVEL_TIMEOUT):
+            async with anyio.create_task_group() as group:
+                for backend in self._backends.values():
+                    group.start_soon(backend.set_level)
+
+    def forget(self, session: Session) -> None:
+        """A client is gone: what backends did for it alone ends."""
+        self._group.start_soon(self._forget, session)
+
+    async def _forget(self, session: Session) -> None:
+        for backend in list(self._backends.values()):
+            await backend.unwatch(session)
+        await self.set_level()
 
     def instructions(self, era: Era) -> str | None:
         """The backends' instructions, each under its backend's name."""

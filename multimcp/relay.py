@@ -1,30 +1,32 @@
-"""Backend -> client traffic: who is connected, and telling them that a list changed.
+"""Backend -> client traffic that belongs to no call: who is connected, and what they are told.
 
 Rules:
-- A legacy client is pushed to from its `notifications/initialized` until its connection ends.
+- A legacy client is told from its `notifications/initialized` until its connection ends, on its standalone stream.
 - A modern client hears of changes on the `subscriptions/listen` streams it opened, and nowhere else.
-- Telling is best effort and bounded: a client that does not read holds nobody up for longer than `PUSH_TIMEOUT`.
+- Telling never waits for a client: what it does not read waits for it, up to a bound.
+- That a URL was visited is told to the client that was sent there, and to no other.
 """
 
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
 from mcp.server import ServerRequestContext
 from mcp.server.connection import Connection
-from mcp.server.session import ServerSession
 from mcp.server.subscriptions import (
     InMemorySubscriptionBus,
     ListenHandler,
     PromptsListChanged,
     ResourcesListChanged,
+    ResourceUpdated,
     ServerEvent,
     ToolsListChanged,
 )
 
+from .calls import LEVELS, Session
+from .connection import UPDATED, VISITED
 from .offer import Era
-
-PUSH_TIMEOUT = 1.0
 
 _EVENTS: Final[dict[str, ServerEvent]] = {
     "tools": ToolsListChanged(),
@@ -34,37 +36,72 @@ _EVENTS: Final[dict[str, ServerEvent]] = {
 
 
 class Relay:
-    """The connected clients. `listen` serves `subscriptions/listen`."""
+    """The connected clients. `listen` serves `subscriptions/listen`. Use within `running`."""
 
     def __init__(self) -> None:
-        self._sessions: dict[Connection, ServerSession] = {}
+        self._sessions: dict[Connection, Session] = {}
         self._bus = InMemorySubscriptionBus()
         self.listen = ListenHandler(self._bus)
 
-    def join(self, context: ServerRequestContext[Any, Any]) -> None:
-        """Push to the legacy client of this message from now on, until its connection ends."""
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Deliver what there is to tell."""
+        async with anyio.create_task_group() as self._tasks:
+            yield
+            self._tasks.cancel_scope.cancel()
+
+    def join(self, context: ServerRequestContext[Any, Any], on_gone: Callable[[Session], None]) -> Session:
+        """The session of a legacy client, from its `initialize` on; `on_gone` is told when its connection ends."""
         # The SDK makes a session for each message. It has no public way from there to the connection, whose exit
         # stack is the public way to learn that a client is gone.
         connection: Connection = context.session._connection
-        if connection not in self._sessions:
-            self._sessions[connection] = context.session
-            connection.exit_stack.callback(self._sessions.pop, connection)
+        capabilities = (context.params or {}).get("capabilities")
+        session = Session(connection, capabilities if isinstance(capabilities, dict) else {})
+        self._sessions[connection] = session
+
+        def leave() -> None:
+            self._sessions.pop(connection, None)
+            session.gone.set()
+            on_gone(session)
+
+        connection.exit_stack.callback(leave)
+        return session
+
+    def session(self, context: ServerRequestContext[Any, Any]) -> Session | None:
+        """The session that a message of a legacy client belongs to; None before `initialize`."""
+        return self._sessions.get(context.session._connection)
+
+    @property
+    def level(self) -> str | None:
+        """The most verbose level of log messages that a legacy client has asked for."""
+        return min((s.level for s in self._sessions.values() if s.level), key=LEVELS.index, default=None)
+
+    def broadcast(self, method: str, params: Mapping[str, Any], admits: Callable[[Session], bool]) -> None:
+        """Send a notification that belongs to no call to the legacy clients that are admitted, and want it."""
+        for session in list(self._sessions.values()):
+            if method == VISITED and params.get("elicitationId") not in session.elicitations:
+                continue
+            is_wanted = method != "notifications/message" or session.wants(params.get("level"))
+            if is_wanted and admits(session):
+                self._tell(session, method, params)
+
+    def updated(self, params: Mapping[str, Any], told: Collection[tuple[Session | None, str]]) -> None:
+        """Tell of an updated resource: the legacy client, or whoever listens for it, under the URI it has there."""
+        for session, uri in told:
+            if session is None:
+                self._tasks.start_soon(self._bus.publish, ResourceUpdated(uri=uri))
+            else:
+                self._tell(session, UPDATED, {**params, "uri": uri})
 
     async def list_changed(self, era: Era, capabilities: Collection[str]) -> None:
         """Tell every client of `era` that the lists of these capabilities (`tools`, ...) changed."""
-        if era == "modern":
-            for capability in capabilities:
+        for capability in _EVENTS.keys() & capabilities:
+            if era == "modern":
                 await self._bus.publish(_EVENTS[capability])
-            return
-        async with anyio.create_task_group() as group:
-            for session in list(self._sessions.values()):
-                group.start_soon(self._push, session, capabilities)
+            else:
+                self.broadcast(f"notifications/{capability}/list_changed", {}, lambda session: True)
 
-    async def _push(self, session: ServerSession, capabilities: Collection[str]) -> None:
-        with anyio.move_on_after(PUSH_TIMEOUT):
-            if "tools" in capabilities:
-                await session.send_tool_list_changed()
-            if "prompts" in capabilities:
-                await session.send_prompt_list_changed()
-            if "resources" in capabilities:
-                await session.send_resource_list_changed()
+    def _tell(self, session: Session, method: str, params: Mapping[str, Any]) -> None:
+        if session.connection.initialized.is_set():
+            session.outbox.put(method, params or None)
+            self._tasks.start_soon(session.outbox.drain)
