@@ -110,7 +110,8 @@ def show(way: str, run: Run, listed: Listed, missed: list[Miss]) -> None:
 
 def compare(urls: dict[str, str], revision: str) -> list[Miss]:
     """Play a revision every way, and show it; returns all that does not pass."""
-    listed = parse_list(suite("list", "--requirements", revision).stdout)
+    listing = suite("list", "--requirements", revision)
+    listed = parse_list(listing.stdout + listing.stderr)
     print(f"{revision:16} {'required':>9} {'not scored':>11} {'checks':>7} {'wrong':>7}")
     runs = {way: play(url, revision, listed, way) for way, url in urls.items()}
     missed = []
