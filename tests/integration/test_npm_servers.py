@@ -26,7 +26,7 @@ from mcp.client.stdio import get_default_environment
 from mcp_types import METHOD_NOT_FOUND
 from support import ROOT, SHUTDOWN, alive, descendants, until, write_config
 
-from conformance.client import Client, Command, connect
+from conformance.client import Client, Command, connect, greet
 from conformance.verdict import Failure
 from tests.npm import node
 
@@ -42,6 +42,9 @@ PARTS = [
     ("everything", "logging/setLevel"),
     ("everything", "resources/subscribe"),
     ("everything", "tools/call"),
+    ("everything", "tasks/get"),
+    ("everything", "tasks/result"),
+    ("everything", "tasks/cancel"),
     ("everything", "prompts/get"),
     ("everything", "resources/read"),
     ("everything", "completion/complete"),
@@ -58,6 +61,7 @@ SENT = [
     "notifications/message",
     "notifications/progress",
     "notifications/resources/updated",
+    "notifications/tasks/status",
     "sampling/createMessage",
     "elicitation/create",
 ]
@@ -91,6 +95,8 @@ class Script:
     calls: list[tuple[str, Message]]
     args: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    tasks: tuple[tuple[str, Message], ...] = ()
+    """Calls of tools that answer later. The first is waited for, the others are cancelled."""
     subscribed: tuple[str, ...] = ()
     prompts: tuple[tuple[str, Message], ...] = ()
     templates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -153,6 +159,10 @@ def scripts(folder: Path) -> dict[str, Script]:
                 ("trigger-url-elicitation", {"url": "https://example.com/form", "errorPath": True}),
                 ("simulate-research-query", {"topic": "python"}),
             ],
+            tasks=(
+                ("simulate-research-query", {"topic": "python", "ambiguous": True}),
+                ("simulate-research-query", {"topic": "bees"}),
+            ),
             prompts=(
                 ("simple-prompt", {}),
                 ("args-prompt", {"city": "Z\u00fcrich"}),
@@ -295,8 +305,10 @@ def normal(value: Any) -> Any:
             value = re.sub(r"created at \d+:\d+:\d+( [AP]M)?", "created at (a time)", value)
             # get_file_info when the file was laid out and read,
             value = re.sub(r"^(created|accessed): .*$", r"\1: (a time)", value, flags=re.MULTILINE)
-            # and trigger-url-elicitation makes up an id.
-            return re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "(a uuid)", value)
+            # and a task when it began and changed.
+            value = re.sub(r"^\d+-\d+-\d+T\d+:\d+:\d+\.\d+Z$", "(a time)", value)
+            # Tasks and trigger-url-elicitation make up ids.
+            return re.sub(r"^[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}$", "(an id)", value)
     return value
 
 
@@ -366,11 +378,19 @@ class Player:
 
     async def _play(self, server: str, script: Script) -> None:
         if server == "everything":
-            await self._step(server, "logging/setLevel", {"level": "debug"})
+            await self._step(server, "logging/setLevel", {"level": "error"})
         for uri in script.subscribed:
-            await self._step(server, "resources/subscribe", {"uri": uri})
+            await self._step(server, "resources/subscribe", {"uri": uri})  # which "everything" logs, at level info
+        if server == "everything":
+            await self._step(server, "logging/setLevel", {"level": "debug"})
         for tool, arguments in script.calls:
             await self._step(server, "tools/call", {"name": self._public(server, tool), "arguments": arguments}, tool)
+        for index, (tool, arguments) in enumerate(script.tasks):
+            params = {"name": self._public(server, tool), "arguments": arguments, "task": {"ttl": 60_000}}
+            answer = await self._step(server, "tools/call", params, f"{tool}, as a task")
+            task = {"taskId": answer.get("result", {}).get("task", {}).get("taskId", "unknown")}
+            await self._step(server, "tasks/get", task)
+            await self._step(server, "tasks/cancel" if index else "tasks/result", task)
         for name, arguments in script.prompts:
             await self._step(server, "prompts/get", {"name": self._public(server, name), "arguments": arguments}, name)
         for uri in [*await self._listed(server), *(uri for uris in script.templates.values() for uri in uris)]:
@@ -389,7 +409,7 @@ class Player:
         listed = (await lists(self._clients[server]))["resources/list"]
         return [resource["uri"] for resource in listed]
 
-    async def _step(self, server: str, method: str, params: Message, about: str = "") -> None:
+    async def _step(self, server: str, method: str, params: Message, about: str = "") -> Message:
         steps, client = self.recording.steps, self._clients[server]
         earlier = sum(key[:2] == (server, method) for key in steps)
         key = (server, method, f"{earlier + 1}. {about}")
@@ -410,6 +430,7 @@ class Player:
             [bare(message) for message in sent if message["method"] not in changes],
             changes,
         )
+        return answer
 
     async def _wait(self, client: Client, begun: int, step: Step) -> None:
         """Until as much came as came directly, or it will not come any more."""
@@ -460,21 +481,20 @@ async def record_directly(folder: Path, wanted: Mapping[str, Script]) -> Recordi
         return recording
 
 
-async def record_through_proxy(folder: Path, wanted: Mapping[str, Script], expected: Recording) -> Recording:
-    config = write_config(folder / "mcp.json", {name: script.config for name, script in wanted.items()})
+async def record_through_proxy(
+    folder: Path, wanted: Mapping[str, Script], scope: str, expected: Recording
+) -> Recording:
+    servers = {name: {**script.config, "scope": scope} for name, script in wanted.items()}
+    config, log = write_config(folder / "mcp.json", servers), folder / f"{scope}.log"
     command = Command((sys.executable, str(ROOT / "main.py"), "--transport", "stdio", "--config", str(config)))
-    log = folder / "proxy.log"
-    async with connect(
-        command,
-        "stdio",
-        "legacy",
-        channel="proxy",
-        capabilities=CAPABILITIES,
-        answers=answers(folder),
-        stderr=log,
-    ) as client:
-        player = Player(dict.fromkeys(wanted, client), expected, lambda server, name: f"{server}::{name}")
+    options = {"channel": "proxy", "capabilities": CAPABILITIES, "answers": answers(folder), "stderr": log}
+    async with connect(command, "stdio", "legacy", handshake=False, **options) as client:
         with anyio.fail_after(LONGEST):
+            # A client that is greeted earlier is not told the instructions of servers that are still starting.
+            while log.read_text().count(": ready (stdio") < len(wanted):
+                await anyio.sleep(0.01)
+            await greet(client)
+            player = Player(dict.fromkeys(wanted, client), expected, lambda server, name: f"{server}::{name}")
             recording = await player.play(wanted)
         assert client.process is not None
         family = {client.process.pid, *descendants(client.process.pid)}
@@ -489,14 +509,20 @@ Played = tuple[dict[str, Script], Recording, Recording]
 
 
 @pytest.fixture(scope="module")
-def played(npm: None, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """The scripts, and what was recorded directly and through the proxy."""
+def directly(npm: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Script], Recording]:
+    """The folder in which all is played, the scripts, and what was recorded without the proxy."""
     folder = tmp_path_factory.mktemp("npm")
     wanted = scripts(folder)
     lay_out(folder)
-    direct = anyio.run(record_directly, folder, wanted)
+    return folder, wanted, anyio.run(record_directly, folder, wanted)
+
+
+@pytest.fixture(scope="module", params=["shared", "session"])
+def played(directly: tuple[Path, dict[str, Script], Recording], request: pytest.FixtureRequest) -> Played:
+    """The scripts, and what was recorded directly and through the proxy, with either scope of connections."""
+    folder, wanted, direct = directly
     lay_out(folder)
-    return wanted, direct, anyio.run(record_through_proxy, folder, wanted, direct)
+    return wanted, direct, anyio.run(record_through_proxy, folder, wanted, request.param, direct)
 
 
 def qualified(played: Played, moment: str, method: str) -> list[Message]:
@@ -510,10 +536,24 @@ def qualified(played: Played, moment: str, method: str) -> list[Message]:
     return found
 
 
-@pytest.mark.parametrize("moment", ["begin", "end"])
+only_shared = pytest.mark.parametrize("played", ["shared"], indirect=True)
+"""What the proxy lists is the same for all clients: a change on the connection that one has for itself is not seen."""
+
+
 @pytest.mark.parametrize("method", LISTS)
-def test_lists(played: Played, method: str, moment: str) -> None:
-    """At the end one of the servers offers a resource that it did not have at the beginning."""
+def test_lists(played: Played, method: str) -> None:
+    check_lists(played, "begin", method)
+
+
+@only_shared
+def test_lists_at_the_end(played: Played) -> None:
+    """One of the servers offers resources now that it did not have at the beginning."""
+    for method in LISTS:
+        check_lists(played, "end", method)
+    assert qualified(played, "end", "resources/list") != qualified(played, "begin", "resources/list")
+
+
+def check_lists(played: Played, moment: str, method: str) -> None:
     expected, got = qualified(played, moment, method), getattr(played[2], moment)["proxy"][method]
     assert expected
     assert [entry["name"] for entry in got] == [entry["name"] for entry in expected]
@@ -531,7 +571,7 @@ def test_greeting(played: Played) -> None:
         for server in wanted
         for capability, details in direct.hello[server]["capabilities"].items()
         for detail in details or [""]
-        # A task is known by its id alone, so who is in front of many servers cannot tell whose it is.
+        # Not offered, as the tasks of many servers cannot be listed; who uses them nevertheless can.
         if capability != "tasks"
     }
     assert able <= {(key, detail) for key, details in hello["capabilities"].items() for detail in ["", *details]}
@@ -547,6 +587,7 @@ def test_messages_meanwhile(played: Played, method: str) -> None:
     compare(played, lambda _, step: [message for message in step.others if message["method"] == method])
 
 
+@only_shared
 def test_list_changes(played: Played) -> None:
     _, direct, proxied = played
     changes = {key: step.list_changes for key, step in direct.steps.items() if step.list_changes}
