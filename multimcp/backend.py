@@ -3,7 +3,7 @@
 Rules:
 - The first connection is opened with `initialize`, which every server but a modern-only one answers. One in the
   modern era is opened beside it when the first modern client calls: a process or session of its own, so that a
-  server which chokes on `server/discover` chokes there. No client waits more than `ERA_WAIT` seconds for that.
+  server which chokes on `server/discover` chokes there. No client waits more than `ERA_PROBE` seconds for that.
 - With `"scope": "session"` each legacy client that calls gets a connection of its own, which ends with the client.
 - A connection that ends is opened again, with backoff, for as long as the backend is wanted. What was offered stays
   offered meanwhile; subscriptions and the log level are restored. A call in flight fails with an error that names the
@@ -14,37 +14,38 @@ Rules:
 import logging
 import math
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import anyio
 import httpx2
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from mcp import MCPError
-from mcp_types import INVALID_PARAMS
+from mcp_types import INVALID_PARAMS, REQUEST_TIMEOUT
 
 from .bridge import Held, converse
-from .calls import LEVELS, Call, Client, Params, Session
+from .calls import LEVELS, UPDATED, Call, Client, Params, Session
 from .config import ServerConfig
-from .connection import CLOSE_TIMEOUT, LIST_CHANGED, LOST, UPDATED, Connection
+from .connection import CLOSE_TIMEOUT, LIST_CHANGED, LOST, Connection
 from .errors import BackendError, backend_failure, describe, unwrap
 from .offer import KINDS, Era, Offer
+from .relay import Relay
 from .remote import http_status
 
 logger = logging.getLogger(__name__)
 
 State = Literal["starting", "ready", "failed", "disabled", "stopped"]
 
-ERA_WAIT = 3.0
-"""Seconds a modern client waits, once, to learn whether a backend speaks its era."""
-
 ERA_PROBE = 10.0
-"""Seconds after which a server that has not answered `server/discover` does not speak the modern era."""
+"""Seconds after which a server that has not answered `server/discover` does not speak the modern era.
+
+It has to be started for that, on a machine that may be busy; who speaks both eras must not be taken for legacy.
+"""
 
 HANDSHAKE_TIMEOUT = 60.0
 """Seconds a backend has from being started to having told its lists: a first `npx` downloads before it starts."""
@@ -62,24 +63,10 @@ OUTAGE_WAIT = 5.0
 """Seconds after a connection was lost in which a call waits for the next one."""
 
 SETTLE_TIMEOUT = 10.0
-"""Seconds a backend has to subscribe again to a resource after a reconnect."""
+"""Seconds a backend has to subscribe to a resource, or to unsubscribe."""
 
 BACKOFF = (0.5, 30.0)
 """Seconds before the first and between the last attempts to connect again."""
-
-
-class Audience(Protocol):
-    """The clients, as far as backends know of them."""
-
-    @property
-    def level(self) -> str | None:
-        """The most verbose level of log messages that a legacy client has asked for."""
-
-    def broadcast(self, method: str, params: Mapping[str, Any], admits: Callable[[Session], bool]) -> None:
-        """Send a notification that belongs to no call to the legacy clients that are admitted."""
-
-    def updated(self, params: Mapping[str, Any], told: Collection[tuple[Session | None, str]]) -> None:
-        """Tell of an updated resource: the legacy client, or whoever listens for it, under the URI it has there."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +85,7 @@ class Backend:
     only together with a call of `on_change`.
     """
 
-    def __init__(self, name: str, config: ServerConfig, on_change: Callable[[], None], audience: Audience) -> None:
+    def __init__(self, name: str, config: ServerConfig, on_change: Callable[[], None], relay: Relay) -> None:
         self.name = name
         self.config = config
         self.state: State = "disabled" if config.disabled else "starting"
@@ -110,7 +97,7 @@ class Backend:
         if config.disabled:
             self.settled.set()
         self._on_change = on_change
-        self._audience = audience
+        self._relay = relay
         self._connections: dict[Era, Connection] = {}
         self._own: dict[Session, Connection] = {}
         self._opening: WeakKeyDictionary[Session, anyio.Lock] = WeakKeyDictionary()
@@ -122,7 +109,12 @@ class Backend:
         self._delay = 2 * BACKOFF[0]
         self._problems: dict[str, None] = {}
         self._list_changed = anyio.Event()
-        self._modern_wait: tuple[anyio.Event, float] | None = None
+        self._reading = False
+        self._heard: set[tuple[Era, str]] = set()
+        self.announced: set[tuple[Era, str]] = set()
+        """The lists, by era and capability, whose changes were told, and have been read since. For whoever tells
+        clients to clear: the backend has a reason to say so, even if a list is the same again."""
+        self._modern_known: anyio.Event | None = None
         self._speaks_modern = False
         self._no_modern_before = 0.0
         self._stopping = anyio.Event()
@@ -132,6 +124,10 @@ class Backend:
     def primary(self) -> Connection | None:
         """The connection opened first, which the backend lives and dies with."""
         return next(iter(self._connections.values()), None)
+
+    def speaks(self, era: Era) -> Era | None:
+        """The era in which a client of `era` is told what is offered; None while nothing is known."""
+        return era if era in self.offers else next(iter(self.offers), None)
 
     async def run(self) -> None:
         """Keep the backend connected until it is stopped or the task is cancelled. Raises nothing."""
@@ -193,8 +189,9 @@ class Backend:
 
     async def notify(self, client: Client, method: str, params: Params) -> None:
         """Pass on a client's notification; to a backend that is not connected it is lost."""
-        with suppress(MCPError):
-            await (await self._connection(client)).notify(method, params)
+        connection = self._serving(client.era, client.session)
+        if connection is not None and connection.era == client.era:
+            await connection.notify(method, params)
 
     async def watch(self, client: Client, uri: str, public: str) -> None:
         """Have a client told of updates of a resource that it calls `public`.
@@ -223,7 +220,7 @@ class Backend:
     async def set_level(self) -> None:
         """Have the log messages sent that the audience wants by now."""
         for connection in self._all():
-            if level := connection.owner.level if connection.owner else self._audience.level:
+            if level := connection.owner.level if connection.owner else self._relay.level:
                 await connection.set_level(level)
 
     def refresh(self) -> None:
@@ -244,22 +241,19 @@ class Backend:
         """The level of log messages that a legacy connection has to have for a call of this client."""
         if connection.owner:
             return connection.owner.level
-        wanted = [level for level in (self._audience.level, client.level) if level]
+        wanted = [level for level in (self._relay.level, client.level) if level]
         return min(wanted, key=LEVELS.index, default=None)
 
     async def _connection(self, client: Client) -> Connection:
         if not self._up.is_set():
             with anyio.move_on_after(self._down_at + OUTAGE_WAIT - anyio.current_time()):
                 await self._up.wait()
-        now = anyio.current_time()
-        is_open = client.era in self._connections or not self._up.is_set()
-        if client.era == "modern" and not is_open and now >= self._no_modern_before:
-            if self._modern_wait is None:
-                self._modern_wait = anyio.Event(), now + ERA_WAIT
-                self._group.start_soon(self._serve_modern, self._modern_wait[0])
-            known, deadline = self._modern_wait
-            with anyio.move_on_after(deadline - now):
-                await known.wait()
+        is_missing = self._up.is_set() and "modern" not in self._connections
+        if client.era == "modern" and is_missing and anyio.current_time() >= self._no_modern_before:
+            if self._modern_known is None:
+                self._modern_known = anyio.Event()
+                self._group.start_soon(self._serve_modern, self._modern_known)
+            await self._modern_known.wait()
         if self._up.is_set() and client.session is not None and self.config.scope == "session":
             return await self._own_connection(client.session)
         connection = self._serving(client.era, client.session)
@@ -271,8 +265,7 @@ class Backend:
         async with self._opening.setdefault(session, anyio.Lock()):
             if session not in self._own:
                 try:
-                    with anyio.fail_after(HANDSHAKE_TIMEOUT):
-                        await self._group.start(self._serve_own, session)
+                    await self._group.start(self._serve_own, session)
                 except Exception as exc:
                     reason = f"has no connection for this session: {self._explain(exc)}"
                     raise backend_failure(self.name, reason) from None
@@ -283,9 +276,7 @@ class Backend:
         connection = Connection(self.name, self.config, self._hear, session)
         try:
             async with anyio.create_task_group() as group:
-                await group.start(connection.run, None)
-                if session.level:
-                    await connection.set_level(session.level)
+                await _open(connection, group)
                 self._own[session] = connection
                 task_status.started()
                 try:
@@ -308,11 +299,7 @@ class Backend:
         connection = Connection(self.name, self.config, self._hear)
         async with anyio.create_task_group() as self._group:
             self._group.start_soon(self._goodbye, self._group.cancel_scope)
-            try:
-                with anyio.fail_after(HANDSHAKE_TIMEOUT):
-                    await self._group.start(connection.run, None)
-            except TimeoutError:
-                raise BackendError(f"did not finish its handshake within {HANDSHAKE_TIMEOUT:g} s") from None
+            await _open(connection, self._group)
             self._connections[connection.era] = connection
             self._publish()
             self._set_state("ready")
@@ -332,17 +319,18 @@ class Backend:
         connection = Connection(self.name, self.config, self._hear)
         try:
             async with anyio.create_task_group() as group:
-                with anyio.fail_after(ERA_PROBE):
-                    await group.start(connection.run, "modern")
-                self._speaks_modern = True
-                self._connections["modern"] = connection
-                self._publish()
-                known.set()
-                self._group.start_soon(self._restore)
                 try:
+                    with anyio.fail_after(ERA_PROBE):
+                        await group.start(connection.run, "modern")
+                    self._speaks_modern = True
+                    self._connections["modern"] = connection
+                    self._publish()
+                    known.set()
+                    self._group.start_soon(self._restore)
                     await connection.lost.wait()
                 finally:
-                    self._modern_wait = None
+                    known.set()
+                    self._modern_known = None
                     if self._connections.pop("modern", None):
                         self._publish()
                         self._group.start_soon(self._restore)
@@ -351,9 +339,6 @@ class Backend:
             undecided = self._speaks_modern or isinstance(unwrap(exc), OSError | httpx2.TransportError)
             self._no_modern_before = anyio.current_time() + ERA_RETRY if undecided else math.inf
             logger.debug("%s: no connection in the modern era: %s", self.name, self._explain(exc))
-        finally:
-            known.set()
-            self._modern_wait = None
 
     async def _goodbye(self, scope: anyio.CancelScope) -> None:
         """When the backend is stopped: let its connections end politely, then end them."""
@@ -370,6 +355,8 @@ class Backend:
         """What a connection brings for no call in particular."""
         if method in LIST_CHANGED:
             self._list_changed.set()
+            if not self._reading:  # else it may well be an echo of that, and there would be no end of it
+                self._heard.add((connection.era, method.split("/")[1]))
         elif method == UPDATED:
             uri = params.get("uri")
             told = {
@@ -380,9 +367,9 @@ class Backend:
                 for watcher in watchers.values()
                 if self._serving(watcher.era, watcher.session) is connection
             }
-            self._audience.updated(params, told)
+            self._relay.updated(params, told)
         else:
-            self._audience.broadcast(method, params, lambda session: self._serving("legacy", session) is connection)
+            self._relay.broadcast(method, params, lambda session: self._serving("legacy", session) is connection)
 
     async def _restore(self) -> None:
         """After a connection came or went, subscribe on those that are there, and set their level."""
@@ -390,31 +377,38 @@ class Backend:
         for connection in self._all():
             for uri in {*self._watchers, *connection.subscribed}:
                 try:
-                    with anyio.move_on_after(SETTLE_TIMEOUT):
-                        await self._settle(connection, uri)
+                    await self._settle(connection, uri)
                 except MCPError as exc:
                     logger.warning("%s: %s cannot be subscribed to any more: %s", self.name, uri, exc.error.message)
 
     async def _settle(self, connection: Connection, uri: str) -> None:
         """Subscribe to a resource on a connection, or unsubscribe, as its watchers want it by now."""
-        async with self._settling:
-            watchers = self._watchers.get(uri, {}).values()
-            wanted = any(self._serving(watcher.era, watcher.session) is connection for watcher in watchers)
-            if wanted and uri not in connection.subscribed:
-                await connection.subscribe(uri)
-            elif not wanted and uri in connection.subscribed:
-                await connection.unsubscribe(uri)
+        try:
+            with anyio.fail_after(SETTLE_TIMEOUT):
+                async with self._settling:
+                    watchers = self._watchers.get(uri, {}).values()
+                    wanted = any(self._serving(watcher.era, watcher.session) is connection for watcher in watchers)
+                    if wanted and uri not in connection.subscribed:
+                        await connection.subscribe(uri)
+                    elif not wanted and uri in connection.subscribed:
+                        await connection.unsubscribe(uri)
+        except TimeoutError:
+            reason = f"did not subscribe to {uri} within {SETTLE_TIMEOUT:g} s"
+            raise backend_failure(self.name, reason, REQUEST_TIMEOUT) from None
 
     async def _follow_lists(self) -> None:
         """Read the lists again when the backend says that they changed; several words while reading are one."""
         while True:
             await self._list_changed.wait()
-            self._list_changed = anyio.Event()
+            self._list_changed, self._reading = anyio.Event(), True
+            heard, self._heard = self._heard, set()
             for connection in list(self._connections.values()):
                 with suppress(BackendError):  # it is lost, which is told elsewhere
                     await connection.read_offer()
+            self.announced |= heard
             self._publish()
             await anyio.sleep(LIST_PAUSE)
+            self._reading = False
 
     def _publish(self) -> None:
         self.offers = {era: connection.offer for era, connection in self._connections.items()}
@@ -466,3 +460,16 @@ class Backend:
         else:
             text = describe(cause)
         return self.config.redact(text)
+
+
+async def _open(connection: Connection, group: TaskGroup) -> None:
+    """Open a connection that runs in `group`.
+
+    Raises:
+        BackendError: the backend's: it takes too long; and as `Connection.run`.
+    """
+    try:
+        with anyio.fail_after(HANDSHAKE_TIMEOUT):
+            await group.start(connection.run, None)
+    except TimeoutError:
+        raise BackendError(f"did not finish its handshake within {HANDSHAKE_TIMEOUT:g} s") from None

@@ -116,6 +116,7 @@ class Held(Call):
                 question.answered.set()
         self.client, self.outbox.channel = client, client.channel
         try:
+            await self.outbox.drain()
             while self._outcome is None:
                 if self._open():
                     await anyio.sleep(FOLD)

@@ -16,6 +16,7 @@ from math import inf
 from typing import Any, Final, get_args
 
 import anyio
+from anyio.abc import TaskGroup
 from mcp import MCPError
 from mcp.server.connection import Connection
 from mcp.shared.dispatcher import Outbound
@@ -26,6 +27,10 @@ from .offer import Era
 logger = logging.getLogger(__name__)
 
 Params = Mapping[str, Any] | None
+
+UPDATED = "notifications/resources/updated"
+VISITED = "notifications/elicitation/complete"
+LOG = "notifications/message"
 
 LEVELS: Final[tuple[str, ...]] = get_args(LoggingLevel)
 """The levels of log messages, from the most verbose to the most severe."""
@@ -50,12 +55,15 @@ class Outbox:
         self._waiting: deque[tuple[str, Params]] = deque()
         self._writing = anyio.Lock()
 
-    def put(self, method: str, params: Params) -> None:
-        """Add a message. Somebody has to call `drain` then."""
+    def put(self, method: str, params: Params, tasks: TaskGroup) -> None:
+        """Add a message, to be sent by a task of `tasks`."""
+        is_idle = not self._waiting and not self._writing.locked()
         if len(self._waiting) < BACKLOG:
             self._waiting.append((method, params))
             if len(self._waiting) == BACKLOG:
                 logger.warning("a client does not read: what is sent to it is dropped from here on")
+        if is_idle:
+            tasks.start_soon(self.drain)
 
     async def drain(self) -> None:
         """Send what is waiting; when this returns, what was put before is sent."""
@@ -143,13 +151,13 @@ class Call:
             meta[LOG_LEVEL_META_KEY] = self.client.session.level
         return meta
 
-    def tell(self, method: str, params: Mapping[str, Any]) -> None:
-        """Have the client told before it gets the result, if it wants to be."""
+    def tell(self, method: str, params: Mapping[str, Any], tasks: TaskGroup) -> None:
+        """Have the client told by a task of `tasks`, before it gets the result, if it wants to be."""
         if method == "notifications/progress":
             if self.client.token is not None and self.outbox.channel is not None:
-                self.outbox.put(method, {**params, "progressToken": self.client.token})
-        elif method != "notifications/message" or self.client.wants(params.get("level")):
-            self.outbox.put(method, params)
+                self.outbox.put(method, {**params, "progressToken": self.client.token}, tasks)
+        elif method != LOG or self.client.wants(params.get("level")):
+            self.outbox.put(method, params, tasks)
 
     async def ask(self, method: str, params: Params) -> dict[str, Any]:
         """Ask the client what the backend asks; otherwise as the function `ask`."""

@@ -12,12 +12,12 @@ Rules:
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import anyio
 import httpx2
@@ -36,6 +36,7 @@ from mcp.shared.inbound import (
     x_mcp_header_map,
 )
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
+from mcp.shared.message import SessionMessage
 from mcp.shared.transport_context import TransportContext
 from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
@@ -49,17 +50,20 @@ from mcp_types import (
     REQUEST_TIMEOUT,
     SERVER_INFO_META_KEY,
     URL_ELICITATION_REQUIRED,
+    JSONRPCError,
+    JSONRPCResponse,
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic_core import to_json
 
 from . import __version__
-from .calls import Call, Params, Session, ask
+from .calls import LOG, UPDATED, VISITED, Call, Params, Session, ask
 from .config import ServerConfig
 from .errors import BackendError, backend_failure, describe, unwrap
 from .offer import KINDS, TOOLS, Era, Kind, Listing, Offer, read_listing
 from .remote import http_client, http_status, open_sse
 from .stdio import not_found, open_process
+from .streams import Unowned
 
 logger = logging.getLogger(__name__)
 
@@ -105,11 +109,7 @@ CLOSE_TIMEOUT = 1.0
 """Seconds a remote backend has to be told that its session ends."""
 
 LIST_CHANGED = frozenset(f"notifications/{kind.capability}/list_changed" for kind in KINDS)
-UPDATED = "notifications/resources/updated"
-VISITED = "notifications/elicitation/complete"
 
-_ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
-_LOG = "notifications/message"
 
 _sending: ContextVar[Call | None] = ContextVar("_sending", default=None)
 """The call in whose name something is sent. The SDK's streamable HTTP client hands it on to what comes back on the
@@ -168,8 +168,8 @@ class Connection:
         greeted = False
         try:
             async with self._streams() as (read, write):
-                self._read = read
-                self._dispatcher: JSONRPCDispatcher[TransportContext] = JSONRPCDispatcher(read, write)
+                self._read = _Reading(read, lambda request_id: self._calls.pop(request_id, None))
+                self._dispatcher: JSONRPCDispatcher[TransportContext] = JSONRPCDispatcher(self._read, write)
                 async with anyio.create_task_group() as group:
                     self._tasks: TaskGroup = group
                     await group.start(self._pump, group.cancel_scope)
@@ -238,7 +238,7 @@ class Connection:
             yield
         finally:
             _sending.reset(token)
-            del self._calls[call.id]
+            self._calls.pop(call.id, None)
 
     async def notify(self, method: str, params: Params) -> None:
         """Send a notification."""
@@ -402,12 +402,12 @@ class Connection:
 
     def _related(self, method: str, params: Mapping[str, Any]) -> list[Call]:
         """The calls that a notification belongs to: one for each client that may be meant."""
-        sender = getattr(self._read, "last_context", None)
+        sender = self._read.last_context
         call = sender.get(_sending) if sender is not None else None
         if call is not None and call.id in self._calls:
             return [call]
         calls = list({call.who: call for call in self._calls.values()}.values())
-        if self.era == "modern" and method == _LOG:
+        if self.era == "modern" and method == LOG:
             # It must not be told but to the one whose request it belongs to (spec, per-request log level).
             calls = [call for call in calls if call.client.wants(params.get("level"))]
             return calls if len(calls) == 1 else []
@@ -415,8 +415,7 @@ class Connection:
 
     def _tell(self, calls: Iterable[Call], method: str, params: Mapping[str, Any]) -> None:
         for call in calls:
-            call.tell(method, params)
-            self._tasks.start_soon(call.outbox.drain)
+            call.tell(method, params, self._tasks)
 
     async def _answer(self, context: DispatchContext[TransportContext], method: str, params: Params) -> dict[str, Any]:
         """Answer a backend's request: have the client asked whose call is in flight."""
@@ -603,6 +602,30 @@ class Connection:
         else:
             meta.pop(LOG_LEVEL_META_KEY, None)
         return params | ({"_meta": meta} if meta else {}), options
+
+
+class _Reading(Unowned):
+    """What a connection reads. `on_answer` is told, in the order of the wire, which request was answered."""
+
+    def __init__(self, stream: Any, on_answer: Callable[[Any], object]) -> None:
+        self._stream = stream
+        self._on_answer = on_answer
+
+    @property
+    def last_context(self) -> Context | None:
+        """In whose context the last message was sent to us, where the transport says so."""
+        return getattr(self._stream, "last_context", None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        item: SessionMessage | Exception = await self._stream.__anext__()
+        if isinstance(item, SessionMessage) and isinstance(item.message, JSONRPCResponse | JSONRPCError):
+            self._on_answer(item.message.id)
+        return item
+
+    receive = __anext__
 
 
 def end_to_end(params: Params) -> dict[str, Any]:

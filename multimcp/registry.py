@@ -172,9 +172,7 @@ class Registry:
     def offers(self, era: Era) -> dict[str, Offer]:
         """What each backend offers to clients of this era: said in it where it is spoken, else in the other."""
         return {
-            name: backend.offers.get(era) or next(iter(backend.offers.values()))
-            for name, backend in self._backends.items()
-            if backend.offers
+            name: backend.offers[spoken] for name, backend in self._backends.items() if (spoken := backend.speaks(era))
         }
 
     def catalog(self, era: Era) -> Catalog:
@@ -254,10 +252,18 @@ class Registry:
             await anyio.sleep(FOLD)
 
     async def _tell_once(self) -> None:
+        announced: dict[Era, set[str]] = {era: set() for era in _ERAS}
+        for backend in self._backends.values():
+            for era in _ERAS:
+                announced[era] |= {
+                    capability for spoken, capability in backend.announced if spoken == backend.speaks(era)
+                }
+            backend.announced.clear()
         for era in _ERAS:
             catalog, told = self.catalog(era), self._told[era]
             self._told[era] = catalog
             changed = {kind.capability for kind in KINDS if catalog.listings.get(kind) != told.listings.get(kind)}
+            changed |= announced[era]
             if changed:
                 await self._relay.list_changed(era, changed)
         collisions = {text for era in _ERAS for text in self.catalog(era).collisions}

@@ -24,8 +24,7 @@ from mcp.server.subscriptions import (
     ToolsListChanged,
 )
 
-from .calls import LEVELS, Session
-from .connection import UPDATED, VISITED
+from .calls import LEVELS, LOG, UPDATED, VISITED, Session
 from .offer import Era
 
 _EVENTS: Final[dict[str, ServerEvent]] = {
@@ -81,7 +80,7 @@ class Relay:
         for session in list(self._sessions.values()):
             if method == VISITED and params.get("elicitationId") not in session.elicitations:
                 continue
-            is_wanted = method != "notifications/message" or session.wants(params.get("level"))
+            is_wanted = method != LOG or session.wants(params.get("level"))
             if is_wanted and admits(session):
                 self._tell(session, method, params)
 
@@ -103,5 +102,4 @@ class Relay:
 
     def _tell(self, session: Session, method: str, params: Mapping[str, Any]) -> None:
         if session.connection.initialized.is_set():
-            session.outbox.put(method, params or None)
-            self._tasks.start_soon(session.outbox.drain)
+            session.outbox.put(method, params or None, self._tasks)

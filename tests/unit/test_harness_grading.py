@@ -142,10 +142,8 @@ def test_a_wrong_baseline_names_the_place(tmp_path: Path, text: str, said: str) 
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted(baseline.SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
-def test_the_shipped_baselines_are_right(path: Path) -> None:
-    assert baseline.load(path)
-    assert load(path.stem)
+def test_our_own_proxy_has_no_baseline() -> None:
+    assert list(baseline.SHIPPED.glob("*")) == []
 
 
 def test_a_baseline_is_beside_its_target(tmp_path: Path) -> None:
@@ -214,14 +212,3 @@ def test_the_tree_tells_what_failed_and_why() -> None:
     assert "known to be so" not in told
     assert "tools:call:audio: stale" in told
     assert "1 are known (baseline), 1 count; 1 entries of the baseline are stale" in told
-
-
-def test_an_entry_of_our_baselines_links_to_what_is_missing() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "not-yet.md").read_text()
-    anchors = {line[3:].lower().replace(" ", "-") for line in page.splitlines() if line.startswith("## ")}
-    linked = {
-        known.link.partition("#")[::2]
-        for path in baseline.SHIPPED.glob("*.toml")
-        for known in baseline.load(path).values()
-    }
-    assert linked == {("docs/not-yet.md", anchor) for anchor in anchors}
