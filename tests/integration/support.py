@@ -134,10 +134,14 @@ class Process:
 
 
 class Proxy(Process):
-    """Multi-MCP as a process of its own, over HTTP on a free port."""
+    """Multi-MCP as a process of its own, over HTTP on a free port; `first` is code to be run before it starts."""
 
-    def __init__(self, config: Path, *args: str, env: dict[str, str] | None = None, **options: Any) -> None:
-        command = [sys.executable, str(ROOT / "main.py"), "--config", str(config), *args]
+    def __init__(
+        self, config: Path, *args: str, env: dict[str, str] | None = None, first: str = "", **options: Any
+    ) -> None:
+        main = ["-c", f"{first}; from multimcp.cli import main; raise SystemExit(main())"]
+        command = main if first else [str(ROOT / "main.py")]
+        command = [sys.executable, *command, "--config", str(config), *args]
         super().__init__(*command, env={**os.environ, **(env or {})}, **options)
         self.url = ""
         self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
@@ -227,9 +231,10 @@ def stdio_client(config: Path, *args: str, mode: str = "auto", **options: Any) -
 
 
 @contextmanager
-def server_process(name: str, transport: str, port: int = 0) -> Iterator[str]:
+def server_process(name: str, transport: str, port: int = 0, *args: str) -> Iterator[str]:
     """A server of fixtures/servers over HTTP; yields its URL."""
-    process = Process(sys.executable, str(SERVERS / f"{name}.py"), "--transport", transport, "--port", str(port))
+    options = ["--transport", transport, "--port", str(port), *args]
+    process = Process(sys.executable, str(SERVERS / f"{name}.py"), *options)
     try:
         yield process.expect(r"listening on (http://\S+)").group(1)
     finally:

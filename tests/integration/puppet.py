@@ -1,0 +1,40 @@
+"""An MCP server over stdio that a test plays: `python puppet.py PORT [BEHAVIOUR...]`; see `ends.py`.
+
+It greets and lists as `raw_server.py` does, with its behaviours. Tool calls, answers and notifications go to the test,
+to 127.0.0.1:PORT, one line for each; what comes from there goes to the client.
+"""
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+
+from raw_server import Server, say
+
+
+def main() -> None:
+    server = Server(sys.argv[2:])
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as test:
+
+        def speak() -> None:
+            with test.makefile("rb") as lines:
+                for line in lines:
+                    say(json.loads(line))
+
+        threading.Thread(target=speak, daemon=True).start()
+        for line in sys.stdin:
+            message = json.loads(line)
+            method = message.get("method")
+            if "id" in message and method not in (None, "tools/call"):
+                say(server.response(message))
+            elif method != "notifications/initialized":
+                note = {"pid": os.getpid(), "at": time.monotonic(), "message": message}
+                with suppress(ConnectionError):  # the test may be over
+                    test.sendall(json.dumps(note).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()
