@@ -10,9 +10,12 @@ backend under names that never collide. Data flows one way, and a module imports
     streams     MCP messages on a stream of texts
     stdio       a backend's process and its standard streams, and our own stdin
     remote      HTTP toward a backend, and the SSE transport over it
-    backend     one backend: its connections by era, raw requests, what it offers
+    calls       a client's request in flight, and what comes back to the client meanwhile
+    bridge      questions carried between the eras
+    relay       backend -> client what belongs to no call: who is connected, and what they are told
+    connection  one MCP connection to a backend: raw requests, and what the backend sends
+    backend     one backend: its connections by era and client, and what it offers
     catalog     what all backends offer, under public names; pure data
-    relay       backend -> client: list changes
     registry    the backends by name: adding, removing, waiting for them
     proxy       client -> backend: find the route, rename, forward, rename back
     transports  the HTTP endpoints in front of the proxy
@@ -20,7 +23,7 @@ backend under names that never collide. Data flows one way, and a module imports
     app         the one place where the parts are put together; cli reads the options beside it
 
     client ─► transports ─► proxy ──route by catalog──► backend ─► MCP server
-           ◄─ transports ◄─ relay ◄── registry ◄─────── backend ◄─
+           ◄─ transports ◄─ relay ◄──────────────────── backend ◄─
     mcp.json ─► config ─► registry ─► catalog           admin ─► registry
 
 The proxy understands the envelope and the fields it routes by, and nothing else: params and results cross as the

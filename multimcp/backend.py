@@ -3,7 +3,7 @@
 Rules:
 - The first connection is opened with `initialize`, which every server but a modern-only one answers. One in the
   modern era is opened beside it when the first modern client calls: a process or session of its own, so that a
-  server which chokes on `server/discover` chokes there. No client waits more than `ERA_PROBE` seconds for that.
+  server which chokes on `server/discover` chokes there. No call waits more than `ERA_PROBE` seconds for that.
 - With `"scope": "session"` each legacy client that calls gets a connection of its own, which ends with the client.
 - A connection that ends is opened again, with backoff, for as long as the backend is wanted. What was offered stays
   offered meanwhile; subscriptions and the log level are restored. A call in flight fails with an error that names the
@@ -31,7 +31,7 @@ from mcp_types import INVALID_PARAMS, REQUEST_TIMEOUT
 from .bridge import Held, converse
 from .calls import LEVELS, UPDATED, Call, Client, Params, Session
 from .config import ServerConfig
-from .connection import CLOSE_TIMEOUT, LIST_CHANGED, LOST, Connection
+from .connection import CLOSE_TIMEOUT, ERA_PROBE, LIST_CHANGED, LOST, MISSED, Connection
 from .errors import BackendError, backend_failure, describe, unwrap
 from .offer import KINDS, Era, Offer
 from .relay import Relay
@@ -40,12 +40,6 @@ from .remote import http_status
 logger = logging.getLogger(__name__)
 
 State = Literal["starting", "ready", "failed", "disabled", "stopped"]
-
-ERA_PROBE = 10.0
-"""Seconds after which a server that has not answered `server/discover` does not speak the modern era.
-
-It has to be started for that, on a machine that may be busy; who speaks both eras must not be taken for legacy.
-"""
 
 HANDSHAKE_TIMEOUT = 60.0
 """Seconds a backend has from being started to having told its lists: a first `npx` downloads before it starts."""
@@ -253,7 +247,8 @@ class Backend:
             if self._modern_known is None:
                 self._modern_known = anyio.Event()
                 self._group.start_soon(self._serve_modern, self._modern_known)
-            await self._modern_known.wait()
+            with anyio.move_on_after(ERA_PROBE):
+                await self._modern_known.wait()
         if self._up.is_set() and client.session is not None and self.config.scope == "session":
             return await self._own_connection(client.session)
         connection = self._serving(client.era, client.session)
@@ -320,8 +315,7 @@ class Backend:
         try:
             async with anyio.create_task_group() as group:
                 try:
-                    with anyio.fail_after(ERA_PROBE):
-                        await group.start(connection.run, "modern")
+                    await _open(connection, group, "modern")
                     self._speaks_modern = True
                     self._connections["modern"] = connection
                     self._publish()
@@ -353,9 +347,11 @@ class Backend:
 
     def _hear(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
         """What a connection brings for no call in particular."""
-        if method in LIST_CHANGED:
+        if method in LIST_CHANGED or method == MISSED:
             self._list_changed.set()
-            if not self._reading:  # else it may well be an echo of that, and there would be no end of it
+            if (
+                method != MISSED and not self._reading
+            ):  # else it may well be an echo of that, and there would be no end of it
                 self._heard.add((connection.era, method.split("/")[1]))
         elif method == UPDATED:
             uri = params.get("uri")
@@ -462,7 +458,7 @@ class Backend:
         return self.config.redact(text)
 
 
-async def _open(connection: Connection, group: TaskGroup) -> None:
+async def _open(connection: Connection, group: TaskGroup, era: Era | None = None) -> None:
     """Open a connection that runs in `group`.
 
     Raises:
@@ -470,6 +466,6 @@ async def _open(connection: Connection, group: TaskGroup) -> None:
     """
     try:
         with anyio.fail_after(HANDSHAKE_TIMEOUT):
-            await group.start(connection.run, None)
+            await group.start(connection.run, era)
     except TimeoutError:
         raise BackendError(f"did not finish its handshake within {HANDSHAKE_TIMEOUT:g} s") from None

@@ -10,7 +10,7 @@ Rules:
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import replace
@@ -94,10 +94,16 @@ CAPABILITIES: Final[Mapping[str, Any]] = {
 It is asked of each client then; for one that can't do it, its own error is given (`calls.check`).
 """
 
+ERA_PROBE = 10.0
+"""Seconds after which a server that has not answered `server/discover` does not speak the modern era.
+
+It has to be started for that, on a machine that may be busy; who speaks both eras must not be taken for legacy.
+"""
+
 LIST_TIMEOUT = 10.0
 """Seconds a backend has to tell one of its lists, all pages of it."""
 
-LISTEN_TIMEOUT = 2.0
+LISTEN_TIMEOUT = 5.0
 """Seconds a backend has to acknowledge that it is listened to."""
 
 LISTEN_PAUSE = 1.0
@@ -107,6 +113,9 @@ LOST = "the connection ended"
 
 CLOSE_TIMEOUT = 1.0
 """Seconds a remote backend has to be told that its session ends."""
+
+MISSED = ""
+"""Stands for the notification, if there was any, of changed lists while they were not listened to."""
 
 LIST_CHANGED = frozenset(f"notifications/{kind.capability}/list_changed" for kind in KINDS)
 
@@ -147,6 +156,7 @@ class Connection:
         self._numbers = count(1)
         self._level: str | None = None
         self._is_told = True
+        self._listings: Mapping[Kind, Listing] = {}
         self._read_at = 0.0
         self._closing = anyio.Event()
         self.lost = anyio.Event()
@@ -173,7 +183,11 @@ class Connection:
                 async with anyio.create_task_group() as group:
                     self._tasks: TaskGroup = group
                     await group.start(self._pump, group.cancel_scope)
-                    await self._greet(era)
+                    try:
+                        with anyio.fail_after(ERA_PROBE if era == "modern" else None):
+                            await self._greet(era)
+                    except TimeoutError:
+                        raise BackendError(f"did not answer server/discover within {ERA_PROBE:g} s") from None
                     await self._listen_for_changes()
                     await self.read_offer()
                     greeted = True
@@ -278,27 +292,27 @@ class Connection:
 
         Of a list that cannot be read any more the last reading is kept.
         """
-        before = self.offer.listings if hasattr(self, "offer") else {}
         listings: dict[Kind, Listing] = {}
         problems: list[str] = []
         for kind in KINDS:
             if kind.capability not in self._capabilities:
                 continue
+            listing = self._listings.get(kind)
             try:
                 with anyio.fail_after(LIST_TIMEOUT):
-                    listings[kind], left_out = await read_listing(kind, self.request)
+                    listing, left_out = await read_listing(kind, self.request)
                 problems += left_out
             except TimeoutError:
                 problems.append(f"{kind.method}: was not answered within {LIST_TIMEOUT:g} s")
-                listings |= {kind: before[kind]} if kind in before else {}
             except (BackendError, MCPError) as exc:
                 # One bad list costs that list. Many servers have resources and no method for templates.
                 if self.lost.is_set():
                     raise BackendError(f"ended the connection when asked for {kind.method}") from None
                 if not (isinstance(exc, MCPError) and exc.code == METHOD_NOT_FOUND):
                     problems.append(f"{kind.method}: {describe(exc)}")
-                    listings |= {kind: before[kind]} if kind in before else {}
-        self._read_at = anyio.current_time()
+            if listing is not None:
+                listings[kind] = listing
+        self._listings, self._read_at = listings, anyio.current_time()
         self._param_headers = {}
         if self.era == "modern" and self._config.transport == "http" and TOOLS in listings:
             # Spec 2026-07-28, streamable HTTP: a client must exclude a tool whose annotations are not valid.
@@ -382,10 +396,8 @@ class Connection:
         params = end_to_end(params)
         match method:
             case "notifications/progress":
-                token = params.get("progressToken")
-                self._tell(
-                    [self._calls[token]] if isinstance(token, str) and token in self._calls else [], method, params
-                )
+                if isinstance(token := params.get("progressToken"), str) and (call := self._calls.get(token)):
+                    call.tell(method, params, self._tasks)
             case "notifications/cancelled":
                 pass  # the dispatcher has seen to it
             case "notifications/subscriptions/acknowledged":
@@ -394,9 +406,9 @@ class Connection:
             case _ if method in LIST_CHANGED or method in (UPDATED, VISITED):
                 self._on_notification(self, method, params)
             case _:
-                calls = self._related(method, params)
-                self._tell(calls, method, params)
-                if not calls and not self._calls:
+                for call in self._related(method, params):
+                    call.tell(method, params, self._tasks)
+                if not self._calls:
                     self._on_notification(self, method, params)
         return True
 
@@ -412,10 +424,6 @@ class Connection:
             calls = [call for call in calls if call.client.wants(params.get("level"))]
             return calls if len(calls) == 1 else []
         return calls
-
-    def _tell(self, calls: Iterable[Call], method: str, params: Mapping[str, Any]) -> None:
-        for call in calls:
-            call.tell(method, params, self._tasks)
 
     async def _answer(self, context: DispatchContext[TransportContext], method: str, params: Params) -> dict[str, Any]:
         """Answer a backend's request: have the client asked whose call is in flight."""
@@ -446,9 +454,9 @@ class Connection:
         """Where lists change only for who listens, listen."""
         wanted = {f"{capability}ListChanged": True for capability in self._announced()}
         if self.era == "modern" and wanted:
-            changed = partial(self._on_notification, self, "notifications/tools/list_changed", {})
+            missed = partial(self._on_notification, self, MISSED, {})
             try:
-                await self._start_listening(wanted, changed, anyio.CancelScope())
+                await self._start_listening(wanted, missed, anyio.CancelScope())
             except MCPError:
                 self._is_told = False  # it is looked at now and then instead
 
