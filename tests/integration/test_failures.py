@@ -199,7 +199,7 @@ async def test_the_timeout_of_a_server(shared: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["hang:server/discover", "exit:server/discover"])
-def test_finding_out_the_era_costs_three_seconds_once(tmp_path: Path, behaviour: str) -> None:
+def test_finding_out_the_era_costs_ten_seconds_once(tmp_path: Path, behaviour: str) -> None:
     started = tmp_path / "started"
     with proxy(tmp_path, {"old": raw(behaviour, f"count={started}")}) as running:
         running.wait_ready()
@@ -213,7 +213,7 @@ def test_finding_out_the_era_costs_three_seconds_once(tmp_path: Path, behaviour:
                 assert seen["era"] == "legacy"
                 # The envelope of the client's era does not reach a server that would refuse it.
                 assert "_meta" not in seen["params"]
-            assert times[0] < 3.5, times
+            assert times[0] < 11, times
             assert max(times[1:]) < 0.5, times
             # It was asked in a process of its own; the first one goes on.
             assert len(started.read_text().split()) == 2
@@ -306,8 +306,7 @@ def test_an_error_code_that_the_sdk_uses_too_is_not_mistaken(shared: Any) -> Non
         assert time.monotonic() - begun < 0.5
 
 
-def test_a_question_of_a_server_is_answered_by_the_proxy(shared: Any) -> None:
-    """It is not relayed yet, and the server was not promised that it would be."""
+def test_a_question_to_a_client_that_can_not_answer_is_answered_by_the_proxy(shared: Any) -> None:
     shared.add(asking=raw("asks"))
     with RawClient(shared.url, "legacy") as client:
         ping, sampling = json.loads(client.call("tools/call", {"name": "asking::echo"})["content"][0]["text"])
@@ -325,7 +324,8 @@ def test_a_server_of_another_revision(shared: Any, behaviours: tuple[str, ...]) 
 def test_a_server_that_wants_input_from_a_legacy_client(shared: Any) -> None:
     shared.add(curious=raw("modern-only", "input"))
     with RawClient(shared.url, "legacy") as legacy, RawClient(shared.url, "modern") as modern:
-        assert "asks for input" in legacy.error("tools/call", {"name": "curious::echo"})["message"]
+        # It never asks anything, so that the client could not bring the call to an end.
+        assert "asked more than 100 times" in legacy.error("tools/call", {"name": "curious::echo"})["message"]
         assert modern.call("tools/call", {"name": "curious::echo"})["resultType"] == "input_required"
 
 

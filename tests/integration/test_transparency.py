@@ -138,7 +138,7 @@ def test_the_introduction_says_the_truth(client: RawClient) -> None:
         ("completion/complete", {"argument": {}}, -32602, "ref"),
         ("completion/complete", {"ref": {"type": "ref/prompt", "name": "x"}}, -32602, "Unknown prompt"),
         ("completion/complete", {"ref": {"type": "ref/prompt"}}, -32602, "name must be a string"),
-        ("vendor/unknown", {}, -32601, "Method not found"),
+        ("vendor/unknown", {}, -32601, "no vendor/unknown"),
     ],
 )
 def test_wrong_requests_get_the_protocols_errors(
