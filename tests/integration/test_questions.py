@@ -25,23 +25,30 @@ ROOTS = {"roots": [{"uri": "file:///home/ada"}]}
 COMPLETION = {"role": "assistant", "content": {"type": "text", "text": "Paris"}, "model": "m"}
 INVALID_PARAMS, METHOD_NOT_FOUND, INTERNAL_ERROR, REQUEST_TIMEOUT = -32602, -32601, -32603, -32001
 CANCELLED = "notifications/cancelled"
+PATIENCE = 0.6
+"""The `timeout` of a backend."""
+
 LATE_ANSWERS = "import multimcp.calls as c; c.ANSWER_WAIT = 0.5"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `own` writes down what it receives."""
+    return tmp_path_factory.mktemp("asking") / "journal"
+
+
+@pytest.fixture(scope="module")
+def running(journal: Path) -> Iterator[Proxy]:
     """A proxy in front of the server `asking`, in all the ways that make a difference."""
-    folder = tmp_path_factory.mktemp("asking")
     legacy = fixture("asking")["args"] + ["--era", "legacy"]
     with server_process("asking", "http", 0, "--era", "legacy") as url:
         servers = {
             "stdio": fixture("asking", args=legacy),
-            "own": fixture("asking", args=[*legacy, "--journal", str(folder / "own")], scope="session"),
+            "own": fixture("asking", args=[*legacy, "--journal", str(journal)], scope="session"),
             "http": {"url": url},
             "new": fixture("asking", args=[*fixture("asking")["args"], "--era", "modern"]),
         }
-        with proxy(folder, servers) as process:
-            process.journal = folder / "own"  # type: ignore[attr-defined]
+        with proxy(journal.parent, servers) as process:
             yield process.wait_ready()
 
 
@@ -103,7 +110,7 @@ async def test_two_clients_on_one_stdio_connection_are_not_asked(shared: Proxy) 
     assert "WARNING" in said[0]
 
 
-async def test_with_scope_session_both_are_asked(running: Proxy) -> None:
+async def test_with_scope_session_both_are_asked(running: Proxy, journal: Path) -> None:
     other = {**FORMS, "vendor.example/x": {"deep": [None, 1]}}
     async with within(30), legacy(running) as one, legacy(running, other) as two:
         calls = [one.call("own::rounds", n=1), two.call("own::rounds", n=2)]
@@ -117,8 +124,8 @@ async def test_with_scope_session_both_are_asked(running: Proxy) -> None:
         for client in (one, two):
             seen = (await client.call("own::capabilities").result())["structuredContent"]
             assert seen == {"capabilities": client.capabilities}
-    journal = [json.loads(line) for line in running.journal.read_text().splitlines()]  # type: ignore[attr-defined]
-    pids = {n: {e["pid"] for e in journal if e["at"] == "finished" and e["arguments"] == {"n": n}} for n in (1, 2)}
+    noted = [json.loads(line) for line in journal.read_text().splitlines()]
+    pids = {n: {e["pid"] for e in noted if e["at"] == "finished" and e["arguments"] == {"n": n}} for n in (1, 2)}
     assert len(pids[1] | pids[2]) == 2, pids
 
 
@@ -273,14 +280,14 @@ async def test_a_withdrawn_question_is_withdrawn_from_the_client(shared: Proxy) 
 
 async def test_the_timeout_runs_while_the_backend_is_silent(shared: Proxy) -> None:
     async with within(30), stage() as here, legacy(shared) as one:
-        shared.add(slow=here.puppet(timeout=0.4))
+        shared.add(slow=here.puppet(timeout=PATIENCE))
         call = one.call("slow::echo", n=1)
         heard = await here.called(n=1)
         error = await call.error()
         assert (error["code"], "'slow'" in error["message"]) == (REQUEST_TIMEOUT, True)
         cancelled = await here.told(CANCELLED)
         assert cancelled.message["params"]["requestId"] == heard.message["id"]
-        assert 0.3 < cancelled.at - heard.at < 0.5
+        assert PATIENCE - 0.1 < cancelled.at - heard.at < PATIENCE + 0.1
         call = one.call("slow::echo", n=2)
         again = await here.called(n=2)
         heard.finish("too late")
@@ -290,7 +297,7 @@ async def test_the_timeout_runs_while_the_backend_is_silent(shared: Proxy) -> No
 
 async def test_the_timeout_does_not_run_while_the_user_is_asked(shared: Proxy) -> None:
     async with within(30), stage() as here, legacy(shared) as one:
-        shared.add(slow=here.puppet(timeout=0.4))
+        shared.add(slow=here.puppet(timeout=PATIENCE))
         call = one.call("slow::echo", n=1)
         heard = await here.called(n=1)
         for key in ("first", "second"):  # one of two that are open is enough
@@ -307,16 +314,30 @@ async def test_the_timeout_does_not_run_while_the_user_is_asked(shared: Proxy) -
         assert await call.text() == "done"
 
 
+async def test_the_timeout_does_not_run_while_a_call_is_held(shared: Proxy) -> None:
+    async with within(30), stage() as here, modern(shared) as one:
+        shared.add(slow=here.puppet(timeout=PATIENCE))
+        first = one.call("slow::echo", n=1)
+        heard = await here.called(n=1)
+        heard.ask("who", "elicitation/create", **FORM)
+        asked = await first.result()
+        assert (await one.call("slow::echo", n=2).error())["code"] == REQUEST_TIMEOUT
+        retry = one.retry("slow::echo", asked, form("me"), n=1)
+        assert (await here.answer("who"))["result"] == form("me")
+        heard.finish()
+        assert await retry.text() == "done"
+
+
 async def test_the_timeout_runs_on_after_the_answer(shared: Proxy) -> None:
     async with within(30), stage() as here, legacy(shared) as one:
-        shared.add(slow=here.puppet(timeout=0.4))
+        shared.add(slow=here.puppet(timeout=PATIENCE))
         call = one.call("slow::echo")
         heard = await here.called()
         heard.ask("who", "elicitation/create", **FORM)
         question, answered = await call.question(), time.monotonic()
         await one.answer(question, form("me"))
         assert (await call.error())["code"] == REQUEST_TIMEOUT
-        assert (await here.told(CANCELLED)).at - answered < 0.5
+        assert (await here.told(CANCELLED)).at - answered < PATIENCE + 0.1
 
 
 # A modern client and a legacy backend
