@@ -50,6 +50,9 @@ ERA_RETRY = 60.0
 LIST_PAUSE = 0.2
 """Seconds between two readings of the lists of a backend that keeps changing them."""
 
+ECHO = 0.02
+"""Seconds after a reading in which a word of changed lists may well be an answer to it."""
+
 FRESH = 2.0
 """Seconds after which the lists of a backend that does not tell of changes are read again when asked for."""
 
@@ -349,9 +352,7 @@ class Backend:
         """What a connection brings for no call in particular."""
         if method in LIST_CHANGED or method == MISSED:
             self._list_changed.set()
-            if (
-                method != MISSED and not self._reading
-            ):  # else it may well be an echo of that, and there would be no end of it
+            if method != MISSED and not self._reading:
                 self._heard.add((connection.era, method.split("/")[1]))
         elif method == UPDATED:
             uri = params.get("uri")
@@ -403,8 +404,9 @@ class Backend:
                     await connection.read_offer()
             self.announced |= heard
             self._publish()
-            await anyio.sleep(LIST_PAUSE)
+            await anyio.sleep(ECHO)
             self._reading = False
+            await anyio.sleep(LIST_PAUSE)
 
     def _publish(self) -> None:
         self.offers = {era: connection.offer for era, connection in self._connections.items()}

@@ -336,7 +336,8 @@ class Proxy:
         qualified = unqualify(uri)
         if qualified is not None and qualified[0] in able:
             return Route(*qualified)
-        return Route(able[0], uri) if len(able) == 1 else None
+        # One that is still starting may be able, too.
+        return Route(able[0], uri) if len(able) == 1 and not self._registry.is_starting else None
 
     def _announced(self, uri: str) -> Route | None:
         """Where a URI leads that a server, which is still there, has mentioned."""

@@ -343,3 +343,15 @@ def test_a_modern_connection_that_dies_is_opened_again(shared: Any, tmp_path: Pa
         assert alive(first)
         assert len(started.read_text().split()) == 3
     assert shared.status()["dual"]["state"] == "ready"
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_a_resource_of_a_server_that_is_starting_is_not_asked_of_another(tmp_path: Path, era: str) -> None:
+    servers = {"early": raw(), "late": raw("slow:initialize=1.5", "name=late", "only:late")}
+    with proxy(tmp_path, servers) as running:
+        running.expect("early: ready")
+        with RawClient(running.url, era) as client:
+            assert running.status()["late"]["state"] == "starting"
+            # Listed by neither under this spelling, so that it is a matter of who has resources.
+            result = client.call("resources/read", {"uri": "raw://late/strange"})
+            assert result["contents"][0]["text"] == "late: raw://strange"
