@@ -51,8 +51,8 @@ class Settings:
 class _Parts:
     """What there is once, however it is served."""
 
-    def __init__(self, names: Names, startup_timeout: float) -> None:
-        self.relay = Relay()
+    def __init__(self, names: Names, startup_timeout: float, is_single: bool = False) -> None:
+        self.relay = Relay(is_single)
         self.registry = Registry(names, self.relay, startup_timeout)
         self.proxy = Proxy(self.registry, self.relay)
         self.server: Server[Any] = Server(
@@ -107,7 +107,7 @@ async def serve(settings: Settings, servers: Mapping[str, ServerConfig]) -> None
         ListenError: the operator's: the address cannot be bound.
     """
     listener = None if settings.transport == "stdio" else _bind(settings.host, settings.port)
-    parts = _Parts(settings.names, settings.startup_timeout)
+    parts = _Parts(settings.names, settings.startup_timeout, is_single=listener is None)
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
         await group.start(_watch_signals, stop)

@@ -271,7 +271,7 @@ class Backend:
 
     async def _serve_own(self, session: Session, *, task_status: TaskStatus[None]) -> None:
         """Open a connection that one client has for itself, and stay until either ends."""
-        connection = Connection(self.name, self.config, self._hear, session)
+        connection = Connection(self.name, self.config, self._relay, self._hear, session)
         try:
             async with anyio.create_task_group() as group:
                 await _open(connection, group)
@@ -294,7 +294,7 @@ class Backend:
 
     async def _serve(self) -> None:
         """Connect, and stay until the connection ends or the backend is stopped."""
-        connection = Connection(self.name, self.config, self._hear)
+        connection = Connection(self.name, self.config, self._relay, self._hear)
         async with anyio.create_task_group() as self._group:
             self._group.start_soon(self._goodbye, self._group.cancel_scope)
             await _open(connection, self._group)
@@ -314,7 +314,7 @@ class Backend:
 
     async def _serve_modern(self, known: anyio.Event) -> None:
         """Open the modern connection beside the first one, and stay until it ends."""
-        connection = Connection(self.name, self.config, self._hear)
+        connection = Connection(self.name, self.config, self._relay, self._hear)
         try:
             async with anyio.create_task_group() as group:
                 try:

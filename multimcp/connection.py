@@ -61,6 +61,7 @@ from .calls import LOG, UPDATED, VISITED, Call, Params, Session, ask
 from .config import ServerConfig
 from .errors import BackendError, backend_failure, describe, unwrap
 from .offer import KINDS, TOOLS, Era, Kind, Listing, Offer, read_listing
+from .relay import Relay
 from .remote import http_client, http_status, open_sse
 from .stdio import not_found, open_process
 from .streams import Unowned
@@ -138,7 +139,12 @@ class Connection:
     offer: Offer
 
     def __init__(
-        self, name: str, config: ServerConfig, on_notification: OnNotification, owner: Session | None = None
+        self,
+        name: str,
+        config: ServerConfig,
+        relay: Relay,
+        on_notification: OnNotification,
+        owner: Session | None = None,
     ) -> None:
         """`owner` is the client that has this connection for itself."""
         self.owner = owner
@@ -146,6 +152,7 @@ class Connection:
         """The resources whose updates the backend sends, by URI; the scope is that of the stream they come on."""
         self._name = name
         self._config = config
+        self._relay = relay
         self._on_notification = on_notification
         self._http_status: int | None = None
         self._unreachable: httpx2.TransportError | None = None
@@ -435,16 +442,17 @@ class Connection:
         call = _sending.get()
         if call is None or call.id not in self._calls:
             latest = {call.who: call for call in self._calls.values()}
-            if not latest and self.owner is not None:
-                return await ask(self.owner.connection.outbound, self.owner, method, params)
+            if not latest and (client := self.owner or await self._relay.single()):
+                return await ask(client.connection.outbound, client, method, params)
             if len(latest) != 1:
                 raise self._doubt(method, len(latest))
             [call] = latest.values()
         return await call.ask(method, params)
 
     def _doubt(self, method: str, clients: int) -> MCPError:
-        reason = f"{clients or 'no'} clients have a call in flight, so it is not clear who is asked"
-        text = f'{method} was refused: {reason}; "scope": "session" gives each client a connection of its own'
+        reason = f"{clients} clients have a call in flight" if clients else "no client has a call in flight"
+        remedy = '"scope": "session" in its configuration gives each client a connection of its own'
+        text = f"{method} was refused: {reason}, and it is not clear who is meant; {remedy}"
         if not self._doubtful:
             self._doubtful = True
             logger.warning("%s: %s", self._name, text)

@@ -27,6 +27,9 @@ from mcp.server.subscriptions import (
 from .calls import LEVELS, LOG, UPDATED, VISITED, Session
 from .offer import Era
 
+SINGLE_WAIT = 10.0
+"""Seconds in which a client over stdio, which starts the proxy, greets it."""
+
 _EVENTS: Final[dict[str, ServerEvent]] = {
     "tools": ToolsListChanged(),
     "prompts": PromptsListChanged(),
@@ -37,7 +40,10 @@ _EVENTS: Final[dict[str, ServerEvent]] = {
 class Relay:
     """The connected clients. `listen` serves `subscriptions/listen`. Use within `running`."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_single: bool = False) -> None:
+        """With `is_single` there is one client, ever: what is asked during nobody's call is for that."""
+        self._is_single = is_single
+        self._came = anyio.Event()
         self._sessions: dict[Connection, Session] = {}
         self._bus = InMemorySubscriptionBus()
         self.listen = ListenHandler(self._bus)
@@ -57,6 +63,7 @@ class Relay:
         capabilities = (context.params or {}).get("capabilities")
         session = Session(connection, capabilities if isinstance(capabilities, dict) else {})
         self._sessions[connection] = session
+        self._came.set()
 
         def leave() -> None:
             self._sessions.pop(connection, None)
@@ -69,6 +76,16 @@ class Relay:
     def session(self, context: ServerRequestContext[Any, Any]) -> Session | None:
         """The session that a message of a legacy client belongs to; None before `initialize`."""
         return self._sessions.get(context.session._connection)
+
+    async def single(self) -> Session | None:
+        """The only client, when it has come; None where there may be others, or it does not come (a modern one)."""
+        if self._is_single:
+            with anyio.move_on_after(SINGLE_WAIT):
+                await self._came.wait()
+                for session in self._sessions.values():
+                    await session.connection.initialized.wait()
+                    return session
+        return None
 
     @property
     def level(self) -> str | None:

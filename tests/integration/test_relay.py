@@ -12,9 +12,9 @@ from typing import Any
 
 import anyio
 import pytest
-from support import Proxy, proxy, until
+from support import ROOT, Proxy, proxy, until, write_config
 
-from conformance.client import ENVELOPE, Client, Url, connect
+from conformance.client import ENVELOPE, Client, Command, Url, connect
 
 LIST_CHANGED = {"method": "notifications/tools/list_changed"}
 UPDATED = "notifications/resources/updated"
@@ -36,6 +36,10 @@ class Scripted:
         text = self._log.read_text() if self._log.exists() else ""
         messages = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
         return [message for message in messages if method in (None, message.get("method"))]
+
+    def forget(self) -> None:
+        """What it heard so far."""
+        self._log.unlink()
 
     async def hears(self, method: str, times: int = 1) -> list[dict[str, Any]]:
         """The messages of a method, when there are so many."""
@@ -295,3 +299,29 @@ async def test_a_modern_request_that_asks_for_a_level_gets_it_of_a_legacy_backen
         assert [message["params"]["level"] for message in call.before] == ["alert"]
         [heard] = [m["params"] for m in server.heard("tools/call")]
         assert f"{ENVELOPE}logLevel" not in (heard.get("_meta") or {})
+
+
+async def test_what_is_asked_during_nobodys_call_is_for_the_only_client_if_there_can_be_no_other(
+    tmp_path: Path,
+) -> None:
+    server = Scripted(tmp_path, "one")
+    config = write_config(tmp_path / "mcp.json", {"one": server.config})
+    roots = {"roots": [{"uri": "file:///home/ada"}]}
+    able: dict[str, Any] = {"capabilities": {"roots": {}}, "answers": {"roots/list": lambda params: {"result": roots}}}
+    question = {"id": "later", "method": "roots/list"}
+
+    async def answer() -> dict[str, Any]:
+        def answers() -> list[dict[str, Any]]:
+            return [message for message in server.heard() if message.get("id") == "later"]
+
+        await shows(lambda: bool(answers()), "an answer")
+        return answers()[-1]
+
+    main = (sys.executable, str(ROOT / "main.py"), "--config", str(config))
+    async with connect(Command(main), "stdio", "legacy", **able) as client:
+        await say(client, then=[question])
+        assert (await answer())["result"] == roots
+    server.forget()
+    async with served(tmp_path, {"one": server}) as clients:
+        await say(await clients(**able), then=[question])
+        assert '"scope": "session"' in (await answer())["error"]["message"]
