@@ -78,8 +78,8 @@ class _Watcher:
 class Backend:
     """One MCP server behind the proxy, named by its key in `mcpServers`.
 
-    `run` keeps it connected until `stop`. `offers` is what it offers, by the eras it is connected in; it changes
-    only together with a call of `on_change`.
+    `run` keeps it connected until `stop`. `offers` is what it offers, by the eras it is connected in and by the clients
+    that have a connection of their own; it changes only together with a call of `on_change`.
     """
 
     def __init__(self, name: str, config: ServerConfig, on_change: Callable[[], None], relay: Relay) -> None:
@@ -88,7 +88,7 @@ class Backend:
         self.state: State = "disabled" if config.disabled else "starting"
         self.error: str | None = None
         self.since = datetime.now(UTC)
-        self.offers: dict[Era, Offer] = {}
+        self.offers: dict[Era | Session, Offer] = {}
         self.settled = anyio.Event()
         """Set when the first attempt to connect has ended, well or badly."""
         if config.disabled:
@@ -105,12 +105,13 @@ class Backend:
         self._up_at = self._down_at = anyio.current_time()
         self._delay = 2 * BACKOFF[0]
         self._problems: dict[str, None] = {}
+        self._outdated: set[Connection] = set()
         self._list_changed = anyio.Event()
         self._reading = False
-        self._heard: set[tuple[Era, str]] = set()
-        self.announced: set[tuple[Era, str]] = set()
-        """The lists, by era and capability, whose changes were told, and have been read since. For whoever tells
-        clients to clear: the backend has a reason to say so, even if a list is the same again."""
+        self._heard: set[tuple[Era | Session, str]] = set()
+        self.announced: set[tuple[Era | Session, str]] = set()
+        """The lists, by key of `offers` and capability, whose changes were told, and have been read since. For whoever
+        tells clients to clear: the backend has a reason to say so, even if a list is the same again."""
         self._modern_known: anyio.Event | None = None
         self._speaks_modern = False
         self._no_modern_before = 0.0
@@ -122,9 +123,10 @@ class Backend:
         """The connection opened first, which the backend lives and dies with."""
         return next(iter(self._connections.values()), None)
 
-    def speaks(self, era: Era) -> Era | None:
-        """The era in which a client of `era` is told what is offered; None while nothing is known."""
-        return era if era in self.offers else next(iter(self.offers), None)
+    def offered(self, era: Era, session: Session | None = None) -> Era | Session | None:
+        """The key in `offers` of what a client is offered; None while nothing is known."""
+        keys = (session, era, *self.offers)
+        return next((key for key in keys if key in self.offers), None)
 
     async def run(self) -> None:
         """Keep the backend connected until it is stopped or the task is cancelled. Raises nothing."""
@@ -220,10 +222,15 @@ class Backend:
             if level := connection.owner.level if connection.owner else self._relay.level:
                 await connection.set_level(level)
 
-    def refresh(self) -> None:
-        """Have the lists read again if they may have changed unnoticed. Does not wait for that."""
-        if any(connection.age > FRESH for connection in self._connections.values()):
-            self._list_changed.set()
+    def refresh(self, era: Era, session: Session | None) -> None:
+        """Have a client's lists read again if they may have changed unnoticed. Does not wait for that."""
+        connection = self._own.get(session) if session in self._own else self._connections.get(era) or self.primary
+        if connection is not None and connection.age > FRESH:
+            self._reread(connection)
+
+    def _reread(self, connection: Connection) -> None:
+        self._outdated.add(connection)
+        self._list_changed.set()
 
     def _all(self) -> list[Connection]:
         return [*self._connections.values(), *self._own.values()]
@@ -276,12 +283,14 @@ class Backend:
             async with anyio.create_task_group() as group:
                 await _open(connection, group)
                 self._own[session] = connection
+                self._publish()
                 task_status.started()
                 try:
                     group.start_soon(self._close_after, session, connection)
                     await connection.lost.wait()
                 finally:
                     del self._own[session]
+                    self._publish()
                 group.cancel_scope.cancel()
         except Exception as exc:
             if not connection.lost.is_set():
@@ -351,9 +360,9 @@ class Backend:
     def _hear(self, connection: Connection, method: str, params: dict[str, Any]) -> None:
         """What a connection brings for no call in particular."""
         if method in LIST_CHANGED or method == MISSED:
-            self._list_changed.set()
+            self._reread(connection)
             if method != MISSED and not self._reading:
-                self._heard.add((connection.era, method.split("/")[1]))
+                self._heard.add((connection.owner or connection.era, method.split("/")[1]))
         elif method == UPDATED:
             uri = params.get("uri")
             told = {
@@ -399,7 +408,8 @@ class Backend:
             await self._list_changed.wait()
             self._list_changed, self._reading = anyio.Event(), True
             heard, self._heard = self._heard, set()
-            for connection in list(self._connections.values()):
+            outdated, self._outdated = self._outdated, set()
+            for connection in outdated:
                 with suppress(BackendError):  # it is lost, which is told elsewhere
                     await connection.read_offer()
             self.announced |= heard
@@ -409,7 +419,10 @@ class Backend:
             await anyio.sleep(LIST_PAUSE)
 
     def _publish(self) -> None:
-        self.offers = {era: connection.offer for era, connection in self._connections.items()}
+        offers: dict[Era | Session, Offer] = {era: each.offer for era, each in self._connections.items()}
+        # While there is no connection, what was offered stays offered.
+        offers = offers or {key: offer for key, offer in self.offers.items() if not isinstance(key, Session)}
+        self.offers = offers | {session: each.offer for session, each in self._own.items()}
         problems = dict.fromkeys(self.config.redact(text) for offer in self.offers.values() for text in offer.problems)
         for problem in problems.keys() - self._problems.keys():
             logger.warning("%s: %s", self.name, problem)

@@ -40,7 +40,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from .backend import Backend
 from .calls import LEVELS, Client
-from .catalog import Route
+from .catalog import Catalog, Route
 from .connection import IMPLEMENTATION
 from .naming import qualify, unqualify
 from .offer import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Era, Kind
@@ -151,6 +151,9 @@ class Proxy:
         capabilities = meta.get(CLIENT_CAPABILITIES_META_KEY)
         return Client(era, capabilities if isinstance(capabilities, dict) else {}, channel, None, token, level)
 
+    def _catalog(self, client: Client) -> Catalog:
+        return self._registry.catalog(client.era, client.session)
+
     def _introduction(self, era: Era) -> dict[str, Any]:
         """What `initialize` and `server/discover` say of the backends."""
         instructions = self._registry.instructions(era)
@@ -173,7 +176,7 @@ class Proxy:
             return
         backends = list(self._registry.backends.values())
         if not is_for_all:
-            route, params = self._route_unknown(era, params)
+            route, params = self._route_unknown(client, params)
             backends = [backend for backend in backends if route and backend.name == route.server]
         async with anyio.create_task_group() as group:
             for backend in backends:
@@ -191,12 +194,12 @@ class Proxy:
 
     async def _subscribe(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
         uri = _string(params, "uri")
-        route = await self._find_uri(client.era, uri)
+        route = await self._find_uri(client, uri)
         await self._backend(route).watch(client, route.name, uri)
         return {}
 
     async def _unsubscribe(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        route = self._route_uri(client.era, _string(params, "uri"))
+        route = self._route_uri(client, _string(params, "uri"))
         if route is not None:
             await self._backend(route).unwatch(client.who, route.name)
         return {}
@@ -213,7 +216,7 @@ class Proxy:
         try:
             for uri in uris:
                 with suppress(MCPError):
-                    route = await self._find_uri("modern", _string({"uri": uri}, "uri"))
+                    route = await self._find_uri(client, _string({"uri": uri}, "uri"))
                     backend = self._backend(route)
                     await backend.watch(client, route.name, uri)
                     watched[uri] = backend, route.name
@@ -230,8 +233,8 @@ class Proxy:
                 raise MCPError(INVALID_PARAMS, "Unknown cursor: this list comes in one page")
             if not self._called:
                 await self._registry.lists_ready()
-            self._registry.refresh()
-            listing = self._registry.catalog(client.era).listings[kind]
+            self._registry.refresh(client.era, client.session)
+            listing = self._catalog(client).listings[kind]
             hints = {"ttlMs": listing.ttl_ms, "cacheScope": "public" if listing.public else "private"}
             result = {kind.key: list(listing.items)} | (hints if client.era == "modern" else {})
             return _adapt(method, result, "legacy", client.era)
@@ -240,14 +243,14 @@ class Proxy:
 
     def _forwarder(self, kind: Kind) -> Handler:
         async def forward(client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
-            route = await self._find_name(client.era, kind, _string(params, "name"))
+            route = await self._find_name(client, kind, _string(params, "name"))
             return await self._forward(client, method, route, {**params, "name": route.name})
 
         return forward
 
     async def _read_resource(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
         uri = _string(params, "uri")
-        route = await self._find_uri(client.era, uri)
+        route = await self._find_uri(client, uri)
         return await self._forward(client, method, route, {**params, "uri": route.name}, {route.name: uri})
 
     async def _complete(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -255,43 +258,43 @@ class Proxy:
         if not isinstance(ref, dict):
             raise MCPError(INVALID_PARAMS, "ref must be an object")
         if "uri" in ref:
-            key, route = "uri", await self._find_uri(client.era, _string(ref, "uri"), TEMPLATES)
+            key, route = "uri", await self._find_uri(client, _string(ref, "uri"), TEMPLATES)
         else:
-            key, route = "name", await self._find_name(client.era, PROMPTS, _string(ref, "name"))
+            key, route = "name", await self._find_name(client, PROMPTS, _string(ref, "name"))
         return await self._forward(client, method, route, {**params, "ref": {**ref, key: route.name}})
 
     async def _forward_unknown(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        route, params = self._route_unknown(client.era, params)
+        route, params = self._route_unknown(client, params)
         if route is None:
             raise MCPError(METHOD_NOT_FOUND, "Method not found", method)
         return await self._forward(client, method, route, params)
 
-    def _route_unknown(self, era: Era, params: dict[str, Any]) -> tuple[Route | None, dict[str, Any]]:
+    def _route_unknown(self, client: Client, params: dict[str, Any]) -> tuple[Route | None, dict[str, Any]]:
         """Where a message leads of which we know nothing, and its params as they are meant there."""
-        catalog = self._registry.catalog(era)
+        catalog = self._catalog(client)
         name, uri, task = (
             value if isinstance(value, str) else "" for value in map(params.get, ("name", "uri", "taskId"))
         )
         if route := catalog.route(TOOLS, name) or catalog.route(PROMPTS, name):
             return route, {**params, "name": route.name}
-        if uri and (route := self._route_uri(era, uri)):
+        if uri and (route := self._route_uri(client, uri)):
             return route, {**params, "uri": route.name}
         if route := self._tasks.get(task):
             return route, params
         able = [backend.name for backend in self._registry.backends.values() if backend.state != "disabled"]
         return Route(able[0], "") if len(able) == 1 else None, params
 
-    async def _find_name(self, era: Era, kind: Kind, name: str) -> Route:
-        route = await self._find(lambda: self._registry.catalog(era).route(kind, name))
+    async def _find_name(self, client: Client, kind: Kind, name: str) -> Route:
+        route = await self._find(lambda: self._catalog(client).route(kind, name))
         if route is None:
             raise MCPError(INVALID_PARAMS, f"Unknown {kind.noun}: {name}")
         return route
 
-    async def _find_uri(self, era: Era, uri: str, kind: Kind = RESOURCES) -> Route:
+    async def _find_uri(self, client: Client, uri: str, kind: Kind = RESOURCES) -> Route:
         """Where a URI leads; with `TEMPLATES` it may be a template itself."""
-        route = await self._find(lambda: self._registry.catalog(era).route(kind, uri) or self._route_uri(era, uri))
+        route = await self._find(lambda: self._catalog(client).route(kind, uri) or self._route_uri(client, uri))
         if route is None:
-            raise MCPError(RESOURCE_NOT_FOUND[era], f"Resource not found: {uri}", {"uri": uri})
+            raise MCPError(RESOURCE_NOT_FOUND[client.era], f"Resource not found: {uri}", {"uri": uri})
         return route
 
     async def _find(self, look_up: Callable[[], Route | None]) -> Route | None:
@@ -320,19 +323,23 @@ class Proxy:
         self._called = True
         for holder in _uri_holders(method, result):
             uri = holder["uri"]
-            holder["uri"] = (asked or {}).get(uri) or self._public_uri(client.era, route.server, uri)
+            holder["uri"] = (asked or {}).get(uri) or self._public_uri(client, route.server, uri)
         task = result.get("task", result)
         if isinstance(task, dict) and isinstance(task.get("taskId"), str):
             _remember(self._tasks, task["taskId"], Route(route.server, task["taskId"]))
         return _adapt(method, result, spoken, client.era)
 
-    def _route_uri(self, era: Era, uri: str) -> Route | None:
-        catalog = self._registry.catalog(era)
+    def _route_uri(self, client: Client, uri: str) -> Route | None:
+        catalog = self._catalog(client)
         announced = self._announced(uri)
         renamed = announced if announced is not None and announced.name != uri else None
         if route := catalog.route(RESOURCES, uri) or renamed or catalog.by_template(uri) or announced:
             return route
-        able = [name for name, offer in self._registry.offers(era).items() if "resources" in offer.capabilities]
+        able = [
+            name
+            for name, offer in self._registry.offers(client.era, client.session).items()
+            if "resources" in offer.capabilities
+        ]
         qualified = unqualify(uri)
         if qualified is not None and qualified[0] in able:
             return Route(*qualified)
@@ -344,9 +351,9 @@ class Proxy:
         route = self._links.get(uri)
         return route if route is not None and route.server in self._registry.backends else None
 
-    def _public_uri(self, era: Era, server: str, uri: str) -> str:
+    def _public_uri(self, client: Client, server: str, uri: str) -> str:
         """How a client has to spell a URI that a server mentions, so that it comes back to that server."""
-        catalog = self._registry.catalog(era)
+        catalog = self._catalog(client)
         route = Route(server, uri)
         if (listed := catalog.public[RESOURCES].get(route)) is not None:
             return listed

@@ -53,8 +53,8 @@ class Registry:
         self._startup_timeout = startup_timeout
         self._deadline = 0.0
         self._backends: dict[str, Backend] = {}
-        self._catalogs: dict[Era, Catalog] = {}
-        self._told: dict[Era, Catalog] = dict.fromkeys(_ERAS, Catalog())
+        self._catalogs: dict[tuple[Era, Session | None], Catalog] = {}
+        self._told: dict[tuple[Era, Session | None], Catalog] = {(era, None): Catalog() for era in _ERAS}
         self._changed = anyio.Event()
         self._reported: set[str] = set()
 
@@ -169,18 +169,25 @@ class Registry:
             with anyio.move_on_after(deadline - anyio.current_time()):
                 await self._changed.wait()
 
-    def offers(self, era: Era) -> dict[str, Offer]:
-        """What each backend offers to clients of this era: said in it where it is spoken, else in the other."""
+    def offers(self, era: Era, session: Session | None = None) -> dict[str, Offer]:
+        """What each backend offers to a client: said to itself, or in its era where that is spoken, or in the other."""
         return {
-            name: backend.offers[spoken] for name, backend in self._backends.items() if (spoken := backend.speaks(era))
+            name: backend.offers[key]
+            for name, backend in self._backends.items()
+            if (key := backend.offered(era, session))
         }
 
-    def catalog(self, era: Era) -> Catalog:
-        """What is offered now to clients of this era."""
-        if era not in self._catalogs:
+    def catalog(self, era: Era, session: Session | None = None) -> Catalog:
+        """What is offered now to a client."""
+        key = era, session if session in self._apart() else None
+        if key not in self._catalogs:
             filters = {name: backend.config.tools for name, backend in self._backends.items()}
-            self._catalogs[era] = build(self.offers(era), self._names, filters)
-        return self._catalogs[era]
+            self._catalogs[key] = build(self.offers(*key), self._names, filters)
+        return self._catalogs[key]
+
+    def _apart(self) -> set[Session]:
+        """The clients that are offered what others are not: some backend has a connection for them alone."""
+        return {key for backend in self._backends.values() for key in backend.offers if isinstance(key, Session)}
 
     def capabilities(self, era: Era) -> dict[str, Any]:
         """The union of what the backends can do and the proxy relays.
@@ -207,10 +214,10 @@ class Registry:
             capabilities = {**only.capabilities, **capabilities}
         return capabilities
 
-    def refresh(self) -> None:
-        """Have lists read again that may have changed unnoticed. Does not wait for that."""
+    def refresh(self, era: Era, session: Session | None) -> None:
+        """Have a client's lists read again that may have changed unnoticed. Does not wait for that."""
         for backend in self._backends.values():
-            backend.refresh()
+            backend.refresh(era, session)
 
     async def set_level(self) -> None:
         """Have the backends send the log messages that are wanted by now."""
@@ -252,20 +259,22 @@ class Registry:
             await anyio.sleep(FOLD)
 
     async def _tell_once(self) -> None:
-        announced: dict[Era, set[str]] = {era: set() for era in _ERAS}
-        for backend in self._backends.values():
-            for era in _ERAS:
-                announced[era] |= {
-                    capability for spoken, capability in backend.announced if spoken == backend.speaks(era)
-                }
-            backend.announced.clear()
-        for era in _ERAS:
-            catalog, told = self.catalog(era), self._told[era]
-            self._told[era] = catalog
+        heard = {backend: backend.announced.copy() for backend in self._backends.values()}
+        for backend, announced in heard.items():
+            backend.announced -= announced
+        # Whose lists are those of all again is told of that, too.
+        apart = self._apart() | {session for _, session in self._told if session}
+        shared = self._told["legacy", None]
+        for era, session in [*((era, None) for era in _ERAS), *(("legacy", session) for session in apart)]:
+            catalog, told = self.catalog(era, session), self._told.get((era, session), shared)
+            self._told[era, session] = catalog
             changed = {kind.capability for kind in KINDS if catalog.listings.get(kind) != told.listings.get(kind)}
-            changed |= announced[era]
+            for backend, announced in heard.items():
+                changed |= {capability for key, capability in announced if key == backend.offered(era, session)}
             if changed:
-                await self._relay.list_changed(era, changed)
+                await self._relay.list_changed(era, changed, only=session, but=apart)
+        for session in apart - self._apart():
+            del self._told["legacy", session]
         collisions = {text for era in _ERAS for text in self.catalog(era).collisions}
         for text in sorted(collisions - self._reported):
             logger.error("name collision: %s", text)

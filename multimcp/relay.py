@@ -82,9 +82,9 @@ class Relay:
         if self._is_single:
             with anyio.move_on_after(SINGLE_WAIT):
                 await self._came.wait()
-                for session in self._sessions.values():
-                    await session.connection.initialized.wait()
-                    return session
+                [session] = self._sessions.values()
+                await session.connection.initialized.wait()
+                return session
         return None
 
     @property
@@ -109,13 +109,16 @@ class Relay:
             else:
                 self._tell(session, UPDATED, {**params, "uri": uri})
 
-    async def list_changed(self, era: Era, capabilities: Collection[str]) -> None:
-        """Tell every client of `era` that the lists of these capabilities (`tools`, ...) changed."""
+    async def list_changed(
+        self, era: Era, capabilities: Collection[str], only: Session | None, but: Collection[Session]
+    ) -> None:
+        """Tell clients of `era`, one or all but some, that the lists of these capabilities (`tools`, ...) changed."""
         for capability in _EVENTS.keys() & capabilities:
             if era == "modern":
                 await self._bus.publish(_EVENTS[capability])
             else:
-                self.broadcast(f"notifications/{capability}/list_changed", {}, lambda session: True)
+                method = f"notifications/{capability}/list_changed"
+                self.broadcast(method, {}, lambda session: session is only if only else session not in but)
 
     def _tell(self, session: Session, method: str, params: Mapping[str, Any]) -> None:
         if session.connection.initialized.is_set():

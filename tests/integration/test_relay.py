@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from support import ROOT, Proxy, proxy, until, write_config
+from support import ROOT, Proxy, fixture, proxy, until, write_config
 
 from conformance.client import ENVELOPE, Client, Command, Url, connect
 
@@ -325,3 +325,32 @@ async def test_what_is_asked_during_nobodys_call_is_for_the_only_client_if_there
     async with served(tmp_path, {"one": server}) as clients:
         await say(await clients(**able), then=[question])
         assert '"scope": "session"' in (await answer())["error"]["message"]
+
+
+async def test_a_client_with_a_connection_of_its_own_has_lists_of_its_own(tmp_path: Path) -> None:
+    with proxy(tmp_path, {"own": fixture("changing", scope="session")}) as running:
+        running.expect("own: ready")
+        async with AsyncExitStack() as stack:
+            one, other = [
+                await stack.enter_async_context(connect(Url(running.url + "/mcp"), "http", "legacy")) for _ in range(2)
+            ]
+
+            async def tools(client: Client) -> list[str]:
+                return [tool["name"] for tool in (await client.ask("tools/list"))["tools"]]
+
+            async def change(client: Client) -> None:
+                since = len(client.inbox)
+                arguments = {"kind": "tools", "name": "mine"}
+                await client.ask("tools/call", {"name": "own::change", "arguments": arguments})
+                method = "notifications/tools/list_changed"
+                await client.wait(lambda message: message.get("method") == method, method, since)
+
+            usual = await tools(one)
+            await change(one)
+            assert await tools(one) == [*usual, "own::mine"]
+            assert await tools(other) == usual
+            await change(other)
+            await change(one)
+            assert (await tools(one), await tools(other)) == (usual, [*usual, "own::mine"])
+            # Each was told of its own changes, and of none of the other's.
+            assert [len(client.notifications("notifications/tools/list_changed")) for client in (one, other)] == [2, 1]
