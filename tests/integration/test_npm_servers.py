@@ -536,16 +536,11 @@ def qualified(played: Played, moment: str, method: str) -> list[Message]:
     return found
 
 
-only_shared = pytest.mark.parametrize("played", ["shared"], indirect=True)
-"""What the proxy lists is the same for all clients: a change on the connection that one has for itself is not seen."""
-
-
 @pytest.mark.parametrize("method", LISTS)
 def test_lists(played: Played, method: str) -> None:
     check_lists(played, "begin", method)
 
 
-@only_shared
 def test_lists_at_the_end(played: Played) -> None:
     """One of the servers offers resources now that it did not have at the beginning."""
     for method in LISTS:
@@ -587,7 +582,6 @@ def test_messages_meanwhile(played: Played, method: str) -> None:
     compare(played, lambda _, step: [message for message in step.others if message["method"] == method])
 
 
-@only_shared
 def test_list_changes(played: Played) -> None:
     _, direct, proxied = played
     changes = {key: step.list_changes for key, step in direct.steps.items() if step.list_changes}
