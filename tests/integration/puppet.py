@@ -20,7 +20,7 @@ def main() -> None:
     with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as test:
 
         def speak() -> None:
-            with test.makefile("rb") as lines:
+            with suppress(ConnectionError), test.makefile("rb") as lines:
                 for line in lines:
                     say(json.loads(line))
 
