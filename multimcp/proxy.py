@@ -299,8 +299,10 @@ class Proxy:
 
     async def _find(self, look_up: Callable[[], Route | None]) -> Route | None:
         """Look up; what is not there may belong to a backend that is still starting."""
-        await self._registry.ready_for(lambda: look_up() is not None)
-        return look_up()
+        if (route := look_up()) is None:
+            await self._registry.ready_for(lambda: look_up() is not None)
+            route = look_up()
+        return route
 
     def _backend(self, route: Route) -> Backend:
         backend = self._registry.backends.get(route.server)

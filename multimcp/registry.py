@@ -54,6 +54,8 @@ class Registry:
         self._deadline = 0.0
         self._backends: dict[str, Backend] = {}
         self._catalogs: dict[tuple[Era, Session | None], Catalog] = {}
+        self._apart: set[Session] = set()
+        """The clients that are offered what others are not: some backend has a connection for them alone."""
         self._told: dict[tuple[Era, Session | None], Catalog] = {(era, None): Catalog() for era in _ERAS}
         self._changed = anyio.Event()
         self._reported: set[str] = set()
@@ -179,15 +181,11 @@ class Registry:
 
     def catalog(self, era: Era, session: Session | None = None) -> Catalog:
         """What is offered now to a client."""
-        key = era, session if session in self._apart() else None
+        key = era, session if session in self._apart else None
         if key not in self._catalogs:
             filters = {name: backend.config.tools for name, backend in self._backends.items()}
             self._catalogs[key] = build(self.offers(*key), self._names, filters)
         return self._catalogs[key]
-
-    def _apart(self) -> set[Session]:
-        """The clients that are offered what others are not: some backend has a connection for them alone."""
-        return {key for backend in self._backends.values() for key in backend.offers if isinstance(key, Session)}
 
     def capabilities(self, era: Era) -> dict[str, Any]:
         """The union of what the backends can do and the proxy relays.
@@ -245,6 +243,8 @@ class Registry:
 
     def _note_change(self) -> None:
         self._catalogs.clear()
+        backends = self._backends.values()
+        self._apart = {key for backend in backends for key in backend.offers if isinstance(key, Session)}
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -263,7 +263,7 @@ class Registry:
         for backend, announced in heard.items():
             backend.announced -= announced
         # Whose lists are those of all again is told of that, too.
-        apart = self._apart() | {session for _, session in self._told if session}
+        apart = self._apart | {session for _, session in self._told if session}
         shared = self._told["legacy", None]
         for era, session in [*((era, None) for era in _ERAS), *(("legacy", session) for session in apart)]:
             catalog, told = self.catalog(era, session), self._told.get((era, session), shared)
@@ -273,7 +273,7 @@ class Registry:
                 changed |= {capability for key, capability in announced if key == backend.offered(era, session)}
             if changed:
                 await self._relay.list_changed(era, changed, only=session, but=apart)
-        for session in apart - self._apart():
+        for session in apart - self._apart:
             del self._told["legacy", session]
         collisions = {text for era in _ERAS for text in self.catalog(era).collisions}
         for text in sorted(collisions - self._reported):
