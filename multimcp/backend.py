@@ -163,8 +163,10 @@ class Backend:
                 it continues a call that is not there.
         """
         state = params.get("requestState")
-        if isinstance(state, str) and (held := self._held.pop(state, None)):
-            return await self._continue(held, client, method, params), "legacy"
+        if isinstance(state, str) and (held := self._held.get(state)):
+            held.check(method, params)
+            del self._held[state]
+            return await self._continue(held, client, params), "legacy"
         connection = await self._connection(client)
         if level := self._level(client, connection):
             await connection.set_level(level)
@@ -177,10 +179,10 @@ class Backend:
             raise MCPError(INVALID_PARAMS, "This requestState is not known, or not any more: begin again without it")
         held = Held(client, method, params)
         self._group.start_soon(held.run, partial(connection.request, method, params, held))
-        return await self._continue(held, client, method, params), "legacy"
+        return await self._continue(held, client, params), "legacy"
 
-    async def _continue(self, held: Held, client: Client, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        result = await held.turn(client, method, params)
+    async def _continue(self, held: Held, client: Client, params: Mapping[str, Any]) -> dict[str, Any]:
+        result = await held.turn(client, params)
         if not held.is_over:
             self._held = {state: other for state, other in self._held.items() if not other.is_forgotten}
             self._held[held.state] = held

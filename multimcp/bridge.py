@@ -17,10 +17,10 @@ from typing import Any
 
 import anyio
 from mcp import MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, REQUEST_TIMEOUT
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, REQUEST_TIMEOUT
 
 from . import calls
-from .calls import Call, Client, Params, check
+from .calls import OVER, Call, Client, Params, check
 from .errors import unwrap
 
 FOLD = 0.02
@@ -88,27 +88,31 @@ class Held(Call):
         question = self._questions[key] = _Question(method, params)
         self._tell_news()
         try:
-            with self.paused(), anyio.fail_after(calls.ANSWER_WAIT):
+            with self.asking(), anyio.fail_after(calls.ANSWER_WAIT):
                 await question.answered.wait()
         except TimeoutError:
             self._scope.cancel()
             raise MCPError(REQUEST_TIMEOUT, "The client did not come back with an answer") from None
         finally:
             del self._questions[key]
-        assert question.answer is not None
+        if question.answer is None:
+            raise MCPError(INVALID_REQUEST, OVER)
         return question.answer
 
-    async def turn(self, client: Client, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, method: str, params: Mapping[str, Any]) -> None:
+        """Raise the error of a client that continues another request than it began."""
+        if _identity(method, params) != self._request:
+            raise MCPError(INVALID_PARAMS, f"This requestState belongs to another request than this {method}")
+
+    async def turn(self, client: Client, params: Mapping[str, Any]) -> dict[str, Any]:
         """Give the answers that a request of the client brings, and return what it is answered with.
 
         Returns:
             the backend's result, or an `input_required` result with its questions.
 
         Raises:
-            MCPError: the backend's own error; the client's, when it continues another request than it began.
+            MCPError: the backend's own error.
         """
-        if _identity(method, params) != self._request:
-            raise MCPError(INVALID_PARAMS, f"This requestState belongs to another request than this {method}")
         responses = params.get("inputResponses")
         for key, answer in responses.items() if isinstance(responses, Mapping) else ():
             if (question := self._questions.get(key)) and isinstance(answer, dict):

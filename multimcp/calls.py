@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 from mcp import MCPError
 from mcp.server.connection import Connection
 from mcp.shared.dispatcher import Outbound
-from mcp_types import INVALID_PARAMS, LOG_LEVEL_META_KEY, METHOD_NOT_FOUND, LoggingLevel
+from mcp_types import INVALID_PARAMS, INVALID_REQUEST, LOG_LEVEL_META_KEY, METHOD_NOT_FOUND, LoggingLevel
 
 from .offer import Era
 
@@ -40,6 +40,8 @@ BACKLOG = 10_000
 
 ANSWER_WAIT = 600.0
 """Seconds a backend's question waits for its answer: a person may have to be found."""
+
+OVER = "The call that this belongs to is over"
 
 _QUESTIONS = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
 
@@ -139,7 +141,7 @@ class Call:
         self.outbox = Outbox(client.channel)
         self.clock = anyio.CancelScope()
         """Ends the request when the backend's `timeout` is over."""
-        self._asking = 0
+        self._asked: set[anyio.CancelScope] = set()
         self._left = inf
 
     def envelope(self, era: Era) -> dict[str, Any]:
@@ -161,22 +163,34 @@ class Call:
 
     async def ask(self, method: str, params: Params) -> dict[str, Any]:
         """Ask the client what the backend asks; otherwise as the function `ask`."""
-        with self.paused():
+        with self.asking():
             return await ask(self.client.channel, self.client.session, method, params)
+        raise MCPError(INVALID_REQUEST, OVER)
 
     @contextmanager
-    def paused(self) -> Generator[None, None, None]:
-        """While a person is asked, the backend's time does not run."""
-        if not self._asking:
+    def asking(self) -> Generator[None, None, None]:
+        """While a person is asked, the backend's time does not run; when the call is over, what is inside is left."""
+        if not self._asked:
             self._left = self.clock.deadline - anyio.current_time()
             self.clock.deadline = inf
-        self._asking += 1
-        try:
-            yield
-        finally:
-            self._asking -= 1
-            if not self._asking:
-                self.clock.deadline = anyio.current_time() + self._left
+            self._nobody_asked = anyio.Event()
+        with anyio.CancelScope() as question:
+            self._asked.add(question)
+            try:
+                yield
+            finally:
+                self._asked.remove(question)
+                if not self._asked:
+                    self.clock.deadline = anyio.current_time() + self._left
+                    self._nobody_asked.set()
+
+    async def end(self) -> None:
+        """It is answered, or given up: nobody is asked any more, and what there is to tell is told."""
+        for question in self._asked:
+            question.cancel()
+        if self._asked:
+            await self._nobody_asked.wait()
+        await self.outbox.drain()
 
 
 async def ask(channel: Outbound, session: Session | None, method: str, params: Params) -> dict[str, Any]:

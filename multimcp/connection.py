@@ -246,7 +246,7 @@ class Connection:
             raise
         finally:
             if call is not None:
-                await call.outbox.drain()
+                await call.end()
 
     @contextmanager
     def _in_flight(self, call: Call | None) -> Generator[None, None, None]:
@@ -451,8 +451,9 @@ class Connection:
 
     def _doubt(self, method: str, clients: int) -> MCPError:
         reason = f"{clients} clients have a call in flight" if clients else "no client has a call in flight"
-        remedy = '"scope": "session" in its configuration gives each client a connection of its own'
-        text = f"{method} was refused: {reason}, and it is not clear who is meant; {remedy}"
+        text = f"{method} was refused: {reason}, and it is not clear who is meant"
+        if self._config.scope != "session":
+            text += '; "scope": "session" in its configuration gives each legacy client a connection of its own'
         if not self._doubtful:
             self._doubtful = True
             logger.warning("%s: %s", self._name, text)

@@ -82,9 +82,9 @@ class Relay:
         if self._is_single:
             with anyio.move_on_after(SINGLE_WAIT):
                 await self._came.wait()
-                [session] = self._sessions.values()
-                await session.connection.initialized.wait()
-                return session
+                for session in list(self._sessions.values()):  # it may have left
+                    await session.connection.initialized.wait()
+                    return session
         return None
 
     @property

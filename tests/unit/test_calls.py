@@ -100,7 +100,7 @@ async def test_the_time_in_which_a_person_is_asked_does_not_count() -> None:
     call = Call(Client("legacy", {}, Channel()))
     with anyio.fail_after(10) as call.clock:
         deadline = call.clock.deadline
-        with call.paused(), call.paused():
+        with call.asking(), call.asking():
             assert call.clock.deadline == float("inf")
             await anyio.lowlevel.checkpoint()
         assert call.clock.deadline > deadline
