@@ -14,17 +14,16 @@ Rules:
 import logging
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import anyio
 import httpx2
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 from mcp import MCPError
 from mcp_types import INVALID_PARAMS, REQUEST_TIMEOUT
 
@@ -75,6 +74,15 @@ class _Watcher:
     public: str
 
 
+@dataclass
+class _Opening:
+    """A connection that is being opened, or why there is none, when it is `over`."""
+
+    over: anyio.Event = field(default_factory=anyio.Event)
+    connection: Connection | None = None
+    problem: str = LOST
+
+
 class Backend:
     """One MCP server behind the proxy, named by its key in `mcpServers`.
 
@@ -97,7 +105,7 @@ class Backend:
         self._relay = relay
         self._connections: dict[Era, Connection] = {}
         self._own: dict[Session, Connection] = {}
-        self._opening: WeakKeyDictionary[Session, anyio.Lock] = WeakKeyDictionary()
+        self._opening: dict[Session, _Opening] = {}
         self._watchers: dict[str, dict[object, _Watcher]] = {}
         self._settling = anyio.Lock()
         self._held: dict[str, Held] = {}
@@ -203,26 +211,26 @@ class Backend:
         self._watchers.setdefault(uri, {})[client.who] = _Watcher(client.era, client.session, public)
         try:
             await self._settle(await self._connection(client), uri)
-        except MCPError:
-            await self.unwatch(client.who, uri)
+        except BaseException:  # a client that leaves meanwhile, too
+            self.unwatch(client.who, uri)
             raise
 
-    async def unwatch(self, who: object, uri: str | None = None) -> None:
-        """Have a client told no more of updates of a resource, or of any."""
-        for watched in [uri] if uri is not None else list(self._watchers):
+    def unwatch(self, who: object, uri: str | None = None) -> None:
+        """Have a client told no more of updates of a resource, or of any. Does not wait for the backend."""
+        left = [uri] if uri is not None else list(self._watchers)
+        for watched in left:
             watchers = self._watchers.get(watched, {})
-            if watchers.pop(who, None):
-                if not watchers:
-                    del self._watchers[watched]
-                for connection in self._all():
-                    with suppress(MCPError):
-                        await self._settle(connection, watched)
+            if watchers.pop(who, None) and not watchers:
+                del self._watchers[watched]
+        if self._up.is_set():
+            self._group.start_soon(self._restore, left)
 
     async def set_level(self) -> None:
         """Have the log messages sent that the audience wants by now."""
-        for connection in self._all():
-            if level := connection.owner.level if connection.owner else self._relay.level:
-                await connection.set_level(level)
+        async with anyio.create_task_group() as group:
+            for connection in self._all():
+                if level := connection.owner.level if connection.owner else self._relay.level:
+                    group.start_soon(connection.set_level, level)
 
     def refresh(self, era: Era, session: Session | None) -> None:
         """Have a client's lists read again if they may have changed unnoticed. Does not wait for that."""
@@ -269,39 +277,48 @@ class Backend:
         return connection
 
     async def _own_connection(self, session: Session) -> Connection:
-        async with self._opening.setdefault(session, anyio.Lock()):
-            if session not in self._own:
-                try:
-                    await self._group.start(self._serve_own, session)
-                except Exception as exc:
-                    reason = f"has no connection for this session: {self._explain(exc)}"
-                    raise backend_failure(self.name, reason) from None
-            return self._own[session]
+        if (connection := self._own.get(session)) is not None:
+            return connection
+        if (opening := self._opening.get(session)) is None:
+            opening = self._opening[session] = _Opening()
+            self._group.start_soon(self._serve_own, session, opening)
+        await opening.over.wait()
+        if opening.connection is None:
+            raise backend_failure(self.name, f"has no connection for this session: {opening.problem}")
+        return opening.connection
 
-    async def _serve_own(self, session: Session, *, task_status: TaskStatus[None]) -> None:
+    async def _serve_own(self, session: Session, opening: _Opening) -> None:
         """Open a connection that one client has for itself, and stay until either ends."""
         connection = Connection(self.name, self.config, self._relay, self._hear, session)
         try:
             async with anyio.create_task_group() as group:
-                await _open(connection, group)
-                self._own[session] = connection
-                self._publish()
-                task_status.started()
+                group.start_soon(self._end_with, session, connection, group.cancel_scope)
                 try:
-                    group.start_soon(self._close_after, session, connection)
+                    await _open(connection, group)
+                finally:
+                    del self._opening[session]
+                self._own[session] = opening.connection = connection
+                self._publish()
+                opening.over.set()
+                self._group.start_soon(self._restore)
+                try:
                     await connection.lost.wait()
                 finally:
                     del self._own[session]
                     self._publish()
                 group.cancel_scope.cancel()
         except Exception as exc:
-            if not connection.lost.is_set():
-                raise
-            logger.debug("%s: a session's connection ended: %s", self.name, self._explain(exc))
+            opening.problem = self._explain(exc)
+            logger.debug("%s: a session's connection ended: %s", self.name, opening.problem)
+        finally:
+            opening.over.set()
 
-    async def _close_after(self, session: Session, connection: Connection) -> None:
+    async def _end_with(self, session: Session, connection: Connection, scope: anyio.CancelScope) -> None:
         await session.gone.wait()
-        connection.close()
+        if self._own.get(session) is connection:
+            connection.close()
+        else:
+            scope.cancel()
 
     async def _serve(self) -> None:
         """Connect, and stay until the connection ends or the backend is stopped."""
@@ -379,11 +396,11 @@ class Backend:
         else:
             self._relay.broadcast(method, params, lambda session: self._serving("legacy", session) is connection)
 
-    async def _restore(self) -> None:
-        """After a connection came or went, subscribe on those that are there, and set their level."""
+    async def _restore(self, left: Collection[str] = ()) -> None:
+        """After a connection or a client came or went: subscribe, unsubscribe, set the level."""
         await self.set_level()
         for connection in self._all():
-            for uri in {*self._watchers, *connection.subscribed}:
+            for uri in {*left, *self._watchers, *connection.subscribed}:
                 try:
                     await self._settle(connection, uri)
                 except MCPError as exc:
@@ -429,7 +446,8 @@ class Backend:
         for problem in problems.keys() - self._problems.keys():
             logger.warning("%s: %s", self.name, problem)
         self._problems = problems
-        self.error = "; ".join(problems) or None
+        if self._connections:  # else it says why there is none
+            self.error = "; ".join(problems) or None
         self._on_change()
 
     def _take_down(self, reason: str) -> None:

@@ -10,6 +10,7 @@ Rules:
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/mrtr
 """
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
@@ -22,6 +23,8 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, REQUEST_T
 from . import calls
 from .calls import OVER, Call, Client, Params, check
 from .errors import unwrap
+
+logger = logging.getLogger(__name__)
 
 FOLD = 0.02
 """Seconds in which further questions are put into one result with the first."""
@@ -73,6 +76,8 @@ class Held(Call):
                 outcome = await send()
         except MCPError as exc:
             outcome = exc
+        except Exception:  # which would end the backend's connection, and with it everybody's calls
+            logger.exception("a held call failed; this is a fault of Multi-MCP")
         finally:
             self._outcome = outcome
             self._news.set()
@@ -189,7 +194,7 @@ async def _ask_all(client: Client, requests: Mapping[str, Any]) -> dict[str, Any
     try:
         async with anyio.create_task_group() as group:
             for key, request in requests.items():
-                if not isinstance(request, Mapping):
+                if not isinstance(request, Mapping) or not isinstance(request.get("params") or {}, Mapping):
                     raise MCPError(INTERNAL_ERROR, f"The server's question '{key}' is not a request")
                 group.start_soon(ask, key, request)
     except ExceptionGroup as exc:

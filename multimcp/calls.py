@@ -219,7 +219,7 @@ def check(capabilities: Mapping[str, Any], method: str, params: Params) -> None:
     if feature == "elicitation":
         mode = params.get("mode", "form")
         # No mode declared at all means forms (spec, client/elicitation#capabilities).
-        missing = None if mode in (declared or {"form": {}}) else mode
+        missing = None if isinstance(mode, str) and mode in (declared or {"form": {}}) else mode
     elif feature == "sampling" and ("tools" in params or "toolChoice" in params):
         missing = None if "tools" in declared else "tools"
     if missing is not None:

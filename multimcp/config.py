@@ -10,7 +10,7 @@ Rules:
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -186,21 +186,18 @@ def _fill(value: Any, environ: Mapping[str, str], place: str) -> Any:
         return [_fill(item, environ, f"{place}[{i}]") for i, item in enumerate(value)]
     if not isinstance(value, str):
         return value
-    return _VARIABLE.sub(_filler(environ, place), value)
 
-
-def _filler(environ: Mapping[str, str], place: str) -> Callable[[re.Match[str]], str]:
     def fill(match: re.Match[str]) -> str:
-        name, default = match.group(1), match.group(2)
+        name, default = match.groups()
         # As in a shell, `:-` stands in for an empty variable too.
-        value = environ.get(name) or default if default is not None else environ.get(name)
-        if value is None:
+        found = environ.get(name) or default if default is not None else environ.get(name)
+        if found is None:
             raise ConfigError(
                 f"{place}: the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
             )
-        return value
+        return found
 
-    return fill
+    return _VARIABLE.sub(fill, value)
 
 
 def _first_problem(exc: ValidationError, place: str) -> str:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from itertools import count
@@ -44,6 +44,7 @@ from mcp_types import (
     CONNECTION_CLOSED,
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    INVALID_REQUEST,
     LOG_LEVEL_META_KEY,
     METHOD_NOT_FOUND,
     PROTOCOL_VERSION_META_KEY,
@@ -57,7 +58,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERS
 from pydantic_core import to_json
 
 from . import __version__
-from .calls import LOG, UPDATED, VISITED, Call, Params, Session, ask
+from .calls import LOG, OVER, UPDATED, VISITED, Call, Params, Session, ask
 from .config import ServerConfig
 from .errors import BackendError, backend_failure, describe, unwrap
 from .offer import KINDS, TOOLS, Era, Kind, Listing, Offer, read_listing
@@ -109,6 +110,9 @@ LISTEN_TIMEOUT = 5.0
 
 LISTEN_PAUSE = 1.0
 """Seconds before a backend that ended a listening stream is listened to again."""
+
+LEVEL_TIMEOUT = 1.0
+"""Seconds in which a backend is told of a log level before what comes next is sent."""
 
 LOST = "the connection ended"
 
@@ -186,7 +190,9 @@ class Connection:
         try:
             async with self._streams() as (read, write):
                 self._read = _Reading(read, lambda request_id: self._calls.pop(request_id, None))
-                self._dispatcher: JSONRPCDispatcher[TransportContext] = JSONRPCDispatcher(self._read, write)
+                self._dispatcher: JSONRPCDispatcher[_Sent] = JSONRPCDispatcher(
+                    self._read, _Writing(write), transport_builder=lambda metadata: _Sent(calls=self._meant())
+                )
                 async with anyio.create_task_group() as group:
                     self._tasks: TaskGroup = group
                     await group.start(self._pump, group.cancel_scope)
@@ -222,12 +228,8 @@ class Connection:
             MCPError: the backend's own error as it was; one naming the backend when it did not answer in the
                 configured `timeout`, or the connection ended first; the client's, when its params cannot be sent.
         """
-        params, options = self._envelope(method, params, call)
-        try:
-            to_json(params)
-        except ValueError:
-            # What JSON text can say, and a message cannot carry. In the SDK's transport it would end the connection.
-            raise MCPError(INVALID_PARAMS, "A string that is no Unicode text, or nesting that is too deep") from None
+        with _sendable():
+            params, options = self._envelope(method, params, call)
         try:
             with self._in_flight(call), anyio.fail_after(self._config.timeout) as clock:
                 if call is not None:
@@ -270,7 +272,7 @@ class Connection:
         """Have a legacy backend send log messages from this level on. It may refuse; it is not asked twice."""
         if self.era == "legacy" and "logging" in self._capabilities and level != self._level:
             self._level = level
-            with suppress(MCPError):
+            with suppress(MCPError), anyio.move_on_after(LEVEL_TIMEOUT):
                 await self.request("logging/setLevel", {"level": level})
 
     async def subscribe(self, uri: str) -> None:
@@ -413,24 +415,26 @@ class Connection:
             case _ if method in LIST_CHANGED or method in (UPDATED, VISITED):
                 self._on_notification(self, method, params)
             case _:
-                for call in self._related(method, params):
-                    call.tell(method, params, self._tasks)
-                if not self._calls:
+                calls = self._meant()
+                if calls is None:
                     self._on_notification(self, method, params)
+                elif self.era == "modern" and method == LOG:
+                    # It must not be told but to the one whose request it belongs to (spec, per-request log level).
+                    calls = [call for call in calls if call.client.wants(params.get("level"))]
+                    calls = calls if len(calls) == 1 else []
+                for call in calls or ():
+                    call.tell(method, params, self._tasks)
         return True
 
-    def _related(self, method: str, params: Mapping[str, Any]) -> list[Call]:
-        """The calls that a notification belongs to: one for each client that may be meant."""
+    def _meant(self) -> list[Call] | None:
+        """The calls that what was read last may belong to, one for each client that may be meant; None is to no call.
+
+        What comes on the stream of a call that is over (its client has cancelled it) is for nobody.
+        """
         sender = self._read.last_context
-        call = sender.get(_sending) if sender is not None else None
-        if call is not None and call.id in self._calls:
-            return [call]
-        calls = list({call.who: call for call in self._calls.values()}.values())
-        if self.era == "modern" and method == LOG:
-            # It must not be told but to the one whose request it belongs to (spec, per-request log level).
-            calls = [call for call in calls if call.client.wants(params.get("level"))]
-            return calls if len(calls) == 1 else []
-        return calls
+        if sender is not None and (call := sender.get(_sending)) is not None:
+            return [call] if call.id in self._calls else []
+        return list({call.who: call for call in self._calls.values()}.values()) or None
 
     async def _answer(self, context: DispatchContext[TransportContext], method: str, params: Params) -> dict[str, Any]:
         """Answer a backend's request: have the client asked whose call is in flight."""
@@ -439,15 +443,15 @@ class Connection:
         if self.era == "modern":
             raise MCPError(METHOD_NOT_FOUND, f"There is no {method} in this revision of MCP")
         params = end_to_end(params) or None
-        call = _sending.get()
-        if call is None or call.id not in self._calls:
-            latest = {call.who: call for call in self._calls.values()}
-            if not latest and (client := self.owner or await self._relay.single()):
-                return await ask(client.connection.outbound, client, method, params)
-            if len(latest) != 1:
-                raise self._doubt(method, len(latest))
-            [call] = latest.values()
-        return await call.ask(method, params)
+        assert isinstance(context.transport, _Sent)
+        calls = context.transport.calls
+        if calls is None and (client := self.owner or await self._relay.single()):
+            return await ask(client.connection.outbound, client, method, params)
+        if calls is None or len(calls) != 1:
+            raise self._doubt(method, len(calls or ()))
+        if calls[0].id not in self._calls:  # it was answered right behind the question
+            raise MCPError(INVALID_REQUEST, OVER)
+        return await calls[0].ask(method, params)
 
     def _doubt(self, method: str, clients: int) -> MCPError:
         reason = f"{clients} clients have a call in flight" if clients else "no client has a call in flight"
@@ -619,6 +623,36 @@ class Connection:
         else:
             meta.pop(LOG_LEVEL_META_KEY, None)
         return params | ({"_meta": meta} if meta else {}), options
+
+
+@dataclass(frozen=True)
+class _Sent(TransportContext):
+    """What the dispatcher keeps with a request: whose it may be, as it was when the request was read."""
+
+    kind: str = "backend"
+    can_send_request: bool = True
+    calls: list[Call] | None = None
+
+
+@contextmanager
+def _sendable() -> Generator[None, None, None]:
+    """What JSON text can say and a message cannot carry is an error. In the SDK's transport it would end us all."""
+    try:
+        yield
+    except ValueError:
+        raise MCPError(INVALID_PARAMS, "A string that is no Unicode text, or nesting that is too deep") from None
+
+
+class _Writing(Unowned):
+    """What a connection writes."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def send(self, item: SessionMessage, /) -> None:
+        with _sendable():
+            to_json(item.message)
+        await self._stream.send(item)
 
 
 class _Reading(Unowned):

@@ -58,9 +58,6 @@ RESOURCE_NOT_FOUND: Mapping[Era, int] = {"legacy": -32002, "modern": INVALID_PAR
 LINKS = 10_000
 """How many URIs that were announced in results, but never listed, are remembered; and how many tasks."""
 
-UNWATCH_TIMEOUT = 1.0
-"""Seconds in which backends are told that a client listens no more."""
-
 ON_ITS_WAY = 0.02
 """Seconds in which a message that was read gets to its handler, and an answer to where it is written."""
 
@@ -201,7 +198,7 @@ class Proxy:
     async def _unsubscribe(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
         route = self._route_uri(client, _string(params, "uri"))
         if route is not None:
-            await self._backend(route).unwatch(client.who, route.name)
+            self._backend(route).unwatch(client.who, route.name)
         return {}
 
     async def _listen(self, context: Context, call_next: CallNext) -> HandlerResult:
@@ -212,27 +209,26 @@ class Proxy:
         uris = notifications.get("resourceSubscriptions") if isinstance(notifications, dict) else None
         if client is None or not isinstance(notifications, dict) or not isinstance(uris, list):
             return await call_next(context)
-        watched: dict[str, tuple[Backend, str]] = {}
+        watched: dict[str, Backend] = {}
         try:
             for uri in uris:
                 with suppress(MCPError):
                     route = await self._find_uri(client, _string({"uri": uri}, "uri"))
                     backend = self._backend(route)
                     await backend.watch(client, route.name, uri)
-                    watched[uri] = backend, route.name
+                    watched[uri] = backend
             params["notifications"] = {**notifications, "resourceSubscriptions": list(watched)}
             return await call_next(replace(context, params=params))
         finally:
-            with anyio.move_on_after(UNWATCH_TIMEOUT, shield=True):
-                for backend, name in watched.values():
-                    await backend.unwatch(client.who, name)
+            for backend in set(watched.values()):
+                backend.unwatch(client.who)
 
     def _lister(self, kind: Kind) -> Handler:
         async def list_all(client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
             if params.get("cursor") is not None:
                 raise MCPError(INVALID_PARAMS, "Unknown cursor: this list comes in one page")
             if not self._called:
-                await self._registry.lists_ready()
+                await self._registry.ready()
             self._registry.refresh(client.era, client.session)
             listing = self._catalog(client).listings[kind]
             hints = {"ttlMs": listing.ttl_ms, "cacheScope": "public" if listing.public else "private"}
@@ -300,7 +296,7 @@ class Proxy:
     async def _find(self, look_up: Callable[[], Route | None]) -> Route | None:
         """Look up; what is not there may belong to a backend that is still starting."""
         if (route := look_up()) is None:
-            await self._registry.ready_for(lambda: look_up() is not None)
+            await self._registry.ready(lambda: look_up() is not None)
             route = look_up()
         return route
 

@@ -32,9 +32,6 @@ FIRST_UP = 0.3
 GREETING_WAIT = 3.0
 """Seconds a client is kept waiting for its greeting while no backend is ready."""
 
-LEVEL_TIMEOUT = 1.0
-"""Seconds in which backends are told of a log level before the client that set it is answered."""
-
 _ERAS: tuple[Era, Era] = ("legacy", "modern")
 
 
@@ -144,16 +141,8 @@ class Registry:
             logger.info("%s: removed", backend.name)
         await backend.stop()
 
-    async def lists_ready(self) -> None:
-        """Wait until no backend is still starting, at most until the startup timeout is over."""
-        if anyio.current_time() < self._deadline:
-            with anyio.move_on_after(self._deadline - anyio.current_time()):
-                for backend in list(self._backends.values()):
-                    if backend.state == "starting":
-                        await backend.settled.wait()
-
-    async def ready_for(self, found: Callable[[], bool]) -> None:
-        """Wait until something is `found`, at most as long as `lists_ready` would."""
+    async def ready(self, found: Callable[[], bool] = lambda: False) -> None:
+        """Wait until something is `found` or no backend is starting any more, at most until the startup timeout."""
         with anyio.move_on_after(self._deadline - anyio.current_time()):
             while not found() and self._any("starting"):
                 await self._changed.wait()
@@ -219,19 +208,14 @@ class Registry:
 
     async def set_level(self) -> None:
         """Have the backends send the log messages that are wanted by now."""
-        with anyio.move_on_after(LEVEL_TIMEOUT):
-            async with anyio.create_task_group() as group:
-                for backend in self._backends.values():
-                    group.start_soon(backend.set_level)
+        async with anyio.create_task_group() as group:
+            for backend in self._backends.values():
+                group.start_soon(backend.set_level)
 
     def forget(self, session: Session) -> None:
         """A client is gone: what backends did for it alone ends."""
-        self._group.start_soon(self._forget, session)
-
-    async def _forget(self, session: Session) -> None:
-        for backend in list(self._backends.values()):
-            await backend.unwatch(session)
-        await self.set_level()
+        for backend in self._backends.values():
+            backend.unwatch(session)
 
     def instructions(self, era: Era) -> str | None:
         """The backends' instructions, each under its backend's name."""

@@ -91,7 +91,10 @@ class SseWriter(Unowned):
         """Raises `MCPError` when a request is not taken, `anyio.BrokenResourceError` when another message is not."""
         body = item.message.model_dump_json(by_alias=True, exclude_unset=True)
         headers = {"content-type": "application/json"}
-        response = await self._client.post(self._endpoint, content=body, headers=headers)
+        try:
+            response = await self._client.post(self._endpoint, content=body, headers=headers)
+        except httpx2.StreamError:
+            return  # it was taken: only what comes with the status, which says nothing, broke off
         if response.is_success:
             return
         if isinstance(item.message, JSONRPCRequest):

@@ -239,7 +239,8 @@ class Peer:
         return pending
 
     async def _read(self, pending: Pending, verb: str, message: Message | None, headers: Mapping[str, str]) -> None:
-        body = {"json": {"jsonrpc": "2.0", **message}} if message else {}
+        body = {"content": json.dumps({"jsonrpc": "2.0", **message})} if message else {}
+        headers = {**headers, "Content-Type": "application/json"} if message else headers
         async with self._http.stream(verb, self._url, headers={**self._headers, **headers}, **body) as response:
             pending.opened.set()
             if session := response.headers.get("mcp-session-id"):
