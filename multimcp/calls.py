@@ -88,6 +88,7 @@ class Session:
         """From which level on it wants log messages; None while it has not said."""
         self.outbox = Outbox(connection.outbound)
         self.connection = connection
+        self.since = anyio.current_time()
         self.elicitations: set[str] = set()
         """The URLs it was sent to, by `elicitationId`, and is to be told of when they were visited."""
         self.gone = anyio.Event()

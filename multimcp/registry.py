@@ -55,6 +55,7 @@ class Registry:
         """The clients that are offered what others are not: some backend has a connection for them alone."""
         self._told: dict[tuple[Era, Session | None], Catalog] = {(era, None): Catalog() for era in _ERAS}
         self._changed = anyio.Event()
+        self._changed_at = 0.0
         self._reported: set[str] = set()
 
     @asynccontextmanager
@@ -227,6 +228,7 @@ class Registry:
 
     def _note_change(self) -> None:
         self._catalogs.clear()
+        self._changed_at = anyio.current_time()
         backends = self._backends.values()
         self._apart = {key for backend in backends for key in backend.offers if isinstance(key, Session)}
         self._changed.set()
@@ -256,7 +258,7 @@ class Registry:
             for backend, announced in heard.items():
                 changed |= {capability for key, capability in announced if key == backend.offered(era, session)}
             if changed:
-                await self._relay.list_changed(era, changed, only=session, but=apart)
+                await self._relay.list_changed(era, changed, self._changed_at, only=session, but=apart)
         for session in apart - self._apart:
             del self._told["legacy", session]
         collisions = {text for era in _ERAS for text in self.catalog(era).collisions}

@@ -110,15 +110,21 @@ class Relay:
                 self._tell(session, UPDATED, {**params, "uri": uri})
 
     async def list_changed(
-        self, era: Era, capabilities: Collection[str], only: Session | None, but: Collection[Session]
+        self, era: Era, capabilities: Collection[str], changed: float, only: Session | None, but: Collection[Session]
     ) -> None:
-        """Tell clients of `era`, one or all but some, that the lists of these capabilities (`tools`, ...) changed."""
+        """Tell clients of `era`, one or all but some, that the lists of these capabilities (`tools`, ...) changed.
+
+        A legacy client that came after they `changed` (by the clock of the event loop) has not seen them otherwise.
+        """
         for capability in _EVENTS.keys() & capabilities:
             if era == "modern":
                 await self._bus.publish(_EVENTS[capability])
             else:
-                method = f"notifications/{capability}/list_changed"
-                self.broadcast(method, {}, lambda session: session is only if only else session not in but)
+                self.broadcast(
+                    f"notifications/{capability}/list_changed",
+                    {},
+                    lambda each: each.since <= changed and (each is only if only else each not in but),
+                )
 
     def _tell(self, session: Session, method: str, params: Mapping[str, Any]) -> None:
         if session.connection.initialized.is_set():
