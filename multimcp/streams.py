@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Self
 
+import anyio
 from mcp.shared.message import SessionMessage
 from mcp_types import PARSE_ERROR, ErrorData, JSONRPCError, jsonrpc_message_adapter
 
@@ -37,6 +38,12 @@ class MessageReader(Unowned):
     def __aiter__(self) -> Self:
         return self
 
+    async def receive(self) -> SessionMessage | Exception:
+        try:
+            return await self.__anext__()
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
     async def __anext__(self) -> SessionMessage | Exception:
         while True:
             text = await self._texts.__anext__()
@@ -47,8 +54,6 @@ class MessageReader(Unowned):
                     return SessionMessage(answer)
                 if noise := text.decode(errors="replace").strip():
                     self._on_noise(noise)
-
-    receive = __anext__  # asked for by the type; the dispatcher iterates
 
 
 def _unreadable_answer(text: bytes) -> JSONRPCError | None:
