@@ -1,24 +1,34 @@
 """Both ends of the proxy, played by a test: it sees every message that reaches them, and says what they answer.
 
-- `stage` has backends: real processes (`puppet.py`) whose part the test speaks.
-- `peer` is a client of either era over streamable HTTP.
+- `stage` has backends whose part the test speaks: real processes (`puppet.py`), and one over streamable HTTP.
+- `peer` is a client of either era over streamable HTTP; `legacy` and `modern` are ones of a proxy.
 
 Whatever is waited for has to come within `WAIT` seconds.
 """
 
 import asyncio
 import json
+import os
+import re
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import httpx2
+from raw_server import Server
+from support import Proxy
 
 PUPPET = Path(__file__).with_name("puppet.py")
 WAIT = 15.0
+
+ALL = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
+"""What a client can do that can do everything."""
+
+FORM = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
 
 Message = dict[str, Any]
 Item = TypeVar("Item")
@@ -56,8 +66,12 @@ class Heard:
     message: Message
     at: float
     pid: int
-    say: Callable[..., None]
-    """Send a message, its fields given by name."""
+    send: Callable[..., None]
+    """Send messages, all at once: who reads the first has the others, too."""
+
+    def say(self, **message: Any) -> None:
+        """Send a message, its fields given by name."""
+        self.send(message)
 
     def ask(self, key: str, method: str, **params: Any) -> None:
         self.say(id=key, method=method, params=params)
@@ -71,6 +85,8 @@ class Stage(Inbox[Heard]):
     """The puppets' messages, all in one inbox."""
 
     port: int
+    url: str
+    """Of a puppet over streamable HTTP; what is said to one of its calls goes on the stream of that call."""
 
     def puppet(self, *behaviours: str, **more: Any) -> dict[str, Any]:
         """The configuration of one of them."""
@@ -86,7 +102,7 @@ class Stage(Inbox[Heard]):
         return await self.take(is_meant, f"call with {arguments}")
 
     async def told(self, method: str) -> Heard:
-        """The next notification of this method."""
+        """The next message of this method."""
         return await self.take(lambda heard: heard.message.get("method") == method, method)
 
     async def answer(self, key: str) -> Message:
@@ -105,19 +121,47 @@ async def stage() -> AsyncIterator[Stage]:
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
 
-        def say(**message: Any) -> None:
-            writer.write(json.dumps(message).encode() + b"\n")
+        def send(*messages: Message) -> None:
+            writer.write(json.dumps(messages).encode() + b"\n")
 
         with suppress(ConnectionError):
             async for line in reader:
-                here.put(Heard(say=say, **json.loads(line)))
+                here.put(Heard(send=send, **json.loads(line)))
 
-    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+        def begin(status: str, kind: str) -> None:
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n".encode())
+
+        def send(*messages: Message) -> None:
+            for message in messages:
+                writer.write(f"data: {json.dumps({'jsonrpc': '2.0', **message})}\n\n".encode())
+                if "method" not in message:
+                    writer.close()
+
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = re.search(r"(?i)\ncontent-length: (\d+)", head)
+        message = json.loads(await reader.readexactly(int(length[1]))) if length else None
+        if message is not None and message.get("method") != "notifications/initialized":
+            if "id" in message and message.get("method") not in (None, "tools/call"):
+                begin("200 OK", "application/json")
+                writer.write(json.dumps(Server([]).response(message)).encode())
+                return writer.close()
+            here.put(Heard(message, time.monotonic(), os.getpid(), send))
+            if message.get("method") == "tools/call":
+                return begin("200 OK", "text/event-stream")
+        begin("405 Method Not Allowed" if message is None else "202 Accepted", "text/plain")
+        return writer.close()
+
+    server, web = [await asyncio.start_server(each, "127.0.0.1", 0) for each in (play, serve)]
     here.port = server.sockets[0].getsockname()[1]
+    here.url = f"http://127.0.0.1:{web.sockets[0].getsockname()[1]}/mcp"
     try:
         yield here
     finally:
         server.close()
+        web.close()
         for writer in writers:
             writer.close()
             with suppress(ConnectionError):
@@ -128,6 +172,7 @@ class Pending(Inbox[Message]):
     """A request under way, and what has come on its response stream."""
 
     task: asyncio.Task[None]
+    id: int | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,7 +241,7 @@ class Peer:
                 "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "0"},
                 "io.modelcontextprotocol/clientCapabilities": self.capabilities,
             }
-            params = {**params, "_meta": envelope}
+            params = {**params, "_meta": {**params.get("_meta", {}), **envelope}}
             headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
             headers |= {"Mcp-Name": params["name"]} if "name" in params else {}
         return self._begin("POST", {"id": self._id, "method": method, "params": params}, headers)
@@ -222,18 +267,25 @@ class Peer:
         """Legacy: answer with a result, or with `error=`."""
         await self._post({"id": question["id"], **({"result": result} if result is not None else more)})
 
+    async def cancel(self, call: Pending) -> None:
+        """Legacy: say that a call is not wanted any more."""
+        await self._post({"method": "notifications/cancelled", "params": {"requestId": call.id}})
+
     async def leave(self) -> None:
-        """Legacy: end the session, unless that is done."""
+        """Legacy: end the session, unless that is done, or the proxy has ended."""
         headers = dict(self._headers)
         if self._headers.pop("Mcp-Session-Id", None):
-            (await self._http.delete(self._url, headers=headers)).raise_for_status()
+            with suppress(httpx2.ConnectError):
+                (await self._http.delete(self._url, headers=headers)).raise_for_status()
 
     async def _post(self, message: Message) -> None:
-        message = {"jsonrpc": "2.0", **message}
-        (await self._http.post(self._url, json=message, headers=self._headers)).raise_for_status()
+        content = json.dumps({"jsonrpc": "2.0", **message})  # which escapes what is no Unicode text
+        headers = {**self._headers, "Content-Type": "application/json"}
+        (await self._http.post(self._url, content=content, headers=headers)).raise_for_status()
 
     def _begin(self, verb: str, message: Message | None, headers: Mapping[str, str]) -> Pending:
         pending = Pending()
+        pending.id = message["id"] if message else None
         pending.task = asyncio.create_task(self._read(pending, verb, message, headers))
         self.tasks.add(pending.task)
         return pending
@@ -266,3 +318,16 @@ async def peer(url: str, era: str, **capabilities: Any) -> AsyncIterator[Peer]:
                 task.cancel()
             await asyncio.gather(*client.tasks, return_exceptions=True)
             await client.leave()
+
+
+def legacy(proxy: Proxy, capabilities: Message = ALL) -> AbstractAsyncContextManager[Peer]:
+    return peer(proxy.url, "legacy", **capabilities)
+
+
+def modern(proxy: Proxy, capabilities: Message = ALL) -> AbstractAsyncContextManager[Peer]:
+    return peer(proxy.url, "modern", **capabilities)
+
+
+def form(text: str) -> Message:
+    """The answer to `FORM`."""
+    return {"action": "accept", "content": {"answer": text}}

@@ -3,6 +3,7 @@
 `python raw_server.py [BEHAVIOUR...]`; without any it is a decent legacy server with a tool `echo`.
 
   name=N            calls itself N
+  able=JSON         has these capabilities, too; it subscribes and sets its level, whatever it says
   hang:METHOD       never answers METHOD
   exit:METHOD       exits when METHOD arrives
   exit:start        exits at once, with code 3
@@ -25,7 +26,7 @@
   odd-headers       lists a tool with an annotation that is not valid
   http              serves streamable HTTP at /mcp and SSE at /sse, not stdio; says the port on stderr
   status:METHOD=N   answers METHOD with HTTP status N
-  cut:METHOD        breaks its HTTP response to METHOD off
+  cut:METHOD        breaks its HTTP response to METHOD off; over SSE the answer comes all the same
   drop:METHOD       closes the HTTP connection instead of answering METHOD
   forgets           has HTTP sessions, and does not know the first one any more when a tool is called
   holds             starts a child that keeps stdout open for long
@@ -52,9 +53,9 @@ VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 write_lock = threading.Lock()
 
 
-def say(message):
+def say(*messages):
     with write_lock:
-        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        sys.stdout.write("".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages))
         sys.stdout.flush()
 
 
@@ -71,8 +72,9 @@ class Server:
         self.answers = queue.Queue()
 
     def hello(self):
+        capabilities = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
         return {
-            "capabilities": {"tools": {}, "prompts": {}, "resources": {}, "completions": {}},
+            "capabilities": capabilities | json.loads(self.has.get("able", "{}")),
             "instructions": f"I am {self.name}.",
         }
 
@@ -135,7 +137,7 @@ class Server:
             return {"contents": [{"uri": params["uri"], "text": f"{self.name}: {params['uri']}"}]}
         if method == "completion/complete":
             return {"completion": {"values": [self.name, json.dumps(params["ref"])]}}
-        if method == "ping":
+        if method in ("ping", "resources/subscribe", "resources/unsubscribe", "logging/setLevel"):
             return {}
         raise LookupError({"code": -32601, "message": f"no {method}"})
 
@@ -188,6 +190,11 @@ class Server:
         except LookupError as exc:
             return {"jsonrpc": "2.0", "id": message["id"], "error": exc.args[0]}
 
+    def note(self, line):
+        if "log" in self.has:
+            with open(self.has["log"], "a") as file:
+                file.write(line)
+
     def run(self):
         if "count" in self.has:
             with open(self.has["count"], "a") as file:
@@ -209,9 +216,7 @@ class Server:
                 print(f"listening on http://127.0.0.1:{web.server_port}", file=sys.stderr, flush=True)
                 web.serve_forever()
         for line in sys.stdin:
-            if "log" in self.has:
-                with open(self.has["log"], "a") as file:
-                    file.write(line)
+            self.note(line)
             message = json.loads(line)
             threading.Thread(target=self.handle, args=(message,), daemon=True).start()
             while f"deaf:{message.get('method')}" in self.has:
@@ -249,6 +254,7 @@ def http_server(server):
         def do_POST(self):
             message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             method = message.get("method")
+            server.note(json.dumps(message) + "\n")
             if f"drop:{method}" in server.has:
                 self.close_connection = True
                 return None
@@ -269,17 +275,11 @@ def http_server(server):
                 response["result"] = {"content": [{"type": "text", "text": json.dumps(mine)}]}
             if self.path.startswith("/messages/"):
                 streams[int(self.path.rpartition("/")[2])].put(response)
-                return self.reply(202)
+                return self.cut(202, b"it is accepted") if f"cut:{method}" in server.has else self.reply(202)
             body = json.dumps(response).encode()
             name = (message.get("params") or {}).get("arguments") or {}
             if f"cut:{method}" in server.has and "whole" not in name:
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body[:10])
-                self.close_connection = True
-                return None
+                return self.cut(200, body)
             if "forgets" in server.has and method == "initialize":
                 sessions.append(f"s{len(sessions) + 1}")
                 return self.reply(200, body, ("Mcp-Session-Id", sessions[-1]))
@@ -287,6 +287,14 @@ def http_server(server):
 
         def do_DELETE(self):
             self.reply(405)
+
+        def cut(self, status, body):
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[:10])
+            self.close_connection = True
 
         def reply(self, status, body=b"", *headers):
             self.send_response(status)

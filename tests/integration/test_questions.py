@@ -11,16 +11,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from ends import Message, Peer, peer, stage
+from ends import FORM, Message, form, legacy, modern, stage
 from support import Proxy, alive, fixture, proxy, server_process, until, within
 
 FORMS = {"elicitation": {"form": {}}}
-ALL = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
-FORM = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
 ROOTS = {"roots": [{"uri": "file:///home/ada"}]}
 COMPLETION = {"role": "assistant", "content": {"type": "text", "text": "Paris"}, "model": "m"}
 INVALID_PARAMS, METHOD_NOT_FOUND, INTERNAL_ERROR, REQUEST_TIMEOUT = -32602, -32601, -32603, -32001
@@ -50,18 +47,6 @@ def running(journal: Path) -> Iterator[Proxy]:
         }
         with proxy(journal.parent, servers) as process:
             yield process.wait_ready()
-
-
-def legacy(proxy: Proxy, capabilities: Message = ALL) -> AbstractAsyncContextManager[Peer]:
-    return peer(proxy.url, "legacy", **capabilities)
-
-
-def modern(proxy: Proxy, capabilities: Message = ALL) -> AbstractAsyncContextManager[Peer]:
-    return peer(proxy.url, "modern", **capabilities)
-
-
-def form(text: str) -> Message:
-    return {"action": "accept", "content": {"answer": text}}
 
 
 def answers(result: Message) -> list[str]:
