@@ -103,9 +103,8 @@ class Backend:
             self.settled.set()
         self._on_change = on_change
         self._relay = relay
-        self._connections: dict[Era, Connection] = {}
-        self._own: dict[Session, Connection] = {}
-        self._opening: dict[Session, _Opening] = {}
+        self._connections: dict[Era | Session, Connection] = {}
+        self._opening: dict[Era | Session, _Opening] = {}
         self._watchers: dict[str, dict[object, _Watcher]] = {}
         self._settling = anyio.Lock()
         self._held: dict[str, Held] = {}
@@ -120,7 +119,6 @@ class Backend:
         self.announced: set[tuple[Era | Session, str]] = set()
         """The lists, by key of `offers` and capability, whose changes were told, and have been read since. For whoever
         tells clients to clear: the backend has a reason to say so, even if a list is the same again."""
-        self._modern_known: anyio.Event | None = None
         self._speaks_modern = False
         self._no_modern_before = 0.0
         self._stopping = anyio.Event()
@@ -228,13 +226,14 @@ class Backend:
     async def set_level(self) -> None:
         """Have the log messages sent that the audience wants by now."""
         async with anyio.create_task_group() as group:
-            for connection in self._all():
+            for connection in list(self._connections.values()):
                 if level := connection.owner.level if connection.owner else self._relay.level:
                     group.start_soon(connection.set_level, level)
 
     def refresh(self, era: Era, session: Session | None) -> None:
         """Have a client's lists read again if they may have changed unnoticed. Does not wait for that."""
-        connection = self._own.get(session) if session in self._own else self._connections.get(era) or self.primary
+        keys: list[Era | Session] = [era] if session is None else [session, era]
+        connection = next((self._connections[key] for key in keys if key in self._connections), self.primary)
         if connection is not None and connection.age > FRESH:
             self._reread(connection)
 
@@ -242,13 +241,10 @@ class Backend:
         self._outdated.add(connection)
         self._list_changed.set()
 
-    def _all(self) -> list[Connection]:
-        return [*self._connections.values(), *self._own.values()]
-
     def _serving(self, era: Era, session: Session | None) -> Connection | None:
         """The connection, if it is there, by which clients of this era, or this one alone, are served."""
         if session is not None and self.config.scope == "session":
-            return self._own.get(session)
+            return self._connections.get(session)
         return self._connections.get(era) or self.primary
 
     def _level(self, client: Client, connection: Connection) -> str | None:
@@ -262,60 +258,69 @@ class Backend:
         if not self._up.is_set():
             with anyio.move_on_after(self._down_at + OUTAGE_WAIT - anyio.current_time()):
                 await self._up.wait()
+        if self._up.is_set() and client.session is not None and self.config.scope == "session":
+            return self._connections.get(client.session) or await self._open_own(client.session)
         is_missing = self._up.is_set() and "modern" not in self._connections
         if client.era == "modern" and is_missing and anyio.current_time() >= self._no_modern_before:
-            if self._modern_known is None:
-                self._modern_known = anyio.Event()
-                self._group.start_soon(self._serve_modern, self._modern_known)
             with anyio.move_on_after(ERA_PROBE):
-                await self._modern_known.wait()
-        if self._up.is_set() and client.session is not None and self.config.scope == "session":
-            return await self._own_connection(client.session)
+                await self._begin("modern").over.wait()
         connection = self._serving(client.era, client.session)
         if connection is None:
             raise backend_failure(self.name, f"is not connected: {self.error or 'it is being started'}")
         return connection
 
-    async def _own_connection(self, session: Session) -> Connection:
-        if (connection := self._own.get(session)) is not None:
-            return connection
-        if (opening := self._opening.get(session)) is None:
-            opening = self._opening[session] = _Opening()
-            self._group.start_soon(self._serve_own, session, opening)
+    async def _open_own(self, session: Session) -> Connection:
+        opening = self._begin(session)
         await opening.over.wait()
         if opening.connection is None:
             raise backend_failure(self.name, f"has no connection for this session: {opening.problem}")
         return opening.connection
 
-    async def _serve_own(self, session: Session, opening: _Opening) -> None:
-        """Open a connection that one client has for itself, and stay until either ends."""
+    def _begin(self, key: Era | Session) -> _Opening:
+        """Open a connection beside the first one, unless that is being done."""
+        if (opening := self._opening.get(key)) is None:
+            opening = self._opening[key] = _Opening()
+            self._group.start_soon(self._serve_beside, key, opening)
+        return opening
+
+    async def _serve_beside(self, key: Era | Session, opening: _Opening) -> None:
+        """Keep a connection in the other era, or one that a client has for itself, until it or the client ends."""
+        session = key if isinstance(key, Session) else None
         connection = Connection(self.name, self.config, self._relay, self._hear, session)
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._end_with, session, connection, group.cancel_scope)
+                if session:
+                    group.start_soon(self._end_with, session, connection, group.cancel_scope)
                 try:
-                    await _open(connection, group)
+                    await _open(connection, group, None if session else "modern")
                 finally:
-                    del self._opening[session]
-                self._own[session] = opening.connection = connection
+                    del self._opening[key]
+                self._connections[key] = opening.connection = connection
+                self._speaks_modern |= session is None
                 self._publish()
                 opening.over.set()
                 self._group.start_soon(self._restore)
                 try:
                     await connection.lost.wait()
                 finally:
-                    del self._own[session]
-                    self._publish()
+                    if self._connections.pop(key, None):
+                        self._publish()
+                        self._group.start_soon(self._restore)
+                await connection.ended.wait()
                 group.cancel_scope.cancel()
         except Exception as exc:
             opening.problem = self._explain(exc)
-            logger.debug("%s: a session's connection ended: %s", self.name, opening.problem)
+            logger.debug("%s: a further connection ended: %s", self.name, opening.problem)
+            if session is None:
+                # A server that could not be reached, or has spoken this era, has not said that it does not.
+                undecided = self._speaks_modern or isinstance(unwrap(exc), OSError | httpx2.TransportError)
+                self._no_modern_before = anyio.current_time() + ERA_RETRY if undecided else math.inf
         finally:
             opening.over.set()
 
     async def _end_with(self, session: Session, connection: Connection, scope: anyio.CancelScope) -> None:
         await session.gone.wait()
-        if self._own.get(session) is connection:
+        if self._connections.get(session) is connection:
             connection.close()
         else:
             scope.cancel()
@@ -327,6 +332,7 @@ class Backend:
             self._group.start_soon(self._goodbye, self._group.cancel_scope)
             await _open(connection, self._group)
             self._connections[connection.era] = connection
+            self._no_modern_before = 0.0  # it may be another than the one that did not speak it
             self._publish()
             self._set_state("ready")
             self._up_at = anyio.current_time()
@@ -340,35 +346,10 @@ class Backend:
             await connection.ended.wait()  # its process is gone
             self._group.cancel_scope.cancel()
 
-    async def _serve_modern(self, known: anyio.Event) -> None:
-        """Open the modern connection beside the first one, and stay until it ends."""
-        connection = Connection(self.name, self.config, self._relay, self._hear)
-        try:
-            async with anyio.create_task_group() as group:
-                try:
-                    await _open(connection, group, "modern")
-                    self._speaks_modern = True
-                    self._connections["modern"] = connection
-                    self._publish()
-                    known.set()
-                    self._group.start_soon(self._restore)
-                    await connection.lost.wait()
-                finally:
-                    known.set()
-                    self._modern_known = None
-                    if self._connections.pop("modern", None):
-                        self._publish()
-                        self._group.start_soon(self._restore)
-        except Exception as exc:
-            # A server that could not be reached, or has spoken this era before, has not said that it does not.
-            undecided = self._speaks_modern or isinstance(unwrap(exc), OSError | httpx2.TransportError)
-            self._no_modern_before = anyio.current_time() + ERA_RETRY if undecided else math.inf
-            logger.debug("%s: no connection in the modern era: %s", self.name, self._explain(exc))
-
     async def _goodbye(self, scope: anyio.CancelScope) -> None:
         """When the backend is stopped: let its connections end politely, then end them."""
         await self._stopping.wait()
-        connections = self._all()
+        connections = list(self._connections.values())
         for connection in connections:
             connection.close()
         with anyio.move_on_after(CLOSE_TIMEOUT):
@@ -399,7 +380,7 @@ class Backend:
     async def _restore(self, left: Collection[str] = ()) -> None:
         """After a connection or a client came or went: subscribe, unsubscribe, set the level."""
         await self.set_level()
-        for connection in self._all():
+        for connection in list(self._connections.values()):
             for uri in {*left, *self._watchers, *connection.subscribed}:
                 try:
                     await self._settle(connection, uri)
@@ -438,10 +419,11 @@ class Backend:
             await anyio.sleep(LIST_PAUSE)
 
     def _publish(self) -> None:
-        offers: dict[Era | Session, Offer] = {era: each.offer for era, each in self._connections.items()}
         # While there is no connection, what was offered stays offered.
-        offers = offers or {key: offer for key, offer in self.offers.items() if not isinstance(key, Session)}
-        self.offers = offers | {session: each.offer for session, each in self._own.items()}
+        before: dict[Era | Session, Offer] = {
+            key: offer for key, offer in self.offers.items() if not isinstance(key, Session)
+        }
+        self.offers = {key: each.offer for key, each in self._connections.items()} or before
         problems = dict.fromkeys(self.config.redact(text) for offer in self.offers.values() for text in offer.problems)
         for problem in problems.keys() - self._problems.keys():
             logger.warning("%s: %s", self.name, problem)
