@@ -231,16 +231,21 @@ async def test_a_session_s_subscriptions_outlive_its_process(shared: Proxy) -> N
 
 async def test_a_listener_that_leaves_while_its_subscription_is_made_leaves_none(shared: Proxy) -> None:
     async with within(30), stage() as here, modern(shared) as one:
-        await add(shared, slow=here.puppet(SUBSCRIBES, f"play:{SUBSCRIBE}"))
+        await add(shared, slow=here.puppet(SUBSCRIBES, f"play:{SUBSCRIBE}", f"play:{UNSUBSCRIBE}"))
         stream = one.send("subscriptions/listen", {"notifications": {"resourceSubscriptions": [LISTED]}})
         heard = await here.told(SUBSCRIBE)
         await stream.hang_up()
         await here.told(CANCELLED)
         await crash(here, one.call("slow::echo", last=True))
-        # The first that a new process is asked for is what somebody wants who is there.
-        one.send("subscriptions/listen", {"notifications": {"resourceSubscriptions": ["raw://item/1"]}})
+        wanted = {"resourceSubscriptions": ["raw://item/1"]}
+        stream = one.send("subscriptions/listen", {"notifications": wanted})
         again = await here.told(SUBSCRIBE)
         assert (again.pid != heard.pid, again.message["params"]["uri"]) == (True, "raw://item/1")
+        answer(again)
+        await stream.told("notifications/subscriptions/acknowledged")
+        await stream.hang_up()
+        await here.told(UNSUBSCRIBE)
+        assert here.items == []  # the new process was asked for nothing else
 
 
 async def test_an_unsubscription_that_is_not_answered_keeps_no_other_from_being_told(shared: Proxy) -> None:
