@@ -210,14 +210,22 @@ class Proxy:
         if client is None or not isinstance(notifications, dict) or not isinstance(uris, list):
             return await call_next(context)
         watched: dict[str, Backend] = {}
+
+        async def watch(uri: object) -> None:
+            with suppress(MCPError):
+                route = await self._find_uri(client, _string({"uri": uri}, "uri"))
+                backend = self._backend(route)
+                await backend.watch(client, route.name, str(uri))
+                watched[str(uri)] = backend
+
         try:
-            for uri in uris:
-                with suppress(MCPError):
-                    route = await self._find_uri(client, _string({"uri": uri}, "uri"))
-                    backend = self._backend(route)
-                    await backend.watch(client, route.name, uri)
-                    watched[uri] = backend
-            params["notifications"] = {**notifications, "resourceSubscriptions": list(watched)}
+            async with anyio.create_task_group() as group:
+                for uri in uris:
+                    group.start_soon(watch, uri)
+            params["notifications"] = {
+                **notifications,
+                "resourceSubscriptions": [uri for uri in uris if str(uri) in watched],
+            }
             return await call_next(replace(context, params=params))
         finally:
             for backend in set(watched.values()):
