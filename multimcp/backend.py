@@ -174,7 +174,7 @@ class Backend:
             del self._held[state]
             return await self._continue(held, client, params), "legacy"
         connection = await self._connection(client)
-        if level := self._level(client, connection):
+        if level := self._level(connection, client.level):
             await connection.set_level(level)
         if client.era == connection.era:
             return await connection.request(method, params, Call(client)), connection.era
@@ -227,7 +227,7 @@ class Backend:
         """Have the log messages sent that the audience wants by now."""
         async with anyio.create_task_group() as group:
             for connection in list(self._connections.values()):
-                if level := connection.owner.level if connection.owner else self._relay.level:
+                if level := self._level(connection):
                     group.start_soon(connection.set_level, level)
 
     def refresh(self, era: Era, session: Session | None) -> None:
@@ -247,12 +247,11 @@ class Backend:
             return self._connections.get(session)
         return self._connections.get(era) or self.primary
 
-    def _level(self, client: Client, connection: Connection) -> str | None:
-        """The level of log messages that a legacy connection has to have for a call of this client."""
+    def _level(self, connection: Connection, asked: str | None = None) -> str | None:
+        """The level of log messages that a connection has to have, also for a request that `asked` for one."""
         if connection.owner:
             return connection.owner.level
-        wanted = [level for level in (self._relay.level, client.level) if level]
-        return min(wanted, key=LEVELS.index, default=None)
+        return min((level for level in (self._relay.level, asked) if level), key=LEVELS.index, default=None)
 
     async def _connection(self, client: Client) -> Connection:
         if not self._up.is_set():
