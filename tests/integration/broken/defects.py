@@ -1760,6 +1760,8 @@ class DropsTalkers(Mux):
     """A server that writes what is no message is dropped."""
 
     def garbled(self, backend: Backend) -> None:
+        backend.up = False
+        backend.fail_all()
         self.spawn(backend.close())
 
 
