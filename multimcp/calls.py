@@ -80,8 +80,6 @@ class Outbox:
 class Session:
     """A legacy client, from its `initialize` until its connection ends."""
 
-    era: Era = "legacy"
-
     def __init__(self, connection: Connection, capabilities: Mapping[str, Any]) -> None:
         self.capabilities = capabilities
         self.level: str | None = None
