@@ -17,6 +17,7 @@ backend under names that never collide. Data flows one way, and a module imports
     backend     one backend: its connections by era and client, and what it offers
     catalog     what all backends offer, under public names; pure data
     registry    the backends by name: adding, removing, waiting for them
+    reload      the configuration file: followed when it changes, and written back
     proxy       client -> backend: find the route, rename, forward, rename back
     transports  the HTTP endpoints in front of the proxy
     admin       /mcp_servers, /mcp_tools, health

@@ -4,6 +4,7 @@ Rules:
 - Adding a server runs a command. On an address that others can reach it is therefore not to be had (`writable`).
 - No secret (`env`, `headers`, the user or query of a URL) is in an answer.
 - An error is `{"error": text}`; nothing is changed then.
+- An answer says how far a change reaches: this process, or the configuration file.
 """
 
 import os
@@ -16,10 +17,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .backend import Backend
-from .config import parse_text
+from .config import decode, entries_of, parse
 from .errors import ConfigError, NameInUseError, UnknownServerError
 from .offer import PROMPTS, RESOURCES, TOOLS
 from .registry import Registry
+from .reload import ConfigFile
 
 READ_ONLY = (
     "adding and removing servers is refused on an address that others can reach: it would let them run commands; "
@@ -27,8 +29,17 @@ READ_ONLY = (
 )
 
 
-def routes(registry: Registry, *, writable: bool) -> list[Route]:
-    """The routes of the admin API over `registry`; `writable` allows adding and removing."""
+HERE_ONLY = "in this process only: the configuration file and other replicas do not change"
+
+
+def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> list[Route]:
+    """The routes of the admin API over `registry`.
+
+    Args:
+        keep: the file to which is written what is added and removed.
+        writable: whether adding and removing is allowed.
+    """
+    reach = f"and in {keep.path}" if keep else HERE_ONLY
 
     def writing(endpoint: Callable[[Request], Awaitable[JSONResponse]]) -> Callable[[Request], Awaitable[JSONResponse]]:
         async def guarded(request: Request) -> JSONResponse:
@@ -48,7 +59,8 @@ def routes(registry: Registry, *, writable: bool) -> list[Route]:
         if "origin" in request.headers and request.headers.get("content-type") != "application/json":
             return _error(415, "the body of a web page's request must be application/json")
         try:
-            config = parse_text(await request.body(), os.environ)
+            data = decode(await request.body())
+            config = parse(data, os.environ)
         except ConfigError as exc:
             return _error(400, f"the body: {exc}")
         try:
@@ -56,17 +68,32 @@ def routes(registry: Registry, *, writable: bool) -> list[Route]:
         except NameInUseError as exc:
             return _error(409, str(exc))
         added = [name for name in config.servers if name not in failed]
-        message = f"{len(added)} of {len(config.servers)} servers added"
+        if keep:
+            try:
+                await keep.write({name: entry for name, entry in entries_of(data).items() if name in added})
+            except ConfigError as exc:
+                for backend in [registry.backends[name] for name in added if name in registry.backends]:
+                    await registry.remove(backend)
+                return _error(500, str(exc))
+            keep.follow(registry)
+        message = f"{len(added)} of {len(config.servers)} servers added" + (f", {reach}" if added else "")
         warnings = {"warnings": config.warnings} if config.warnings else {}
         return JSONResponse({"message": message, "added": added, "failed": failed, **warnings})
 
     async def remove_server(request: Request) -> JSONResponse:
         name = request.path_params["name"]
         try:
-            await registry.remove(name)
+            backend = registry.find(name)
+            if keep:
+                await keep.write({}, [name])
         except UnknownServerError as exc:
             return _error(404, str(exc))
-        return JSONResponse({"message": f"server '{name}' removed"})
+        except ConfigError as exc:
+            return _error(500, str(exc))
+        await registry.remove(backend)
+        if keep:
+            keep.follow(registry)
+        return JSONResponse({"message": f"server '{name}' removed, {reach}"})
 
     async def list_tools(request: Request) -> JSONResponse:
         tools: dict[str, list[str]] = {name: [] for name in registry.backends}

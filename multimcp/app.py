@@ -3,7 +3,8 @@
 Rules:
 - The port is bound before any backend is started.
 - SIGTERM, SIGINT and a client that closes stdin end it the same way: no new requests, a second for those in flight,
-  then the backends are stopped; within five seconds in all.
+  then the backends are stopped; within five seconds in all. SIGHUP reads the configuration file again; from a terminal
+  that is gone it ends the process like the others.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,11 +27,11 @@ from starlette.types import Lifespan
 
 from . import __version__, admin
 from .catalog import Names
-from .config import ServerConfig, load
 from .errors import ListenError
 from .proxy import Proxy
 from .registry import Registry
 from .relay import Relay
+from .reload import ConfigFile, watch
 from .transports import MAX_BODY, http_application, is_loopback, serve_stdio
 
 IN_FLIGHT = 1
@@ -39,13 +40,19 @@ IN_FLIGHT = 1
 
 @dataclass(frozen=True)
 class Settings:
-    """How the proxy is served. `startup_timeout` is in seconds; port 0 takes a free one."""
+    """How the proxy is served. `startup_timeout` is in seconds; port 0 takes a free one.
+
+    With `watch` the configuration file is followed when it changes; with `persist` it is written when servers are added
+    or removed over HTTP.
+    """
 
     transport: Literal["stdio", "sse", "http"]
     host: str
     port: int
     names: Names
     startup_timeout: float
+    watch: bool
+    persist: bool
 
 
 class _Parts:
@@ -65,9 +72,9 @@ class _Parts:
         self.server.middleware = [self.proxy]
         self.manager = StreamableHTTPSessionManager(app=self.server, max_request_body_size=MAX_BODY)
 
-    def http(self, host: str, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
-        """All that is served over HTTP, on this address."""
-        routes = admin.routes(self.registry, writable=is_loopback(host))
+    def http(self, host: str, keep: ConfigFile | None, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+        """All that is served over HTTP, on this address. What is added and removed is kept in the file `keep`."""
+        routes = admin.routes(self.registry, keep, writable=is_loopback(host))
         return http_application(self.server, self.manager, routes, host=host, lifespan=lifespan)
 
     async def drain(self) -> None:
@@ -88,20 +95,22 @@ def application(config: str | os.PathLike[str]) -> Starlette:
     Raises:
         ConfigError: the operator's: the file cannot be used.
     """
-    servers = load(Path(config), os.environ).servers
+    file = ConfigFile(Path(config), os.environ)
     parts = _Parts(Names(), startup_timeout=10)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
-        async with parts.registry.running(servers), parts.manager.run():
+        async with parts.registry.running(file.servers), parts.manager.run(), anyio.create_task_group() as group:
+            group.start_soon(watch, [file.path], lambda: file.follow(parts.registry))
             yield
             await parts.drain()
+            group.cancel_scope.cancel()
 
-    return parts.http("127.0.0.1", lifespan)
+    return parts.http("127.0.0.1", None, lifespan)
 
 
-async def serve(settings: Settings, servers: Mapping[str, ServerConfig]) -> None:
-    """Serve these backends until the process is told to end, or the client on stdin is gone.
+async def serve(settings: Settings, file: ConfigFile) -> None:
+    """Serve the backends of this file until the process is told to end, or the client on stdin is gone.
 
     Raises:
         ListenError: the operator's: the address cannot be bound.
@@ -109,9 +118,25 @@ async def serve(settings: Settings, servers: Mapping[str, ServerConfig]) -> None
     listener = None if settings.transport == "stdio" else _bind(settings.host, settings.port)
     parts = _Parts(settings.names, settings.startup_timeout, is_single=listener is None)
     stop = anyio.Event()
+
+    keep = file if settings.persist else None
+    has_terminal = _has_terminal()
+
+    def hang_up() -> None:
+        if has_terminal and not _has_terminal():
+            stop.set()  # nobody would ever end it
+        look()
+
+    def look() -> None:
+        if not stop.is_set():
+            file.follow(parts.registry)
+
     async with anyio.create_task_group() as group:
-        await group.start(_watch_signals, stop)
-        async with parts.registry.running(servers), anyio.create_task_group() as front:
+        await group.start(_watch_signals, (signal.SIGTERM, signal.SIGINT), stop.set)
+        async with parts.registry.running(file.servers), anyio.create_task_group() as front:
+            await front.start(_watch_signals, (signal.SIGHUP,), hang_up)
+            if settings.watch:
+                front.start_soon(watch, [file.path], look)
 
             async def end() -> None:
                 """What is in flight has a moment; then the backends go, and with them whoever waits for one."""
@@ -125,15 +150,25 @@ async def serve(settings: Settings, servers: Mapping[str, ServerConfig]) -> None
             if listener is None:
                 await serve_stdio(parts.server, stop.set)
             else:
-                await _serve_http(parts, listener, settings.host, stop)
+                await _serve_http(parts, listener, settings.host, keep, stop)
+            front.cancel_scope.cancel()
         group.cancel_scope.cancel()
 
 
-async def _watch_signals(stop: anyio.Event, *, task_status: TaskStatus[None]) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _watch_signals(
+    wanted: tuple[signal.Signals, ...], act: Callable[[], None], *, task_status: TaskStatus[None]
+) -> None:
+    with anyio.open_signal_receiver(*wanted) as signals:
         task_status.started()
         async for _ in signals:
-            stop.set()
+            act()
+
+
+def _has_terminal() -> bool:
+    try:
+        return bool(os.tcgetpgrp(sys.stderr.fileno()))
+    except OSError:
+        return False
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -148,8 +183,10 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
 
 
-async def _serve_http(parts: _Parts, listener: socket.socket, host: str, stop: anyio.Event) -> None:
-    app = parts.http(host)
+async def _serve_http(
+    parts: _Parts, listener: socket.socket, host: str, keep: ConfigFile | None, stop: anyio.Event
+) -> None:
+    app = parts.http(host, keep)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=IN_FLIGHT)
     front = _Uvicorn(config)
     address, port = listener.getsockname()[:2]

@@ -19,8 +19,8 @@ import anyio
 from . import __version__
 from .app import Settings, serve
 from .catalog import Names
-from .config import load
 from .errors import ConfigError, ListenError
+from .reload import ConfigFile
 
 logger = logging.getLogger("multimcp")
 
@@ -33,21 +33,23 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         parser.error("argument --separator: cannot be empty (to have '--', set MULTI_MCP_SEPARATOR)")
     _set_up_logging(options.log_level)
     try:
-        config = load(options.config, environ)
+        file = ConfigFile(options.config, environ)
+        if options.persist:
+            file.check_writable()
     except ConfigError as exc:
         print(f"multi-mcp: {exc}", file=sys.stderr)
         return 2
-    for warning in config.warnings:
-        logger.warning("%s: %s", options.config, warning)
     settings = Settings(
         transport=options.transport,
         host=options.host,
         port=options.port,
         names=Names(options.separator, options.namespace),
         startup_timeout=options.startup_timeout,
+        watch=not options.no_watch,
+        persist=options.persist,
     )
     try:
-        anyio.run(serve, settings, config.servers, backend_options={"use_uvloop": sys.platform != "win32"})
+        anyio.run(serve, settings, file, backend_options={"use_uvloop": sys.platform != "win32"})
     except ListenError as exc:
         print(f"multi-mcp: {exc}", file=sys.stderr)
         return 1
@@ -65,8 +67,12 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
     def option(name: str, default: str, type: Callable[[str], Any], help: str) -> None:
         # A default given as text is checked like an argument, and so is what stands in the environment.
-        variable = f"MULTI_MCP_{name.upper().replace('-', '_')}"
-        parser.add_argument(f"--{name}", default=environ.get(variable) or default, type=type, help=help)
+        parser.add_argument(f"--{name}", default=environ.get(_variable(name)) or default, type=type, help=help)
+
+    def flag(name: str, help: str) -> None:
+        # In the environment anything but nothing and these words switches it on.
+        is_set = environ.get(_variable(name), "").lower() not in ("", "0", "false", "no", "off")
+        parser.add_argument(f"--{name}", action="store_true", default=is_set, help=help)
 
     parser.add_argument("--version", action="version", version=f"multi-mcp {__version__}")
     option(
@@ -87,7 +93,13 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         _seconds,
         "seconds in which the first lists wait for servers, and which a server added later has to get ready",
     )
+    flag("no-watch", "do not follow the configuration file when it changes; SIGHUP still reads it again")
+    flag("persist", "write what is added and removed over HTTP to the configuration file")
     return parser
+
+
+def _variable(option: str) -> str:
+    return f"MULTI_MCP_{option.upper().replace('-', '_')}"
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:

@@ -1,7 +1,7 @@
 """The configuration file: `mcpServers` JSON as every MCP client knows it -> frozen models.
 
 Rules:
-- Parsing is pure (`parse`); reading the file is apart (`load`).
+- Parsing is pure (`parse`), and so is writing (`edit`); reading the file is apart (`load`).
 - A wrong type or value is a `ConfigError` that names the place (`mcpServers.weather.args[1]`) and the remedy.
 - An unknown key is a warning: other clients' files load as they are.
 - `${VAR}` and `${VAR:-default}` are filled in every string of an enabled server.
@@ -10,7 +10,7 @@ Rules:
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,6 +25,7 @@ Transport = Literal["stdio", "sse", "http"]
 Scope = Literal["shared", "session"]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+TOO_DEEP = "is nested too deeply; no setting needs that"
 _SHORTEST_SECRET = 4
 """Values below this length ("1", "on") are settings, not secrets, and blanking them would garble every message."""
 
@@ -105,7 +106,19 @@ class Config:
     warnings: tuple[str, ...] = ()
 
 
-def parse(data: object, environ: Mapping[str, str]) -> Config:
+def entries_of(data: Any) -> dict[str, Any]:
+    """The `mcpServers` of decoded JSON, as they were written.
+
+    Raises:
+        ConfigError: the operator's: there are none.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("mcpServers"), dict):
+        raise ConfigError('expected a JSON object with an object "mcpServers" in it, as in {"mcpServers": {}}')
+    entries: dict[str, Any] = data["mcpServers"]
+    return entries
+
+
+def parse(data: Any, environ: Mapping[str, str]) -> Config:
     """Turn decoded JSON into models.
 
     Args:
@@ -115,20 +128,21 @@ def parse(data: object, environ: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: the operator's; names the place and the remedy.
     """
-    if not isinstance(data, dict) or not isinstance(data.get("mcpServers"), dict):
-        raise ConfigError('expected a JSON object with an object "mcpServers" in it, as in {"mcpServers": {}}')
+    entries = entries_of(data)
     warnings = [f"unknown key '{key}' is ignored" for key in data if key != "mcpServers"]
     servers: dict[str, ServerConfig] = {}
-    for name, raw in data["mcpServers"].items():
+    for name, raw in entries.items():
         place = f"mcpServers.{name}"
         if not name or not name.isprintable():
             raise ConfigError(f"mcpServers: {name!a} cannot be a server's name; use printable characters")
         # A disabled server may lack what it needs: that is a good reason to disable it.
-        filled = raw if isinstance(raw, dict) and raw.get("disabled") is True else _fill(raw, environ, place)
+        is_disabled = isinstance(raw, dict) and raw.get("disabled") is True
         try:
-            server = ServerConfig.model_validate(filled)
+            server = ServerConfig.model_validate(raw if is_disabled else _fill(raw, environ, place))
         except ValidationError as exc:
             raise ConfigError(_first_problem(exc, place)) from None
+        except RecursionError:
+            raise ConfigError(f"{place}: {TOO_DEEP}") from None
         _check(server, place)
         for part, where in ((server, place), (server.tools, f"{place}.tools")):
             warnings += [f"{where}: unknown key '{key}' is ignored" for key in part.model_extra or ()]
@@ -150,22 +164,41 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     try:
-        return parse_text(text, environ)
+        return parse(decode(text), environ)
     except ConfigError as exc:
         raise ConfigError(f"{path}: {exc}") from None
 
 
-def parse_text(text: str | bytes, environ: Mapping[str, str]) -> Config:
-    """Parse JSON text; otherwise as `parse`."""
+def edit(text: str, put: Mapping[str, Any], drop: Collection[str]) -> str:
+    """The text of a configuration with some servers set and some left out; what else is in it stays as it is written.
+
+    Args:
+        put: entries as they are to be written, by server.
+        drop: names of servers, which need not be there.
+
+    Raises:
+        ConfigError: the operator's: the text is no configuration to begin with.
+    """
+    data = decode(text)
+    kept = {name: entry for name, entry in entries_of(data).items() if name not in drop}
+    return json.dumps({**data, "mcpServers": {**kept, **put}}, indent=2, ensure_ascii=False) + "\n"
+
+
+def decode(text: str | bytes) -> Any:
+    """JSON text -> plain data.
+
+    Raises:
+        ConfigError: the operator's; says where it is not JSON.
+    """
     try:
-        return parse(json.loads(text, object_pairs_hook=_no_duplicates), environ)
+        return json.loads(text, object_pairs_hook=_no_duplicates)
     except json.JSONDecodeError as exc:
         place = f"line {exc.lineno}, column {exc.colno}"
         raise ConfigError(f"is not valid JSON at {place}: {exc.msg}; correct it there") from None
     except UnicodeDecodeError:
         raise ConfigError("is not UTF-8 text; send it as UTF-8") from None
     except RecursionError:
-        raise ConfigError("is nested too deeply; no setting needs that") from None
+        raise ConfigError(TOO_DEEP) from None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

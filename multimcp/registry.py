@@ -3,7 +3,8 @@
 Rules:
 - Backends start concurrently, and none waits for another.
 - The catalog follows the offers; clients are told of a change once, bursts folded.
-- A name belongs to one server at a time. Servers keep the order in which they came.
+- A name belongs to one server at a time. Servers of the configuration file come first, in its order; then those that
+  were added at run time, as they came.
 """
 
 import logging
@@ -49,7 +50,12 @@ class Registry:
         self._relay = relay
         self._startup_timeout = startup_timeout
         self._deadline = 0.0
+        self._has_started = False
         self._backends: dict[str, Backend] = {}
+        self._written: Mapping[str, ServerConfig] = {}
+        """The servers of the configuration file, as it was read last."""
+        self._added: set[str] = set()
+        """The servers that were added beside it."""
         self._catalogs: dict[tuple[Era, Session | None], Catalog] = {}
         self._apart: set[Session] = set()
         """The clients that are offered what others are not: some backend has a connection for them alone."""
@@ -65,7 +71,7 @@ class Registry:
         async with self._relay.running(), anyio.create_task_group() as self._group:
             self._group.start_soon(self._tell)
             try:
-                self.add(servers)
+                self.configure(servers)
                 yield
             finally:
                 with anyio.CancelScope(shield=True):
@@ -80,39 +86,70 @@ class Registry:
 
     @property
     def backends(self) -> Mapping[str, Backend]:
-        """The backends by name, in the order in which they came."""
+        """The backends by name, in order."""
         return self._backends
 
     @property
     def is_starting(self) -> bool:
-        """Whether some backend is still at its first attempt, within the startup timeout."""
-        return self._any("starting") and anyio.current_time() < self._deadline
+        """Whether some backend is still at its first attempt, within the startup timeout; never again once none was.
 
-    def add(self, servers: Mapping[str, ServerConfig]) -> None:
-        """Start servers; they become ready in their own time.
+        All replicas follow a change of the configuration at once: none may be taken out of service for it.
+        """
+        return not self._has_started and self._any("starting") and anyio.current_time() < self._deadline
+
+    def configure(self, servers: Mapping[str, ServerConfig]) -> None:
+        """Follow the configuration file: stop, start or restart what changed in it since it was read last.
+
+        What did not change goes on as it is, and so do servers that were added beside the file, unless it has their
+        name now. Does not wait: servers become ready, or are gone, in their own time.
+        """
+        before, self._written = self._written, servers
+        for name in [name for name in before if name not in servers and name not in self._added]:
+            if backend := self._backends.pop(name, None):
+                logger.info("%s: removed, as it is in the configuration file no more", name)
+                self._group.start_soon(backend.stop)
+        for name, config in servers.items():
+            if before.get(name) == config:
+                continue
+            backend = self._backends.get(name)
+            if name in self._added:
+                self._added.discard(name)
+                logger.info("%s: was added over HTTP, and is the configuration file's now", name)
+                if backend and backend.config == config:
+                    continue
+            self._start(name, config, after=backend)
+        order = [*servers, *self._backends]
+        self._backends = {name: self._backends[name] for name in order if name in self._backends}
+        self._note_change()
+
+    def _start(self, name: str, config: ServerConfig, after: Backend | None = None) -> Backend:
+        """Start a server, `after` the one whose place it takes."""
+        backend = self._backends[name] = Backend(name, config, self._note_change, self._relay)
+
+        async def run() -> None:
+            if after:
+                logger.info("%s: restarted, as its configuration changed", name)
+                await after.stop()
+            if not config.disabled:
+                await backend.run()
+
+        self._group.start_soon(run)
+        return backend
+
+    async def add_and_wait(self, servers: Mapping[str, ServerConfig]) -> dict[str, str]:
+        """Start servers beside the configuration file's, and remove those that are not ready in the startup timeout.
+
+        Returns:
+            the reason for each server that failed, by name.
 
         Raises:
             NameInUseError: the caller's: a name is taken; nothing was added.
         """
         if taken := [name for name in servers if name in self._backends]:
             raise NameInUseError(f"in use: {', '.join(taken)}; remove first, or choose another name")
-        for name, config in servers.items():
-            backend = self._backends[name] = Backend(name, config, self._note_change, self._relay)
-            if not config.disabled:
-                self._group.start_soon(backend.run)
+        added = [self._start(name, config) for name, config in servers.items()]
+        self._added |= servers.keys()
         self._note_change()
-
-    async def add_and_wait(self, servers: Mapping[str, ServerConfig]) -> dict[str, str]:
-        """Start servers, and remove again those that are not ready within the startup timeout.
-
-        Returns:
-            the reason for each server that failed, by name.
-
-        Raises:
-            NameInUseError: as `add`.
-        """
-        self.add(servers)
-        added = [self._backends[name] for name in servers]
         with anyio.move_on_after(self._startup_timeout):
             for backend in added:
                 await backend.settled.wait()
@@ -122,22 +159,24 @@ class Registry:
                 if backend.state not in ("ready", "disabled"):
                     late = f"was not ready within {self._startup_timeout:g} s (--startup-timeout)"
                     failed[backend.name] = backend.error or (late if backend.state == "starting" else "was removed")
-                    group.start_soon(self._remove, backend)
+                    group.start_soon(self.remove, backend)
         return failed
 
-    async def remove(self, name: str) -> None:
-        """Take a server away; when this returns its processes are gone.
+    def find(self, name: str) -> Backend:
+        """The server of this name.
 
         Raises:
-            UnknownServerError: the caller's: there is none of that name.
+            UnknownServerError: the caller's: there is none.
         """
         if name not in self._backends:
             raise UnknownServerError(f"there is no server '{name}'")
-        await self._remove(self._backends[name])
+        return self._backends[name]
 
-    async def _remove(self, backend: Backend) -> None:
+    async def remove(self, backend: Backend) -> None:
+        """Take a server away; when this returns its processes are gone."""
         if self._backends.get(backend.name) is backend:
             del self._backends[backend.name]
+            self._added.discard(backend.name)
             self._note_change()
             logger.info("%s: removed", backend.name)
         await backend.stop()
@@ -227,6 +266,7 @@ class Registry:
         return any(backend.state == state for backend in self._backends.values())
 
     def _note_change(self) -> None:
+        self._has_started |= not self._any("starting")
         self._catalogs.clear()
         self._changed_at = anyio.current_time()
         backends = self._backends.values()

@@ -1,0 +1,100 @@
+"""The configuration file where the machine says no: what no test can arrange for real."""
+
+import errno
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multimcp import reload
+from multimcp.config import edit
+from multimcp.errors import ConfigError
+from multimcp.reload import ConfigFile, watch
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> ConfigFile:
+    (tmp_path / "mcp.json").write_text('{"mcpServers": {}}')
+    return ConfigFile(tmp_path / "mcp.json", {})
+
+
+async def test_a_file_that_cannot_be_replaced(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*names: Any) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))  # what a single file mounted into a container says
+
+    monkeypatch.setattr(os, "replace", busy)
+    with pytest.raises(
+        ConfigError, match=r"mcp\.json: cannot be written \(Device or resource busy\); mount its folder"
+    ):
+        await file.write({"a": {}})
+    assert os.listdir(file.path.parent) == ["mcp.json"]
+    assert file.path.read_text() == '{"mcpServers": {}}'
+
+
+async def test_a_file_that_is_gone(file: ConfigFile) -> None:
+    file.path.unlink()
+    with pytest.raises(ConfigError, match=r"mcp\.json: cannot be written \(No such file"):
+        await file.write({"a": {}})
+    assert os.listdir(file.path.parent) == []
+
+
+async def test_a_file_that_is_not_text(file: ConfigFile) -> None:
+    file.path.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"mcp\.json: cannot be written \(it is not UTF-8 text\)"):
+        await file.write({"a": {}})
+    assert file.path.read_bytes() == b"\xff"
+
+
+def test_a_folder_that_is_read_only(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.check_writable()
+    monkeypatch.setattr(os, "access", lambda path, mode: not (path == file.path.parent and mode == os.W_OK))
+    with pytest.raises(ConfigError, match=r"mcp\.json: cannot be written; .*without --persist"):
+        file.check_writable()
+
+
+async def test_a_folder_that_cannot_be_watched(
+    file: ConfigFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def awatch(*paths: Any, **options: Any) -> Any:
+        raise OSError(errno.ENOSPC, "OS file watch limit reached")
+        yield
+
+    monkeypatch.setattr(reload, "awatch", awatch)
+    with caplog.at_level(logging.WARNING, "multimcp.reload"):
+        await watch([file.path], lambda: None)  # ends, and the proxy goes on
+    assert "OS file watch limit reached" in caplog.text
+    assert "SIGHUP" in caplog.text
+
+
+async def test_it_is_looked_at_even_when_nothing_is_announced(
+    file: ConfigFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(reload, "LOOK", 0.05)
+    (tmp_path / "elsewhere").mkdir()
+
+    class Seen(Exception):
+        pass
+
+    def look() -> None:
+        raise Seen
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await watch([tmp_path / "elsewhere" / "mcp.json"], look)
+    assert caught.group_contains(Seen)
+
+
+def test_editing_keeps_what_else_is_written() -> None:
+    text = json.dumps({"b": 1, "mcpServers": {"x": {"command": "${A}"}, "y": {"odd": [1]}}, "a": {"ü": None}})
+    assert json.loads(edit(text, {"z": {"url": "${U:-u}"}}, ["y", "none"])) == {
+        "b": 1,
+        "mcpServers": {"x": {"command": "${A}"}, "z": {"url": "${U:-u}"}},
+        "a": {"ü": None},
+    }
+    assert "ü" in edit(text, {}, [])
+    assert edit(text, {"x": {}}, []).index('"x"') < edit(text, {"x": {}}, []).index('"y"')
+    for broken in ("[]", '{"mcpServers": []}', "{"):
+        with pytest.raises(ConfigError):
+            edit(broken, {}, [])
