@@ -19,6 +19,7 @@ backend under names that never collide. Data flows one way, and a module imports
     registry    the backends by name: adding, removing, waiting for them
     reload      the configuration file: followed when it changes, and written back
     proxy       client -> backend: find the route, rename, forward, rename back
+    guard       who is let in over HTTP: Host, Origin and the API key
     transports  the HTTP endpoints in front of the proxy
     admin       /mcp_servers, /mcp_tools, health
     app         the one place where the parts are put together; cli reads the options beside it

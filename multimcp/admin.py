@@ -1,7 +1,7 @@
 """The admin API: which servers are there, adding and removing them, which tools they have, health.
 
 Rules:
-- Adding a server runs a command. On an address that others can reach it is therefore not to be had (`writable`).
+- Adding a server runs a command. Where others can connect without a key it is therefore not to be had (`writable`).
 - No secret (`env`, `headers`, the user or query of a URL) is in an answer.
 - An error is `{"error": text}`; nothing is changed then.
 - An answer says how far a change reaches: this process, or the configuration file.
@@ -19,13 +19,14 @@ from starlette.routing import Route
 from .backend import Backend
 from .config import decode, entries_of, parse
 from .errors import ConfigError, NameInUseError, UnknownServerError
+from .guard import REMEDY
 from .offer import PROMPTS, RESOURCES, TOOLS
 from .registry import Registry
 from .reload import ConfigFile
 
 READ_ONLY = (
-    "adding and removing servers is refused on an address that others can reach: it would let them run commands; "
-    "bind to 127.0.0.1 (--host)"
+    "adding and removing servers is refused where others can connect without an API key: it would let them run "
+    f"commands; {REMEDY}"
 )
 
 
@@ -71,11 +72,11 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
         if keep:
             try:
                 await keep.write({name: entry for name, entry in entries_of(data).items() if name in added})
+                keep.follow(registry)
             except ConfigError as exc:
                 for backend in [registry.backends[name] for name in added if name in registry.backends]:
                     await registry.remove(backend)
                 return _error(500, str(exc))
-            keep.follow(registry)
         message = f"{len(added)} of {len(config.servers)} servers added" + (f", {reach}" if added else "")
         warnings = {"warnings": config.warnings} if config.warnings else {}
         return JSONResponse({"message": message, "added": added, "failed": failed, **warnings})
@@ -86,13 +87,12 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
             backend = registry.find(name)
             if keep:
                 await keep.write({}, [name])
+                keep.follow(registry)
         except UnknownServerError as exc:
             return _error(404, str(exc))
         except ConfigError as exc:
             return _error(500, str(exc))
         await registry.remove(backend)
-        if keep:
-            keep.follow(registry)
         return JSONResponse({"message": f"server '{name}' removed, {reach}"})
 
     async def list_tools(request: Request) -> JSONResponse:

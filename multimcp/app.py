@@ -8,6 +8,7 @@ Rules:
 """
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -28,11 +29,14 @@ from starlette.types import Lifespan
 from . import __version__, admin
 from .catalog import Names
 from .errors import ListenError
+from .guard import REMEDY, Access
 from .proxy import Proxy
 from .registry import Registry
 from .relay import Relay
-from .reload import ConfigFile, watch
-from .transports import MAX_BODY, http_application, is_loopback, serve_stdio
+from .reload import ConfigFile, reported, watch
+from .transports import MAX_BODY, http_application, serve_stdio
+
+logger = logging.getLogger(__name__)
 
 IN_FLIGHT = 1
 """Seconds that requests in flight have left when the process is told to end."""
@@ -47,7 +51,7 @@ class Settings:
     """
 
     transport: Literal["stdio", "sse", "http"]
-    host: str
+    access: Access
     port: int
     names: Names
     startup_timeout: float
@@ -58,7 +62,9 @@ class Settings:
 class _Parts:
     """What there is once, however it is served."""
 
-    def __init__(self, names: Names, startup_timeout: float, is_single: bool = False) -> None:
+    def __init__(self, file: ConfigFile, names: Names, startup_timeout: float, is_single: bool = False) -> None:
+        self.file = file
+        self.follow = reported(lambda: file.follow(self.registry))
         self.relay = Relay(is_single)
         self.registry = Registry(names, self.relay, startup_timeout)
         self.proxy = Proxy(self.registry, self.relay)
@@ -72,10 +78,14 @@ class _Parts:
         self.server.middleware = [self.proxy]
         self.manager = StreamableHTTPSessionManager(app=self.server, max_request_body_size=MAX_BODY)
 
-    def http(self, host: str, keep: ConfigFile | None, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
-        """All that is served over HTTP, on this address. What is added and removed is kept in the file `keep`."""
-        routes = admin.routes(self.registry, keep, writable=is_loopback(host))
-        return http_application(self.server, self.manager, routes, host=host, lifespan=lifespan)
+    def http(self, access: Access, keep: bool = False, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+        """All that is served over HTTP, to whom it may be; `keep` writes down what is added and removed."""
+        routes = admin.routes(self.registry, self.file if keep else None, writable=not access.is_open)
+        return http_application(self.server, self.manager, routes, access=access, lifespan=lifespan)
+
+    def running(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """While the backends of the file are there."""
+        return self.registry.running(self.file.servers)
 
     async def drain(self) -> None:
         """Open streams end; requests in flight have a moment."""
@@ -95,18 +105,17 @@ def application(config: str | os.PathLike[str]) -> Starlette:
     Raises:
         ConfigError: the operator's: the file cannot be used.
     """
-    file = ConfigFile(Path(config), os.environ)
-    parts = _Parts(Names(), startup_timeout=10)
+    parts = _Parts(ConfigFile(Path(config), os.environ), Names(), startup_timeout=10)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
-        async with parts.registry.running(file.servers), parts.manager.run(), anyio.create_task_group() as group:
-            group.start_soon(watch, [file.path], lambda: file.follow(parts.registry))
+        async with parts.running(), parts.manager.run(), anyio.create_task_group() as group:
+            group.start_soon(watch, [parts.file.path], parts.follow)
             yield
             await parts.drain()
             group.cancel_scope.cancel()
 
-    return parts.http("127.0.0.1", None, lifespan)
+    return parts.http(Access(), lifespan=lifespan)
 
 
 async def serve(settings: Settings, file: ConfigFile) -> None:
@@ -115,28 +124,29 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
     Raises:
         ListenError: the operator's: the address cannot be bound.
     """
-    listener = None if settings.transport == "stdio" else _bind(settings.host, settings.port)
-    parts = _Parts(settings.names, settings.startup_timeout, is_single=listener is None)
+    listener = None if settings.transport == "stdio" else _bind(settings.access.host, settings.port)
+    parts = _Parts(file, settings.names, settings.startup_timeout, is_single=listener is None)
     stop = anyio.Event()
-
-    keep = file if settings.persist else None
+    keys = settings.access.keys
+    read_keys = reported(keys.read)
     has_terminal = _has_terminal()
+
+    def look() -> None:
+        parts.follow()
+        read_keys()
 
     def hang_up() -> None:
         if has_terminal and not _has_terminal():
             stop.set()  # nobody would ever end it
-        look()
-
-    def look() -> None:
-        if not stop.is_set():
-            file.follow(parts.registry)
+        else:
+            look()
 
     async with anyio.create_task_group() as group:
         await group.start(_watch_signals, (signal.SIGTERM, signal.SIGINT), stop.set)
-        async with parts.registry.running(file.servers), anyio.create_task_group() as front:
+        async with parts.running(), anyio.create_task_group() as front:
             await front.start(_watch_signals, (signal.SIGHUP,), hang_up)
             if settings.watch:
-                front.start_soon(watch, [file.path], look)
+                front.start_soon(watch, [file.path, keys.file or file.path], look)
 
             async def end() -> None:
                 """What is in flight has a moment; then the backends go, and with them whoever waits for one."""
@@ -150,7 +160,7 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
             if listener is None:
                 await serve_stdio(parts.server, stop.set)
             else:
-                await _serve_http(parts, listener, settings.host, keep, stop)
+                await _serve_http(parts, listener, settings, stop)
             front.cancel_scope.cancel()
         group.cancel_scope.cancel()
 
@@ -183,16 +193,17 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
 
 
-async def _serve_http(
-    parts: _Parts, listener: socket.socket, host: str, keep: ConfigFile | None, stop: anyio.Event
-) -> None:
-    app = parts.http(host, keep)
+async def _serve_http(parts: _Parts, listener: socket.socket, settings: Settings, stop: anyio.Event) -> None:
+    app = parts.http(settings.access, settings.persist)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=IN_FLIGHT)
     front = _Uvicorn(config)
     address, port = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     # Not a log line: with --port 0 this is the only way to learn the port, whatever the log level.
     print(f"multi-mcp: listening on http://{shown}:{port} (/mcp, /sse)", file=sys.stderr, flush=True)
+    if settings.access.is_open:
+        meaning = "whoever can connect can use every tool, and nobody can add or remove servers"
+        logger.warning("others can reach this address, and there is no API key: %s; %s", meaning, REMEDY)
 
     async def end() -> None:
         await stop.wait()

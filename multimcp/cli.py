@@ -1,7 +1,7 @@
 """The command line: options, their twins in the environment, and the exit codes.
 
 Rules:
-- Every option `--a-b` is also `MULTI_MCP_A_B` in the environment; the command line wins.
+- Every option `--a-b` is also `MULTI_MCP_A_B` in the environment; the command line wins. The API key is there only.
 - 0: ended as told. 1: the address cannot be bound. 2: an option or the configuration cannot be used.
 - Everything for people goes to stderr, a line per event; stdout carries MCP and nothing else.
 """
@@ -20,6 +20,7 @@ from . import __version__
 from .app import Settings, serve
 from .catalog import Names
 from .errors import ConfigError, ListenError
+from .guard import Access, Keys, allowed_host, allowed_origin
 from .reload import ConfigFile
 
 logger = logging.getLogger("multimcp")
@@ -36,12 +37,13 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         file = ConfigFile(options.config, environ)
         if options.persist:
             file.check_writable()
+        keys = Keys({} if options.transport == "stdio" else environ)
     except ConfigError as exc:
         print(f"multi-mcp: {exc}", file=sys.stderr)
         return 2
     settings = Settings(
         transport=options.transport,
-        host=options.host,
+        access=Access(options.host, keys, options.allowed_host or frozenset(), options.allowed_origin or frozenset()),
         port=options.port,
         names=Names(options.separator, options.namespace),
         startup_timeout=options.startup_timeout,
@@ -60,12 +62,13 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="multi-mcp",
         description="One MCP server in front of many.",
-        epilog="Every option can also be set in the environment: --log-level as MULTI_MCP_LOG_LEVEL, and so on.",
+        epilog="Every option can also be set in the environment: --log-level as MULTI_MCP_LOG_LEVEL, and so on. "
+        "Only there: MULTI_MCP_API_KEY, or MULTI_MCP_API_KEY_FILE, has the keys that clients over HTTP must send.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
 
-    def option(name: str, default: str, type: Callable[[str], Any], help: str) -> None:
+    def option(name: str, default: str | None, type: Callable[[str], Any], help: str) -> None:
         # A default given as text is checked like an argument, and so is what stands in the environment.
         parser.add_argument(f"--{name}", default=environ.get(_variable(name)) or default, type=type, help=help)
 
@@ -84,6 +87,8 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("config", "./mcp.json", Path, "the file with the mcpServers")
     option("host", "127.0.0.1", str, "address to listen on")
     option("port", "8080", int, "port to listen on; 0 takes a free one and says which")
+    option("allowed-host", None, _each(allowed_host), "further names of this proxy, comma separated; * for any")
+    option("allowed-origin", None, _each(allowed_origin), "origins of further web pages that are let in; * for any")
     option("log-level", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "what to log on stderr, and above")
     option("separator", "::", str, "between a server's name and a tool's")
     option("namespace", "always", _one_of("always", "never"), "whether tools and prompts carry their server's name")
@@ -110,6 +115,16 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         raise argparse.ArgumentTypeError(f"'{text}' is not one of {', '.join(choices)}")
 
     return choose
+
+
+def _each(read: Callable[[str], str]) -> Callable[[str], frozenset[str]]:
+    def split(text: str) -> frozenset[str]:
+        try:
+            return frozenset(read(part.strip()) for part in text.split(",") if part.strip())
+        except ConfigError as exc:
+            raise argparse.ArgumentTypeError(str(exc)) from None
+
+    return split
 
 
 def _seconds(text: str) -> float:

@@ -55,14 +55,12 @@ class ConfigFile:
         return config.servers
 
     def follow(self, registry: Registry) -> None:
-        """Read it again, and have `registry` follow what changed."""
-        try:
-            servers = self._load()
-        except ConfigError as exc:
-            if str(exc) not in self._told:
-                self._told = [str(exc)]
-                logger.error("%s; until then the servers stay as they are", exc)
-            return
+        """Read it again, and have `registry` follow what changed.
+
+        Raises:
+            ConfigError: the operator's: it cannot be used; nothing has changed then.
+        """
+        servers = self._load()
         # In order: of two servers that collide the first one wins.
         if list(servers.items()) != list(self.servers.items()):
             logger.info("%s: changed", self.path)
@@ -114,6 +112,23 @@ class ConfigFile:
                 raise
         finally:
             os.close(folder)
+
+
+def reported(look: Callable[[], None]) -> Callable[[], None]:
+    """`look`, with what it says is wrong with a file logged, once for as long as it stays wrong, and not raised."""
+    told = ""
+
+    def look_and_report() -> None:
+        nonlocal told
+        try:
+            look()
+            told = ""
+        except ConfigError as exc:
+            if str(exc) != told:
+                told = str(exc)
+                logger.error("%s; until then all stays as it is", exc)
+
+    return look_and_report
 
 
 async def watch(paths: Iterable[Path], look: Callable[[], None]) -> None:

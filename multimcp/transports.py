@@ -2,16 +2,12 @@
 
 Rules:
 - SSE (`/sse` with `/messages/`) and streamable HTTP (`/mcp`), both eras, are served by one application on one port.
-- A web page must not use the proxy of whoever looks at it (DNS rebinding): a request that a browser sends must come
-  from a page of this machine, and on a loopback address every request must name a loopback host.
-
-Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#security--endpoint
+- Nothing is served past the guard.
 """
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 from mcp.server import Server
@@ -19,13 +15,13 @@ from mcp.server.sse import SseServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.shared.message import SessionMessage
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+from starlette.types import Lifespan, Receive, Scope, Send
 
+from .guard import Access, Guard
 from .stdio import Descriptor, MessageWriter, own_streams, read_lines
 from .streams import MessageReader
 
@@ -33,13 +29,6 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes that one message of a client may have: what a backend over stdio takes, but not without end."""
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach a server bound to `host`."""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 async def serve_stdio(server: Server[Any], on_end: Callable[[], None]) -> None:
@@ -78,7 +67,7 @@ def http_application(
     manager: StreamableHTTPSessionManager,
     admin: Sequence[BaseRoute],
     *,
-    host: str,
+    access: Access,
     lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
     """The ASGI application with all that is served over HTTP. `manager` must be running while it serves.
@@ -87,7 +76,7 @@ def http_application(
         server: answers the MCP messages that come over SSE.
         manager: answers those that come over streamable HTTP.
         admin: further routes.
-        host: the address bound to.
+        access: who is let in.
         lifespan: what has to be open while it is served, if the ASGI server is to see to that.
     """
     sse = SseServerTransport("/messages/", max_request_body_size=MAX_BODY)
@@ -98,7 +87,7 @@ def http_application(
             Mount("/messages/", app=sse.handle_post_message),
             *admin,
         ],
-        middleware=[Middleware(_RebindingGuard, host=host)],
+        middleware=[Middleware(Guard, access)],
         exception_handlers={Exception: _internal_error},
         lifespan=lifespan,
     )
@@ -117,37 +106,6 @@ class _SseEndpoint:
             return
         async with self._sse.connect_sse(scope, receive, send) as (read, write):
             await self._server.run(read, write, self._server.create_initialization_options())
-
-
-class _RebindingGuard:
-    """Refuses requests with a foreign Origin and, on a loopback address, with a foreign Host. Ports do not matter."""
-
-    def __init__(self, app: ASGIApp, host: str) -> None:
-        self._app = app
-        self._known = {*_LOOPBACK, host.lower()}
-        self._check_host = is_loopback(host)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            refusal = None
-            if self._check_host and _hostname(f"//{headers.get('host', '')}") not in self._known:
-                refusal = JSONResponse({"error": "the Host header names another machine"}, 421)
-            elif "origin" in headers and _hostname(headers["origin"]) not in self._known:
-                refusal = JSONResponse({"error": "the Origin header names another machine"}, 403)
-            if refusal is not None:
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def _hostname(url: str) -> str | None:
-    """The host of a URL; None when there is none, or what follows it is no port."""
-    try:
-        parts = urlsplit(url)
-        return parts.hostname if parts.port is None or parts.port else None
-    except ValueError:
-        return None
 
 
 async def _internal_error(request: Request, exc: Exception) -> JSONResponse:

@@ -155,10 +155,6 @@ def test_an_address_that_others_reach_is_read_only(tmp_path: Path) -> None:
         assert list(running.status()) == ["a"]
         with RawClient(running.url, "legacy") as client:
             assert client.call("tools/list")["tools"]
-        # Whatever name the machine has there, a page of another one must not come in by it.
-        assert running.http("GET", "/mcp_servers", headers={"Host": "proxy.example"}).status_code == 200
-        rebound = {"Host": "proxy.example", "Origin": "http://proxy.example"}
-        assert running.http("GET", "/mcp_servers", headers=rebound).status_code == 403
 
 
 def test_ipv6(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_broken_file_is_reported_once_and_changes_nothing(tmp_path: Path) -> N
         pid = process_of(running, str(ROOT / "tests" / "integration" / "raw_server.py"))
         config = tmp_path / "mcp.json"
         config.write_text('{"mcpServers": {"a": {"command": ["python"]}}}')
-        running.expect(r"ERROR .*mcp\.json: mcpServers\.a\.command: .*until then the servers stay as they are")
+        running.expect(r"ERROR .*mcp\.json: mcpServers\.a\.command: .*until then all stays as it is")
         for _ in range(2):
             running.popen.send_signal(signal.SIGHUP)
         config.write_text("{")

@@ -8,7 +8,20 @@ import conformance
 import multimcp
 
 # design: a module imports only from those above it. What may not be imported by whom, beyond that:
-CORE = ("errors", "config", "naming", "offer", "streams", "stdio", "remote", "backend", "catalog", "relay", "registry")
+CORE = (
+    "errors",
+    "config",
+    "naming",
+    "offer",
+    "streams",
+    "stdio",
+    "remote",
+    "backend",
+    "catalog",
+    "relay",
+    "registry",
+    "guard",
+)
 
 
 def imports(path: Path) -> set[str]:

@@ -1,0 +1,216 @@
+"""Who is let in over HTTP: Host, Origin and the API key.
+
+Rules:
+- Every request is looked at, whatever its path, before anything else sees it; health alone wants no key.
+- A web page must not use the proxy of whoever looks at it (DNS rebinding): a request names a host that is ours, and
+  one that a browser sends comes from a page that is. A rebound name is never an address: where others can connect,
+  any address will do as Host.
+- Keys are compared in constant time, each with all of them, and are in no answer, log line or error. They come from
+  the environment or a file: what stands on a command line, every user of the machine can read.
+
+Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#security--endpoint
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from secrets import compare_digest
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .errors import ConfigError
+
+_KEY = "MULTI_MCP_API_KEY"
+_KEY_FILE = "MULTI_MCP_API_KEY_FILE"
+
+REMEDY = f"set {_KEY} or {_KEY_FILE}, or bind to 127.0.0.1 (--host)"
+"""What is to be done where others can connect and there is no key."""
+
+_ANY = "*"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_WITHOUT_KEY = {"/healthz", "/readyz"}
+_PORTS = {"http": 80, "https": 443}
+
+
+class Keys:
+    """The API keys, each of which lets in; with none (this is false then) none is wanted.
+
+    Args:
+        environ: MULTI_MCP_API_KEY has the keys, comma separated, or MULTI_MCP_API_KEY_FILE names a file with the same.
+            An empty variable counts as not set.
+
+    Attributes:
+        file: where the keys stand, if that is a file.
+
+    Raises:
+        ConfigError: the operator's: both are set, or the keys cannot be read or sent, or there is none where some
+            should be; no key is in the text.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        text, file = environ.get(_KEY), environ.get(_KEY_FILE)
+        if text and file:
+            raise ConfigError(f"{_KEY} and {_KEY_FILE} are both set; unset one")
+        self.file = Path(file) if file else None
+        self._keys = _parse(text, _KEY) if text else []
+        self.read()
+
+    def read(self) -> None:
+        """Read the file again, where there is one.
+
+        Raises:
+            ConfigError: as on creation; the keys stay what they were.
+        """
+        if self.file is None:
+            return
+        place = f"{_KEY_FILE} ({self.file})"
+        try:
+            # What is no text cannot be sent either, and is refused as that.
+            text = self.file.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError as exc:
+            remedy = "correct the path, or let this user read the file"
+            raise ConfigError(f"{place}: cannot be read ({exc.strerror}); {remedy}") from None
+        self._keys = _parse(text, place)
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def have(self, key: bytes) -> bool:
+        """Whether this is one of them. How long that takes does not tell how much of it is right."""
+        return True in [compare_digest(key, known) for known in self._keys]
+
+
+def _parse(text: str, place: str) -> list[bytes]:
+    keys = [key.strip() for key in text.split(",") if key.strip()]
+    if not keys:
+        raise ConfigError(f"{place}: has no key in it; write one there, or several with commas between them")
+    for number, key in enumerate(keys, 1):
+        if not re.fullmatch(r"[!-~]+", key):
+            remedy = "use printable ASCII without spaces, and commas between keys"
+            raise ConfigError(f"{place}: key {number} has characters that cannot be sent; {remedy}")
+    return [key.encode() for key in keys]
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who is let in.
+
+    Args:
+        host: the address bound to.
+        keys: one of which is wanted, if there are any.
+        hosts: further names of the proxy, each an `allowed_host`.
+        origins: of which pages are let in, too, each an `allowed_origin`.
+    """
+
+    host: str = "127.0.0.1"
+    keys: Keys = field(default_factory=lambda: Keys({}))
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether others than the users of this machine are let in without a key."""
+        return not is_loopback(self.host) and not self.keys
+
+
+class Guard:
+    """ASGI middleware that refuses whom `access` does not let in."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+        self._names = {*_LOOPBACK, access.host.lower()}
+        self._origins = {_origin(text) for text in access.origins}
+        self._addresses_are_known = not is_loopback(access.host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = None if scope["type"] == "lifespan" else self._refusal(scope["path"], Headers(scope=scope))
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
+        if not self._knows_host(headers.get("host", "")):
+            remedy = "if it is one of its names, add it with --allowed-host (MULTI_MCP_ALLOWED_HOST)"
+            return _error(421, f"the Host header does not name this proxy; {remedy}")
+        if "origin" in headers and not self._knows_origin(headers["origin"]):
+            remedy = "to let it in, add its origin with --allowed-origin (MULTI_MCP_ALLOWED_ORIGIN)"
+            return _error(403, f"the Origin header names a foreign web page; {remedy}")
+        if self._access.keys and path not in _WITHOUT_KEY and not self._has_key(headers):
+            remedy = "send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            return _error(401, f"an API key of this proxy is wanted; {remedy}", {"WWW-Authenticate": "Bearer"})
+        return None
+
+    def _knows_host(self, host: str) -> bool:
+        _, name, _ = _origin(f"//{host}")
+        if name in self._names or not self._access.hosts.isdisjoint({name, _ANY}):
+            return True
+        return self._addresses_are_known and _address(name) is not None
+
+    def _knows_origin(self, text: str) -> bool:
+        origin = _origin(text)
+        return origin[1] in self._names or origin in self._origins or _ANY in self._access.origins
+
+    def _has_key(self, headers: Headers) -> bool:
+        given = headers.getlist("x-api-key")
+        for value in headers.getlist("authorization"):
+            scheme, _, key = value.partition(" ")
+            given += [key] if scheme.lower() == "bearer" else []
+        return True in [self._access.keys.have(key.strip().encode("latin-1")) for key in given]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach a server bound to `host`."""
+    address = _address(host)
+    return host.lower() == "localhost" or (address is not None and address.is_loopback)
+
+
+def allowed_host(text: str) -> str:
+    """A name or address that a Host header may have, or `*` for any, in lower case and without brackets.
+
+    Raises:
+        ConfigError: the operator's: it is something else.
+    """
+    host = text.lower()
+    if _address(host.strip("[]")):
+        return host.strip("[]")
+    if host != _ANY and not re.fullmatch(r"[a-z0-9._-]+", host):
+        remedy = "write its name or address alone, as in proxy.example.com, or * for any"
+        raise ConfigError(f"'{text}' is not a host; {remedy}")
+    return host
+
+
+def allowed_origin(text: str) -> str:
+    """What an Origin header may have, or `*` for any.
+
+    Raises:
+        ConfigError: the operator's: it is something else.
+    """
+    is_origin = re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d+)?", text.lower())
+    if text != _ANY and not (is_origin and _origin(text)[1]):
+        remedy = "write it as browsers send it, as in https://app.example.com, or * for any"
+        raise ConfigError(f"'{text}' is not an origin; {remedy}")
+    return text
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port of a URL: the same for all ways to write an origin. The host is None if it is no URL."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return "", None, None
+
+
+def _address(host: str | None) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host or "")
+    except ValueError:
+        return None
+
+
+def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": text}, status, headers)
