@@ -2,9 +2,9 @@
 
 Rules:
 - The port is bound before any backend is started.
-- SIGTERM, SIGINT and a client that closes stdin end it the same way: no new requests, a second for those in flight,
-  then the backends are stopped; within five seconds in all. SIGHUP reads the configuration file again; from a terminal
-  that is gone it ends the process like the others.
+- SIGTERM, SIGINT and a client that closes stdin end it the same way: connections that clients keep are given up, a
+  second for the requests in flight, then the backends are stopped; within five seconds in all. SIGHUP reads the
+  configuration file again; from a terminal that is gone it ends the process like the others.
 """
 
 import contextlib
@@ -38,8 +38,13 @@ from .transports import MAX_BODY, http_application, serve_stdio
 
 logger = logging.getLogger(__name__)
 
+OPEN = "whoever can connect can use every tool, and nobody can add or remove servers"
+
+LAST_ANSWERS = 0.5
+"""Seconds in which HTTP clients learn from an answer that their connection is not kept, before no request is taken."""
+
 IN_FLIGHT = 1
-"""Seconds that requests in flight have left when the process is told to end."""
+"""Seconds that requests in flight have left after that."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
     """
     listener = None if settings.transport == "stdio" else _bind(settings.access.host, settings.port)
     parts = _Parts(file, settings.names, settings.startup_timeout, is_single=listener is None)
+    web = _Uvicorn(parts.http(settings.access, settings.persist), listener) if listener else None
     stop = anyio.Event()
     keys = settings.access.keys
     read_keys = reported(keys.read)
@@ -151,16 +157,21 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
             async def end() -> None:
                 """What is in flight has a moment; then the backends go, and with them whoever waits for one."""
                 await stop.wait()
+                if web is not None:
+                    await web.give_up()
                 await parts.drain()
                 group.start_soon(parts.registry.stop_all)
-                if listener is None:
+                if web is None:
                     front.cancel_scope.cancel()
 
             group.start_soon(end)
-            if listener is None:
+            if web is None:
                 await serve_stdio(parts.server, stop.set)
             else:
-                await _serve_http(parts, listener, settings, stop)
+                if settings.access.is_open:
+                    logger.warning("others can reach this address, and there is no API key: %s; %s", OPEN, REMEDY)
+                async with parts.manager.run():
+                    await web.serve_http()
             front.cancel_scope.cancel()
         group.cancel_scope.cancel()
 
@@ -193,31 +204,35 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
 
 
-async def _serve_http(parts: _Parts, listener: socket.socket, settings: Settings, stop: anyio.Event) -> None:
-    app = parts.http(settings.access, settings.persist)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=IN_FLIGHT)
-    front = _Uvicorn(config)
-    address, port = listener.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
-    # Not a log line: with --port 0 this is the only way to learn the port, whatever the log level.
-    print(f"multi-mcp: listening on http://{shown}:{port} (/mcp, /sse)", file=sys.stderr, flush=True)
-    if settings.access.is_open:
-        meaning = "whoever can connect can use every tool, and nobody can add or remove servers"
-        logger.warning("others can reach this address, and there is no API key: %s; %s", meaning, REMEDY)
-
-    async def end() -> None:
-        await stop.wait()
-        front.should_exit = True
-
-    async with parts.manager.run(), anyio.create_task_group() as group:
-        group.start_soon(end)
-        await front.serve(sockets=[listener])
-        group.cancel_scope.cancel()
-
-
 class _Uvicorn(uvicorn.Server):
-    """uvicorn, but for the signals: they are ours."""
+    """uvicorn, but for the signals, which are ours, and the way it ends."""
+
+    def __init__(self, app: Starlette, listener: socket.socket) -> None:
+        self._listener = listener
+        super().__init__(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=IN_FLIGHT)
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def serve_http(self) -> None:
+        address, port = self._listener.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        # Not a log line: with --port 0 this is the only way to learn the port, whatever the log level.
+        print(f"multi-mcp: listening on http://{shown}:{port} (/mcp, /sse)", file=sys.stderr, flush=True)
+        await self.serve(sockets=[self._listener])
+
+    async def give_up(self) -> None:
+        """Have clients let go of their connections, then take no request.
+
+        uvicorn alone would close those that wait for a request at once, and lose the request that is on its way.
+        """
+        close = (b"connection", b"close")
+        self.server_state.default_headers.append(close)  # until uvicorn makes them anew,
+        self.config.encoded_headers.append(close)  # from these
+        with anyio.move_on_after(LAST_ANSWERS):
+            while self.server_state.connections:  # noqa: ASYNC110 - nothing announces it
+                await anyio.sleep(0.01)
+        self.should_exit = True

@@ -71,6 +71,22 @@ def test_a_call_in_flight_may_finish(tmp_path: Path) -> None:
             assert answers[0]["content"]
 
 
+def test_a_request_on_a_connection_that_is_kept(tmp_path: Path) -> None:
+    """It may be on its way when the signal comes: it is answered, and the answer says that the connection is not kept.
+
+    A rolling update would lose it otherwise.
+    """
+    with proxy(tmp_path, {"raw": raw("modern")}) as running:
+        running.wait_ready()
+        with RawClient(running.url, "modern") as client, httpx2.Client(trust_env=False) as other:
+            client.call("tools/call", {"name": "raw::echo"})
+            other.get(running.url + "/healthz")
+            running.popen.send_signal(signal.SIGTERM)
+            until(lambda: other.get(running.url + "/healthz").headers.get("connection") == "close")
+            assert client.call("tools/call", {"name": "raw::echo"})["content"]
+            assert running.wait(SHUTDOWN) == 0
+
+
 def test_a_signal_while_servers_are_starting(tmp_path: Path) -> None:
     with proxy(tmp_path, {"hanging": raw("hang:initialize"), "slow": raw("slow:initialize=3")}) as running:
         until(lambda: len(descendants(running.popen.pid)) == 2)
