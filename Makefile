@@ -4,7 +4,14 @@ VENV := .venv
 # The servers in mcp.json are started as `python`: let it be the one with everything installed.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: run test lock clean
+# The image. TARGET=full has Node.js for `npx` servers. BASE_IMAGE is the Dockerfile's own unless given. Where builds reach
+# no package index: `make wheelhouse` with the base's version of Python, then `make docker-build PIP_NO_INDEX=1`.
+DOCKER ?= docker
+IMAGE ?= localhost/multi-mcp:latest
+TARGET ?= slim
+CONTAINER ?= multi-mcp
+
+.PHONY: run test docker-build docker-run wheelhouse lock clean
 
 run: $(VENV)/run.stamp  ## serve mcp.json over HTTP (/mcp and /sse on one port)
 	python main.py --transport sse $(ARGS)
@@ -12,15 +19,28 @@ run: $(VENV)/run.stamp  ## serve mcp.json over HTTP (/mcp and /sse on one port)
 test: $(VENV)/test.stamp  ## lint and all tests, as CI runs them
 	tox $(ARGS)
 
+docker-build:  ## make the image
+	$(DOCKER) build --target $(TARGET) --tag $(IMAGE) \
+		$(foreach name,BASE_IMAGE PIP_NO_INDEX,$(if $($(name)),--build-arg $(name)=$($(name)))) .
+
+docker-run:  ## serve the image's demo servers on 127.0.0.1:8080
+	$(DOCKER) run --rm --name $(CONTAINER) --publish 127.0.0.1:$(or $(MULTI_MCP_PORT),8080):8080 \
+		--read-only --tmpfs /tmp:exec --cap-drop ALL --security-opt no-new-privileges $(IMAGE) $(ARGS)
+
+wheelhouse: | $(VENV)/bin/python  ## download what `make docker-build PIP_NO_INDEX=1` needs
+	python -m pip download -q --disable-pip-version-check --only-binary :all: --require-hashes --dest $@ \
+		-r requirements.txt -r requirements-image.txt -r requirements-node.txt
+
 lock:  ## pin the dependencies anew
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group fastmcp -c requirements-dev.txt pyproject.toml -o requirements-fastmcp.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group node -o requirements-node.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group image -o requirements-image.txt
 	uv run -q --no-project --with-requirements requirements-node.txt python -m tests.npm.node
 
 clean:
-	rm -rf $(VENV) .tox .coverage .coverage.*
+	rm -rf $(VENV) wheelhouse .tox .coverage .coverage.*
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
