@@ -196,6 +196,10 @@ def test_what_was_added_over_http_lives_beside_the_file(tmp_path: Path) -> None:
         edit(running, {})
         until(lambda: names(running) == ["guest"])
         assert alive(pids["m=1"])
+        running.remove("guest")
+        edit(running, {"guest": raw()})
+        until(lambda: states(running) == {"guest": "ready"})
+        assert "guest: was added" not in running.stderr  # not any more
 
 
 def test_what_was_removed_over_http_stays_away_until_its_entry_changes(tmp_path: Path) -> None:
