@@ -271,7 +271,8 @@ def http_server(server):
                 time.sleep(float(server.has[f"slow:{method}"]))
             response = server.response(message)
             if "headers" in server.has and method == "tools/call":
-                mine = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith("mcp-")}
+                ours = ("mcp-", "authorization", "x-api-key")
+                mine = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(ours)}
                 response["result"] = {"content": [{"type": "text", "text": json.dumps(mine)}]}
             if self.path.startswith("/messages/"):
                 streams[int(self.path.rpartition("/")[2])].put(response)

@@ -266,13 +266,14 @@ def text(result: Any) -> str:
 
 
 class RawClient:
-    """A client over streamable HTTP that shows the wire: dicts in, dicts out."""
+    """A client over streamable HTTP that shows the wire: dicts in, dicts out. `headers` go with every request."""
 
-    def __init__(self, url: str, era: str) -> None:
+    def __init__(self, url: str, era: str, headers: dict[str, str] | None = None) -> None:
         self.era = era
         self._url = url + "/mcp"
         self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
         self._headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+        self._headers |= headers or {}
         self._id = 0
         self.hello: dict[str, Any] = {}
         self.extra: dict[str, str] = {}

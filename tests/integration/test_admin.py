@@ -151,7 +151,8 @@ def test_an_address_that_others_reach_is_read_only(tmp_path: Path) -> None:
         running.wait_ready()
         for answer in (running.add(b=raw()), running.remove("a")):
             assert answer.status_code == 403
-            assert "bind to 127.0.0.1" in answer.json()["error"]
+            assert "set MULTI_MCP_API_KEY or MULTI_MCP_API_KEY_FILE" in answer.json()["error"]
+            assert "bind to 127.0.0.1 (--host)" in answer.json()["error"]
         assert list(running.status()) == ["a"]
         with RawClient(running.url, "legacy") as client:
             assert client.call("tools/list")["tools"]

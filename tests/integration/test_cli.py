@@ -50,6 +50,14 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path, content: str | None
         (["--startup-timeout", "soon"], {}, "'soon' is not a number of seconds above 0"),
         (["--separator", ""], {}, "argument --separator: cannot be empty"),
         (["--separator=--"], {}, "set MULTI_MCP_SEPARATOR"),
+        (
+            ["--allowed-host", "a.example,http://b.example/mcp"],
+            {},
+            "argument --allowed-host: 'http://b.example/mcp' is not",
+        ),
+        (["--allowed-origin", "app.example.com"], {}, "argument --allowed-origin: 'app.example.com' is not an origin"),
+        ([], {"MULTI_MCP_ALLOWED_HOST": "a:1"}, "argument --allowed-host: 'a:1' is not a host"),
+        ([], {"MULTI_MCP_ALLOWED_ORIGIN": "null"}, "argument --allowed-origin: 'null' is not an origin"),
         ([], {"MULTI_MCP_TRANSPORT": "pigeon"}, "argument --transport: 'pigeon' is not one of stdio, sse, http"),
         ([], {"MULTI_MCP_PORT": "x"}, "argument --port: invalid int value: 'x'"),
         ([], {"MULTI_MCP_NAMESPACE": "x"}, "argument --namespace: 'x' is not one of always, never"),
@@ -61,11 +69,37 @@ def test_a_wrong_option(args: list[str], env: dict[str, str], words: str) -> Non
     assert words in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"MULTI_MCP_API_KEY": "s3cret", "MULTI_MCP_API_KEY_FILE": "key"}, "are both set; unset one"),
+        ({"MULTI_MCP_API_KEY": "s3cret one"}, "MULTI_MCP_API_KEY: key 1 has characters that cannot be sent; use"),
+        ({"MULTI_MCP_API_KEY": ","}, "MULTI_MCP_API_KEY: has no key in it; write one there"),
+        ({"MULTI_MCP_API_KEY_FILE": "key"}, "MULTI_MCP_API_KEY_FILE (key): has no key in it; write one there"),
+        ({"MULTI_MCP_API_KEY_FILE": "gone"}, "(gone): cannot be read (No such file or directory); correct the path"),
+    ],
+)
+def test_keys_that_cannot_be_used(tmp_path: Path, env: dict[str, str], words: str) -> None:
+    """Nothing is served then: who names a key wants no open port."""
+    write_config(tmp_path / "mcp.json", {})
+    (tmp_path / "key").write_text("\n")
+    done = run("--transport", "http", "--port", "0", cwd=tmp_path, **env)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("multi-mcp: MULTI_MCP_API_KEY")
+    assert words in line
+    assert "s3cret" not in line
+
+
 def test_help_and_version() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for option in ["transport", "config", "host", "port", "log-level", "separator", "namespace", "startup-timeout"]:
-        assert f"--{option}" in done.stdout
+    options = ["transport", "config", "host", "port", "allowed-host", "allowed-origin", "log-level", "separator"]
+    for option in [*options, "namespace", "startup-timeout"]:
+        assert f"--{option} " in done.stdout
+    # A key on the command line would be read by every user of the machine.
+    assert "MULTI_MCP_API_KEY_FILE" in done.stdout
+    assert "--api-key" not in done.stdout
     assert run("--version").stdout.startswith("multi-mcp ")
 
 
