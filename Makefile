@@ -37,6 +37,7 @@ lock:  ## pin the dependencies anew
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group fastmcp -c requirements-dev.txt pyproject.toml -o requirements-fastmcp.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group node -o requirements-node.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group image -o requirements-image.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group kubernetes -c requirements-dev.txt -o requirements-kubernetes.txt
 	uv run -q --no-project --with-requirements requirements-node.txt python -m tests.npm.node
 
 clean:
