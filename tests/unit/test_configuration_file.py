@@ -12,7 +12,7 @@ import pytest
 from multimcp import reload
 from multimcp.config import edit
 from multimcp.errors import ConfigError
-from multimcp.reload import ConfigFile, watch
+from multimcp.reload import ConfigFile, reported, watch
 
 
 @pytest.fixture
@@ -84,6 +84,19 @@ async def test_it_is_looked_at_even_when_nothing_is_announced(
     with pytest.raises(ExceptionGroup) as caught:
         await watch([tmp_path / "elsewhere" / "mcp.json"], look)
     assert caught.group_contains(Seen)
+
+
+def test_what_is_wrong_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    problems = iter(["a", "a", "b", "", "b", "b"])
+
+    def look() -> None:
+        if problem := next(problems):
+            raise ConfigError(problem)
+
+    looking = reported(look)
+    for _ in range(6):
+        looking()
+    assert [record.message[0] for record in caplog.records] == ["a", "b", "b"]
 
 
 def test_editing_keeps_what_else_is_written() -> None:
