@@ -11,6 +11,7 @@ Rules:
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#security--endpoint
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 _KEY = "MULTI_MCP_API_KEY"
 _KEY_FILE = "MULTI_MCP_API_KEY_FILE"
@@ -75,7 +78,10 @@ class Keys:
         except OSError as exc:
             remedy = "correct the path, or let this user read the file"
             raise ConfigError(f"{place}: cannot be read ({exc.strerror}); {remedy}") from None
-        self._keys = _parse(text, place)
+        keys = _parse(text, place)
+        if self._keys and keys != self._keys:
+            logger.info("%s: changed", place)
+        self._keys = keys
 
     def __bool__(self) -> bool:
         return bool(self._keys)

@@ -1,6 +1,7 @@
 """Who is let in over HTTP: the API key, Host and Origin, by real clients of a real process."""
 
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,20 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
-from support import TIMEOUT, Proxy, RawClient, fixture, proxy, raw, raw_http, stdio_client, text, within, write_config
+from support import (
+    TIMEOUT,
+    Proxy,
+    RawClient,
+    fixture,
+    proxy,
+    raw,
+    raw_http,
+    stdio_client,
+    text,
+    until,
+    within,
+    write_config,
+)
 
 KEYS = ("s3cret-0ld", "s3cret-n3w")
 WRONG = "s3cret-wr0ng"
@@ -150,6 +164,55 @@ def test_others_with_a_key_may(tmp_path: Path) -> None:
         assert added.json()["added"] == ["a"]
         assert running.http("DELETE", "/mcp_servers/a", headers=headers).status_code == 200
     assert "no API key" not in running.stderr
+
+
+def swap_secret(folder: Path, content: str) -> Path:
+    """Put the keys into a folder as Kubernetes mounts a Secret: the whole of it changes with one rename."""
+    version = folder / f"..{len(list(folder.iterdir()))}"
+    version.mkdir()
+    (version / "api-key").write_text(content)
+    (folder / "..new").symlink_to(version.name)
+    (folder / "..new").rename(folder / "..data")
+    file = folder / "api-key"
+    if not file.is_symlink():
+        file.symlink_to("..data/api-key")
+    return file
+
+
+@pytest.mark.parametrize("way", ["watch", "SIGHUP"])
+def test_keys_are_rotated_while_it_runs(tmp_path: Path, way: str) -> None:
+    """A Secret that is changed is taken up; one that is broken changes nothing, and is reported."""
+    old, new = KEYS
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    file = swap_secret(folder, old)
+    args = ["--no-watch"] if way == "SIGHUP" else []
+    with proxy(tmp_path, {}, *args, env={"MULTI_MCP_API_KEY_FILE": str(file)}) as running:
+
+        def good() -> list[str]:
+            return [key for key in KEYS if send(running, "GET", "/mcp_servers", X_API_Key=key).status_code == 200]
+
+        def put(content: str) -> None:
+            swap_secret(folder, content)
+            if way == "SIGHUP":
+                running.popen.send_signal(signal.SIGHUP)
+
+        assert good() == [old]
+        put(f"{old},{new}")
+        until(lambda: good() == [old, new], what="both keys")
+        running.expect(rf" INFO MULTI_MCP_API_KEY_FILE \({file}\): changed$")
+        put(new)
+        until(lambda: good() == [new], what="the new key alone")
+        put("")
+        running.expect(rf"MULTI_MCP_API_KEY_FILE \({file}\): has no key in it; write one there")
+        assert good() == [new]
+        put(f"{old} {new}")
+        running.expect(rf"MULTI_MCP_API_KEY_FILE \({file}\): key 1 has characters that cannot be sent")
+        assert good() == [new]
+        put(old)
+        until(lambda: good() == [old], what="the old key alone")
+    assert len([line for line in running.lines if "changed" in line]) == 3
+    assert "s3cret" not in running.stderr
 
 
 def test_on_loopback_without_a_key_nothing_is_said(tmp_path: Path) -> None:
