@@ -40,7 +40,6 @@ WORKDIR /app
 # The base's standard library may have come without bytecode: what is needed of it is compiled now, by being imported.
 RUN python -P -m multimcp --version && python fixtures/servers/calculator.py --help > /dev/null
 ENV HOME=/tmp \
-    PYTHONDONTWRITEBYTECODE=1 \
     MULTI_MCP_TRANSPORT=sse \
     MULTI_MCP_HOST=0.0.0.0 \
     MULTI_MCP_PORT=8080 \

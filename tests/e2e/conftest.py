@@ -1,8 +1,9 @@
-"""What tests with the marker `docker` need: an engine, and the images, built once."""
+"""What tests with the marker `docker` need: an engine, and the images, built once, as the README says."""
 
 import pytest
 
 from tests.e2e import engine
+from tests.e2e.readme import commands
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -12,11 +13,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The id of the slim image, made by `make docker-build`; its name is engine.IMAGE."""
-    return engine.build(engine.IMAGE, "slim")
+    """The id of the slim image; its name is engine.IMAGE."""
+    return engine.build(commands("Docker")[0])
 
 
 @pytest.fixture(scope="session")
 def full_image() -> str:
     """The id of the image with Node.js."""
-    return engine.build("localhost/multi-mcp:full", "full")
+    return engine.build(commands("Docker")[-1], engine.FULL)

@@ -27,6 +27,7 @@ from tests.integration.support import until
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = os.environ.get("DOCKER", "docker")
 IMAGE = "localhost/multi-mcp:latest"
+FULL = "localhost/multi-mcp:full"
 KINDS = {"docker", "kubernetes"}
 
 BUILD = 900.0
@@ -99,16 +100,16 @@ def base_image() -> str:
     return os.environ.get("BASE_IMAGE") or default
 
 
-def build(tag: str, target: str, **env: str) -> str:
-    """`make docker-build`; returns the image's id, which stays what it is when somebody else takes the tag.
+def build(command: str, tag: str = IMAGE, **env: str) -> str:
+    """Run a `make docker-build`; returns the id of the image, which stays what it is when somebody else takes the tag.
 
     A base under `localhost/` was made without a registry. Then there is no package index inside of a build either.
     """
-    offline = base_image().startswith("localhost/")
-    if offline:
+    options = [f"DOCKER={DOCKER}", f"IMAGE={tag}"]
+    if base_image().startswith("localhost/"):
         run("make", "wheelhouse", timeout=BUILD)
-    options = [f"DOCKER={DOCKER}", f"IMAGE={tag}", f"TARGET={target}", f"PIP_NO_INDEX={'1' * offline}"]
-    run("make", "docker-build", *options, timeout=BUILD, env=env)
+        options.append("PIP_NO_INDEX=1")
+    run(*command.split(), *options, timeout=BUILD, env=env)
     return str(inspect(tag)["Id"])
 
 
@@ -127,17 +128,18 @@ class Container:
         """Raises `httpx2.HTTPError` when nobody answers."""
         return httpx2.get(self.url + path, timeout=COMMAND, trust_env=False)
 
-    def wait_ready(self) -> "Container":
-        """Until its servers have started."""
+    def wait_ready(self, timeout: float = START) -> "Container":
+        """Until all its servers are there. (`/readyz` is satisfied when they have had their time.)"""
 
         def ready() -> bool:
             assert self.state["Running"], f"it ended with code {self.state['ExitCode']}"
             try:
-                return self.get("/readyz").status_code == 200
+                status = self.get("/mcp_servers").json()
             except httpx2.TransportError:
                 return False
+            return set(status["active_servers"]) == set(status["servers"])
 
-        until(ready, START, f"{self.name}: /readyz")
+        until(ready, timeout, f"{self.name}: all servers are active")
         return self
 
     @property

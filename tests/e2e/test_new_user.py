@@ -15,21 +15,15 @@ from pathlib import Path
 
 import pytest
 from mcp import Client
-from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters
 
+from tests.e2e.clients import calculate, calculate_in_all_ways
+from tests.e2e.readme import commands
+from tests.integration.support import Process, descendants, until
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "integration"))
-
-from support import Process, descendants, text, until, within  # noqa: E402
-
 SETUP = 600.0
 KEPT = ("HOME", "LANG", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "PIP_CERT")
-
-
-def commands() -> list[str]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -90,16 +84,8 @@ def url_of(process: Process) -> str:
     return process.expect(r"listening on (http://\S+)").group(1)
 
 
-async def check(client: Client) -> None:
-    async with within(60), client:
-        assert "calculator::add" in [tool.name for tool in (await client.list_tools()).tools]
-        assert text(await client.call_tool("calculator::add", {"a": 10, "b": 5})) == "15"
-
-
 async def test_make_run_and_a_client_of_each_kind(made: Process) -> None:
-    for mode in ("legacy", "auto"):
-        await check(Client(url_of(made) + "/mcp", mode=mode))
-        await check(Client(sse_client(url_of(made) + "/sse"), mode=mode))
+    await calculate_in_all_ways(url_of(made))
 
 
 def test_the_admin_commands(made: Process, clone: Path) -> None:
@@ -120,7 +106,7 @@ async def test_uv_run(clone: Path) -> None:
     (command,) = [command for command in commands() if command.startswith("uv run main.py")]
     process = start(clone, f"{sys.executable} -m {command}", UV_PYTHON=sys.executable)
     try:
-        await check(Client(url_of(process) + "/mcp"))
+        await calculate(Client(url_of(process) + "/mcp"))
         stop(process)
     finally:
         process.kill()
@@ -190,18 +176,18 @@ async def test_the_installed_command_over_stdio(clone: Path, tmp_path: Path) -> 
         env={**env, "PATH": f"{tmp_path / 'venv/bin'}{os.pathsep}{env['PATH']}"},
         cwd=tmp_path,
     )
-    await check(Client(command))
+    await calculate(Client(command))
 
 
 def test_every_command_of_the_readme_is_run() -> None:
-    """Here, or by CI (`make test`): a command without a test has no place in the README."""
+    """Here, in test_image.py, or by CI (`make test`): a command without a test has no place in the README."""
     harness = {
         "uv run tox -e conformance",
         "uv run --all-extras python -m conformance list",
         "uv run --all-extras python -m conformance init target.toml",
         "uv run tox -e conformance -- --target target.toml --html report.html",
     }
-    known = {"make run", "make test", "uv run main.py --transport sse", *harness}
+    known = {"make run", "make test", "uv run main.py --transport sse", *harness, *commands("Docker")}
     assert {command for command in commands() if not command.startswith("curl ")} == known
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
