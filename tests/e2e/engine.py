@@ -58,13 +58,13 @@ def demand(kind: str, missing: str | None) -> None:
 @cache
 def missing_docker() -> str | None:
     """What is missing for tests with Docker, and how to get it; None: nothing."""
-    remedy = "install Docker, start its engine, and let DOCKER_HOST name it unless it is where it always is"
+    remedy = "install Docker, start its engine, and set DOCKER_HOST if the engine is not at the usual place"
     try:
         done = subprocess.run([DOCKER, "version"], capture_output=True, text=True, timeout=COMMAND, check=False)
     except FileNotFoundError:
         return f"no command {DOCKER!r}: {remedy}"
     if done.returncode:
-        return f"no Docker engine: {done.stderr.strip().splitlines()[-1]}: {remedy}"
+        return f"no Docker engine ({done.stderr.strip().splitlines()[-1]}): {remedy}"
     return None
 
 
