@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from multimcp import reload
@@ -63,7 +64,7 @@ async def test_a_folder_that_cannot_be_watched(
         yield
 
     monkeypatch.setattr(reload, "awatch", awatch)
-    with caplog.at_level(logging.WARNING, "multimcp.reload"):
+    with caplog.at_level(logging.WARNING, "multimcp.reload"), anyio.fail_after(20):
         await watch([file.path], lambda: None)  # ends, and the proxy goes on
     assert "OS file watch limit reached" in caplog.text
     assert "SIGHUP" in caplog.text
@@ -81,7 +82,7 @@ async def test_it_is_looked_at_even_when_nothing_is_announced(
     def look() -> None:
         raise Seen
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught, anyio.fail_after(20):
         await watch([tmp_path / "elsewhere" / "mcp.json"], look)
     assert caught.group_contains(Seen)
 
