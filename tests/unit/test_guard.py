@@ -1,5 +1,6 @@
 """Who is let in over HTTP: reading the keys, the allowed hosts and origins, and the verdict on a request."""
 
+import logging
 import secrets
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def test_both_at_once_is_one_too_many(tmp_path: Path) -> None:
         Keys({KEY: "one", KEY_FILE: str(tmp_path / "missing")})
 
 
-def test_keys_are_read_again(tmp_path: Path) -> None:
+def test_keys_are_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     file = tmp_path / "key"
     file.write_text("old")
     keys = Keys({KEY_FILE: str(file)})
@@ -112,6 +114,8 @@ def test_keys_are_read_again(tmp_path: Path) -> None:
     keys.read()
     assert keys.have(b"newest")
     assert not keys.have(b"new")
+    keys.read()
+    assert caplog.messages == [f"{KEY_FILE} ({file}): changed"] * 3
 
 
 def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
