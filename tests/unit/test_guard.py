@@ -69,9 +69,10 @@ def test_keys_that_cannot_be_used(tmp_path: Path, text: str, problem: str) -> No
         assert "s3cr" not in str(error.value)
 
 
-def test_a_key_file_that_is_no_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["s3cret".encode("utf-16"), "s3cr\u00e9t".encode("latin-1")])
+def test_a_key_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "key"
-    file.write_bytes("s3cret".encode("utf-16"))
+    file.write_bytes(content)
     with pytest.raises(ConfigError, match="key 1 has characters that cannot be sent"):
         Keys({KEY_FILE: str(file)})
 
@@ -225,7 +226,7 @@ async def answer(access: Access, path: str = "/mcp", *, kind: str = "http", **he
 
 
 PUBLIC = Access("0.0.0.0")
-NAMED = Access("proxy.example")
+NAMED = Access("Proxy.Example")
 ALLOWING = Access(hosts=frozenset({"svc", "2001:db8::1"}), origins=frozenset({"https://app.example"}))
 ANY = Access("0.0.0.0", hosts=frozenset("*"), origins=frozenset("*"))
 
@@ -252,7 +253,7 @@ ANY = Access("0.0.0.0", hosts=frozenset("*"), origins=frozenset("*"))
         (PUBLIC, "2130706433", False),
         (PUBLIC, "10.0.0.1.evil.example", False),
         (PUBLIC, None, False),
-        (NAMED, "Proxy.Example:8080", True),
+        (NAMED, "pROXY.example:8080", True),
         (NAMED, "10.0.0.1", True),
         (NAMED, "other.example", False),
         (ALLOWING, "SVC:8080", True),
