@@ -107,10 +107,16 @@ def build(command: str, tag: str = IMAGE, **env: str) -> str:
     """
     options = [f"DOCKER={DOCKER}", f"IMAGE={tag}"]
     if base_image().startswith("localhost/"):
-        run("make", "wheelhouse", timeout=BUILD)
+        make_wheelhouse()
         options.append("PIP_NO_INDEX=1")
     run(*command.split(), *options, timeout=BUILD, env=env)
     return str(inspect(tag)["Id"])
+
+
+@cache
+def make_wheelhouse() -> None:
+    """What a build without an index installs from."""
+    run("make", "wheelhouse", timeout=BUILD)
 
 
 class Container:
