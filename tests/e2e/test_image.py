@@ -181,12 +181,13 @@ def test_orphans_are_reaped(image: str, tmp_path: Path) -> None:
 def test_health(image: str) -> None:
     """A proxy that is stopped (as a debugger does) accepts connections and answers none: unhealthy."""
     often = ("--health-interval", "500ms", "--health-retries", "1")
-    with container(image, *often) as running:
+    with container(image, *often, "--env", "MULTI_MCP_API_KEY=k") as running:
 
         def health() -> str:
             return str(running.state["Health"]["Status"])
 
         until(lambda: health() == "healthy", START, "healthy")
+        assert running.get("/mcp_servers").status_code == 401  # which the check does not need
         pid = proxy_pid(running)
         running.python(f"import os, signal; os.kill({pid}, signal.SIGSTOP); print(0)")
         until(lambda: health() == "unhealthy", START, "unhealthy")
@@ -264,8 +265,8 @@ async def test_nothing_is_written(image: str) -> None:
         assert docker("diff", running.name) == ""
 
 
-async def test_a_configuration_and_options_of_ones_own(image: str, tmp_path: Path) -> None:
-    """The folder is mounted; `python` is the interpreter that has the dependencies."""
+def test_a_configuration_and_options_of_ones_own(image: str, tmp_path: Path) -> None:
+    """The folder is mounted, and followed as an editor saves; `python` is the one that has the dependencies."""
     server = {"command": "python", "args": ["/etc/multi-mcp/${NAME}.py"]}
     folder = config_folder(tmp_path / "config", {"sums": server})
     shutil.copy(ROOT / "fixtures" / "servers" / "calculator.py", folder / "mine.py")
@@ -273,6 +274,9 @@ async def test_a_configuration_and_options_of_ones_own(image: str, tmp_path: Pat
     with container(image, *mounted(folder), "--env", "NAME=mine", command=options) as running:
         running.wait_ready()
         assert running.get("/mcp_tools").json()["names"]["sums"][0] == "sums__add"
+        (folder / "new.json").write_text(json.dumps({"mcpServers": {"sums": server, "more": server}}))
+        (folder / "new.json").replace(folder / "mcp.json")
+        until(lambda: "more__add" in running.get("/mcp_tools").json()["names"].get("more", []), START, "more__add")
 
 
 def test_a_wrong_configuration_ends_it(image: str, tmp_path: Path) -> None:
