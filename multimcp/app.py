@@ -5,6 +5,8 @@ Rules:
 - SIGTERM, SIGINT and a client that closes stdin end it the same way: connections that clients keep are given up, a
   second for the requests in flight, then the backends are stopped; within five seconds in all. SIGHUP reads the
   configuration file again; from a terminal that is gone it ends the process like the others.
+- SIGUSR1 says that the end is near: connections are given up, and all else goes on. Kubernetes sends SIGTERM when calls
+  that began on a kept connection could not end any more; its preStop hook says it in time.
 """
 
 import contextlib
@@ -151,6 +153,8 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
         await group.start(_watch_signals, (signal.SIGTERM, signal.SIGINT), stop.set)
         async with parts.running(), anyio.create_task_group() as front:
             await front.start(_watch_signals, (signal.SIGHUP,), hang_up)
+            if web is not None:
+                await front.start(_watch_signals, (signal.SIGUSR1,), web.let_go)
             if settings.watch:
                 front.start_soon(watch, [file.path, keys.file or file.path], look)
 
@@ -212,6 +216,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(
             uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=IN_FLIGHT)
         )
+        self.config.load()  # which would forget the headers that are set before
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -224,14 +229,19 @@ class _Uvicorn(uvicorn.Server):
         print(f"multi-mcp: listening on http://{shown}:{port} (/mcp, /sse)", file=sys.stderr, flush=True)
         await self.serve(sockets=[self._listener])
 
+    def let_go(self) -> None:
+        """Have clients keep no connection: each answer from here on is the last one on its connection."""
+        close = (b"connection", b"close")
+        if close not in self.config.encoded_headers:
+            self.config.encoded_headers.append(close)
+            self.server_state.default_headers.append(close)  # which uvicorn makes anew from those, every second
+
     async def give_up(self) -> None:
         """Have clients let go of their connections, then take no request.
 
         uvicorn alone would close those that wait for a request at once, and lose the request that is on its way.
         """
-        close = (b"connection", b"close")
-        self.server_state.default_headers.append(close)  # until uvicorn makes them anew,
-        self.config.encoded_headers.append(close)  # from these
+        self.let_go()
         with anyio.move_on_after(LAST_ANSWERS):
             while self.server_state.connections:  # noqa: ASYNC110 - nothing announces it
                 await anyio.sleep(0.01)

@@ -87,6 +87,17 @@ def test_a_request_on_a_connection_that_is_kept(tmp_path: Path) -> None:
             assert running.wait(SHUTDOWN) == 0
 
 
+def test_the_end_is_near(tmp_path: Path) -> None:
+    """SIGUSR1, which Kubernetes sends first: no connection is kept, and all else goes on."""
+    with proxy(tmp_path, {"raw": raw("modern")}) as running:
+        running.wait_ready()
+        with RawClient(running.url, "legacy") as client:
+            for _ in range(2):
+                running.popen.send_signal(signal.SIGUSR1)
+                until(lambda: running.http("GET", "/healthz").headers.get_list("connection") == ["close"])
+                assert client.call("tools/call", {"name": "raw::echo"})["content"]
+
+
 def test_a_signal_while_servers_are_starting(tmp_path: Path) -> None:
     with proxy(tmp_path, {"hanging": raw("hang:initialize"), "slow": raw("slow:initialize=3")}) as running:
         until(lambda: len(descendants(running.popen.pid)) == 2)

@@ -214,8 +214,9 @@ def check_container(container: Manifest, grace: int) -> Iterator[str]:
         for handler in ("httpGet", "tcpSocket"):
             if handler in probe and probe[handler]["port"] not in named:
                 yield f"{kind}: no port {probe[handler]['port']}"
-    pause = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
-    if pause[0] != "sleep" or int(pause[1]) + 5 > grace:
+    hook = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep 0"])[-1]
+    pause = re.search(r"\bsleep (\d+)$", hook)
+    if pause is None or int(pause[1]) + 5 > grace:
         yield f"killed after {grace} s, before it has ended"
     if (container["image"], container.get("imagePullPolicy")) != (IMAGE, "IfNotPresent"):
         yield "the image would be pulled"
