@@ -1,14 +1,16 @@
-"""What tests with the marker `docker` need: an engine, and the images, built once, as the README says."""
+"""What tests with the markers `docker` and `kubernetes` need: an engine or a cluster, and the images, built once."""
 
 import pytest
 
-from tests.e2e import engine
+from tests.e2e import cluster, engine
 from tests.e2e.readme import commands
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("docker"):
         engine.demand("docker", engine.missing_docker())
+    if item.get_closest_marker("kubernetes"):
+        engine.demand("kubernetes", cluster.missing_cluster())
 
 
 @pytest.fixture(scope="session")

@@ -180,14 +180,15 @@ async def test_the_installed_command_over_stdio(clone: Path, tmp_path: Path) -> 
 
 
 def test_every_command_of_the_readme_is_run() -> None:
-    """Here, in test_image.py, or by CI (`make test`): a command without a test has no place in the README."""
+    """Here, in test_image.py, in test_cluster.py, or by CI (`make test`): none is there without a test."""
     harness = {
         "uv run tox -e conformance",
         "uv run --all-extras python -m conformance list",
         "uv run --all-extras python -m conformance init target.toml",
         "uv run tox -e conformance -- --target target.toml --html report.html",
     }
-    known = {"make run", "make test", "uv run main.py --transport sse", *harness, *commands("Docker")}
+    images = {*commands("Docker"), *commands("Kubernetes")}
+    known = {"make run", "make test", "uv run main.py --transport sse", *harness, *images}
     assert {command for command in commands() if not command.startswith("curl ")} == known
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
