@@ -298,7 +298,7 @@ def test_both_builders(image: str, buildkit: str) -> None:
             raise
         assert docker("run", "--rm", tag, "--version") == f"multi-mcp {__version__}"
     finally:
-        subprocess.run([DOCKER, "rmi", tag], capture_output=True, timeout=COMMAND, check=False)
+        subprocess.run([DOCKER, "rmi", "--force", tag], capture_output=True, timeout=COMMAND, check=False)
 
 
 async def test_npx_in_the_full_image(full_image: str, tmp_path: Path) -> None:
