@@ -95,7 +95,7 @@ def test_help_and_version() -> None:
     done = run("--help")
     assert done.returncode == 0
     options = ["transport", "config", "host", "port", "allowed-host", "allowed-origin", "log-level", "separator"]
-    for option in [*options, "namespace", "startup-timeout"]:
+    for option in [*options, "namespace", "startup-timeout", "no-watch", "persist"]:
         assert f"--{option} " in done.stdout
     # A key on the command line would be read by every user of the machine.
     assert "MULTI_MCP_API_KEY_FILE" in done.stdout
