@@ -24,7 +24,7 @@ from tests.e2e import engine
 COMMAND = 60.0
 READY = 120.0
 GONE = 120.0
-"""Seconds. A node of 1.20 takes up to one minute to report that a pod is gone."""
+"""Seconds. A node of 1.20 may take a minute to report that a pod is gone."""
 
 Object = dict[str, Any]
 
@@ -128,13 +128,13 @@ class Namespace:
         return found
 
     def running(self) -> set[str]:
-        """The pods with a container that has not ended; a pod that is gone may be listed for a minute more."""
-        found = set()
-        for pod in self.get("pods")["items"]:
-            states = [status["state"] for status in pod["status"].get("containerStatuses", [])]
-            if not states or any("terminated" not in state for state in states):
-                found.add(pod["metadata"]["name"])
-        return found
+        """The pods that are to run, or have a container that does. One that has ended may be listed for a minute."""
+        return {
+            pod["metadata"]["name"]
+            for pod in self.get("pods")["items"]
+            if "deletionTimestamp" not in pod["metadata"]
+            or any("running" in status["state"] for status in pod["status"].get("containerStatuses", []))
+        }
 
     def ended(self, pods: set[str]) -> None:
         """Wait until no container of these pods runs any more."""

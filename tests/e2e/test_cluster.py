@@ -42,6 +42,7 @@ LONG = 5.0
 """Seconds that a long call takes: less than the pause before a replica ends."""
 
 TIMEOUT = 30.0
+QUICK = 3.0
 STORM = 240.0
 
 SHIPPED: dict[str, Any] = json.loads((engine.ROOT / "docker" / "mcp.json").read_text())["mcpServers"]
@@ -158,13 +159,18 @@ def is_ready(pod: Object) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"]["conditions"])
 
 
-def spread(url: str) -> dict[str, list[str | None]]:
-    """Our addresses, by the replica that they are sent to."""
+def restarts(space: Namespace, pod: str) -> int:
+    (status,) = space.pods()[pod]["status"]["containerStatuses"]
+    return int(status["restartCount"])
+
+
+def spread(url: str, timeout: float = TIMEOUT) -> dict[str, list[str | None]]:
+    """Our addresses, by the replica that they are sent to. Each may take `timeout` seconds to answer."""
 
     async def ask() -> dict[str, list[str | None]]:
         found: dict[str, list[str | None]] = {}
         for source in sources(url):
-            async with within(TIMEOUT), http(source) as connection:
+            async with http(source, timeout=timeout) as connection:
                 found.setdefault(await call(connection, url, "where::pod", {}), []).append(source)
         return found
 
@@ -358,7 +364,7 @@ def test_an_edited_configmap_reaches_all_replicas(replicas: Namespace) -> None:
 
 
 def test_no_modern_request_is_lost(storm: Storm) -> None:
-    assert storm.lost == []
+    assert not storm.lost, "\n".join(storm.lost[:20])
     assert storm.answered >= REQUESTS
     assert len(storm.pods) > REPLICAS, "the new replicas have answered, too"
     print(f"{storm.answered} requests")
@@ -401,22 +407,23 @@ def test_a_wrong_configuration_never_becomes_ready(replicas: Namespace) -> None:
 
 
 def test_a_proxy_that_hangs_is_restarted(replicas: Namespace) -> None:
-    """Stopped with SIGSTOP. Meanwhile nobody is sent to it."""
+    """Stopped with SIGSTOP. Before that, clients are no longer sent to it."""
     pods = replicas.settled()
     url = replicas.address(NODE_PORT)
     hung = min(pods)
     stop = "import os; (pid,) = open('/proc/1/task/1/children').read().split(); os.kill(int(pid), 19)"
     replicas.kubectl("exec", hung, "--", "python", "-c", stop)
-    until(lambda: not is_ready(replicas.pods()[hung]), READY, "it is not ready")
 
-    def restarted() -> bool:
-        assert set(spread(url)) <= pods - {hung}
-        (status,) = replicas.pods()[hung]["status"]["containerStatuses"]
-        return status["restartCount"] == 1
+    def avoided() -> bool:
+        try:
+            return set(spread(url, QUICK)) <= pods - {hung}
+        except httpx2.TimeoutException:
+            return False
 
-    until(restarted, READY, "it is restarted")
+    until(avoided, READY, "nobody is sent to it")
+    until(lambda: restarts(replicas, hung) == 1, READY, "it is restarted")
     assert replicas.settled() == pods
-    until(lambda: replicas.ask(hung, "/readyz"), READY, "it answers")
+    assert replicas.ask(hung, "/mcp_tools")["tools"].keys() == SERVERS.keys()
 
 
 def post(url: str, key: str) -> httpx2.Response:
@@ -444,7 +451,8 @@ def test_with_a_key_servers_are_added_to_one_replica(guarded: Namespace) -> None
     """And the answer says that it is one. Whoever has no key uses nothing; and a new key is taken up."""
     pods = guarded.settled()
     url = guarded.address(NODE_PORT)
-    assert (get(url, "/mcp_tools").status_code, get(url, "/healthz").status_code) == (401, 200)
+    until(lambda: get(url, "/mcp_tools").status_code == 401, READY, "the replicas before are out of the Service")
+    assert get(url, "/healthz").status_code == 200
     added = post(url, "first").json()
     assert added["added"] == ["more"]
     assert "in this process only" in added["message"]
