@@ -15,10 +15,12 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 from urllib.parse import urljoin
@@ -61,9 +63,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Url:
-    """Where something listens for MCP."""
+    """Where something listens for MCP, and the headers that every request needs there."""
 
     url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Endpoint = Command | Url
@@ -402,7 +405,7 @@ async def _link(client: Client, endpoint: Endpoint, stderr: Path) -> AsyncGenera
     else:
         # A pool without limits: every call in flight has a connection of its own.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-        async with httpx2.AsyncClient(timeout=None, limits=limits, trust_env=False) as http:
+        async with http_client(timeout=None, limits=limits, headers=dict(endpoint.headers)) as http:
             client.link = (_Sse if client.transport == "sse" else _Http)(client, http, endpoint.url)
             yield
 
@@ -489,6 +492,17 @@ class _Stdio:
 
 
 # HTTP
+
+
+def http_client(**options: Any) -> httpx2.AsyncClient:
+    """A client of the HTTP library, with its `options`; the environment's proxies are none of its business."""
+    return httpx2.AsyncClient(trust_env=False, verify=_certificates(), **options)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Loaded once: that takes longer than what most clients are for."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, str]]:

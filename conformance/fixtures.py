@@ -3,6 +3,7 @@
 Rules:
 - Over stdio a fixture is started by whoever connects. Over SSE and HTTP one process serves all worlds, unless a
   scenario wants its own.
+- They run where the process that forks them does (`Forks`): on this machine, or in a container of their own.
 - What a fixture receives it appends to its journal, a file. A journal tells of what happened since it was last marked.
 """
 
@@ -40,6 +41,27 @@ START_WAIT = 30.0
 
 
 @dataclass(frozen=True)
+class Forks:
+    """A process that forks fixture servers, on this kernel, though maybe in a container.
+
+    Args:
+        socket: where it is asked for one.
+        folder: where its servers can write, and the harness can read. Paths are the same wherever they are used.
+        servers: the files of the servers, where it is.
+        stub: forks.py, where a target is that starts a server over stdio.
+        python: what runs the stub there.
+        address: where a target reaches a server that listens.
+    """
+
+    socket: Path
+    folder: Path
+    servers: Path = SERVERS
+    stub: Path = Path(forking.__file__)
+    python: str = sys.executable
+    address: str = "127.0.0.1"
+
+
+@dataclass(frozen=True)
 class Server:
     """A fixture server as a scenario asks for it.
 
@@ -61,13 +83,14 @@ class Server:
         file = self.file or self.name
         return "test://" if file == "everything" else f"{file}://"
 
-    def argv(self, transport: Transport, journal: Path, forks: Path) -> tuple[str, ...]:
-        """Its command line, by way of the process that forks servers."""
-        path = SERVERS / f"{self.file or self.name}.py"
-        more = ("--port", "0") if transport != "stdio" else ()
+    def argv(self, transport: Transport, journal: Path, forks: Forks) -> tuple[str, ...]:
+        """Its command line, by way of the process that forks servers: the target's over stdio, else the harness's."""
+        path = forks.servers / f"{self.file or self.name}.py"
+        python = forks.python if transport == "stdio" else sys.executable
+        more = () if transport == "stdio" else ("--host", forks.address, "--port", "0")
         era = () if self.era == "both" else ("--era", self.era)
         # Neither the environment nor installed packages concern a stub, and they would cost it time.
-        stub = (sys.executable, "-I", "-S", forking.__file__, str(forks))
+        stub = (python, "-I", "-S", str(forks.stub), str(forks.socket))
         return (*stub, str(path), "--transport", transport, "--journal", str(journal), *more, *era, *self.args)
 
 
@@ -129,14 +152,14 @@ class Journal:
 
 
 @asynccontextmanager
-async def forker(folder: Path) -> AsyncGenerator[Path, None]:
-    """A process that forks fixture servers; yields its socket. Leaving the block ends the servers that are left, too.
+async def forker(folder: Path) -> AsyncGenerator[Forks, None]:
+    """A process on this machine that forks fixture servers. Leaving the block ends the servers that are left, too.
 
     Raises:
         HarnessError: it does not start.
     """
     if SHARED_FORKS in os.environ:
-        yield Path(os.environ[SHARED_FORKS])
+        yield Forks(Path(os.environ[SHARED_FORKS]), folder)
         return
     path = folder / "forks"
     process = await anyio.open_process(
@@ -152,7 +175,7 @@ async def forker(folder: Path) -> AsyncGenerator[Path, None]:
                 await anyio.sleep(LOOK)
         if not path.exists():
             raise HarnessError("the fixture servers cannot be imported")
-        yield path
+        yield Forks(path, folder)
     finally:
         with anyio.CancelScope(shield=True):
             with suppress(ProcessLookupError):

@@ -2,7 +2,8 @@
 
 Importing the SDK takes more than a second of CPU, and every world has servers of its own. So a fixture server's command
 is a stub: it hands its standard streams to the process that forks, and ends with the server's exit code. To whoever
-started it, it is the server: it ends when the server does, and takes the server with it when it is killed.
+started it, it is the server: it ends when the server does, and takes the server with it when it is killed. That goes
+across containers, too, as long as they run on one kernel and share the folder of the socket.
 
     python forks.py serve SOCKET FOLDER     forks the fixture servers of a folder
     python forks.py SOCKET FILE ARGUMENT…   the stub of one of them
@@ -30,14 +31,17 @@ MESSAGE = 2**20
 
 def serve(path: str, folder: str) -> None:
     """Fork servers until stdin ends, then end them all; the socket is there when it is ready."""
-    os.setsid()  # so that all servers can be killed together
+    if os.getsid(0) != os.getpid():  # the first process of a container leads a session already
+        os.setsid()  # so that all servers can be killed together
     sys.path.insert(0, folder)
     importlib.import_module("_serving")
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for a server
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
+        listener.bind(f"{path}.new")
+        os.chmod(f"{path}.new", 0o777)  # a stub in a container is another user; the folder says who gets here
         listener.listen(64)
+        os.rename(f"{path}.new", path)
         while STDIN not in select.select([listener.fileno(), STDIN], [], [])[0]:
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -75,7 +79,8 @@ def _run(connection: socket.socket, streams: list[int], asked: dict[str, Any]) -
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(asked["env"])
-    os.chdir(asked["cwd"])
+    with suppress(OSError):  # it may be a folder of another container
+        os.chdir(asked["cwd"])
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     sys.argv = asked["argv"]
     code = 0

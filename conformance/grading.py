@@ -4,6 +4,7 @@ Rules:
 - Every requirement is in the results: what was not played says why.
 - What a target is known not to keep (its baseline) is no regression; an entry that is not true any more is stale.
 - Exit code 0: conforms, or baselined; 1: a regression or a stale entry; 2: a fault of the harness or the configuration.
+- A target that was skipped has passed nothing. That is exit code 0, unless it is required.
 - MUST and SHOULD count as nonconformance. What may be, and conventions, are shown; they count when `strict` says so.
 """
 
@@ -23,6 +24,31 @@ from .verdict import RunResult, Verdict, worst
 FORMAT = 1
 SHOWN = 2000
 """Characters of a message of the wire log that are kept."""
+
+UNPLAYED = Verdict.NOT_CHECKED, "it was not played"
+"""What is said of a requirement that was to be played when the run broke off."""
+
+REQUIRE = "CONFORMANCE_REQUIRE"
+"""Environment variable with the kinds of targets, separated by commas, that must not be skipped."""
+
+CAN_BE_SKIPPED = frozenset({"docker", "kubernetes"})
+
+
+class RequireError(Exception):
+    """Whoever sets CONFORMANCE_REQUIRE: it names what there is not."""
+
+
+def required(environ: Mapping[str, str]) -> set[str]:
+    """The kinds of targets that must not be skipped.
+
+    Raises:
+        RequireError: there is no such kind.
+    """
+    named = {kind.strip() for kind in environ.get(REQUIRE, "").split(",")} - {""}
+    if unknown := named - CAN_BE_SKIPPED:
+        known = " and ".join(sorted(CAN_BE_SKIPPED))
+        raise RequireError(f"{REQUIRE} names '{min(unknown)}'; what can be required is {known}")
+    return named
 
 
 def plan(
@@ -75,13 +101,22 @@ def results(
     started: str,
     seconds: float,
     version: str,
+    unplayed: tuple[Verdict, str] = UNPLAYED,
+    skipped: str = "",
 ) -> dict[str, Any]:
-    """The results of a target, as `results.schema.json` describes them."""
+    """The results of a target, as `results.schema.json` describes them.
+
+    Args:
+        unplayed: what is said of that which was to be played, and was not.
+        skipped: why the target was not run at all, if so.
+    """
     by_requirement: dict[str, list[RunResult]] = {}
     for run in runs:
         by_requirement.setdefault(run.requirement, []).append(run)
     requirements = [
-        _requirement(requirement, by_requirement.get(requirement.id, []), left_out, baseline)
+        _requirement(
+            requirement, by_requirement.get(requirement.id, []), left_out.get(requirement.id, unplayed), baseline
+        )
         for requirement in REQUIREMENTS.values()
     ]
     summary = {str(verdict): 0 for verdict in Verdict}
@@ -98,6 +133,7 @@ def results(
         "seconds": round(seconds, 1),
         "matrix": matrix,
         "strict": strict,
+        "skipped": redact(skipped),
         "exit": 2 if summary[Verdict.HARNESS_ERROR] else 1 if summary["regressions"] or summary["stale"] else 0,
         "summary": summary,
         "requirements": requirements,
@@ -107,10 +143,10 @@ def results(
 def _requirement(
     requirement: Requirement,
     runs: list[RunResult],
-    left_out: Mapping[str, tuple[Verdict, str]],
+    left_out: tuple[Verdict, str],
     baseline: Mapping[str, Known],
 ) -> dict[str, Any]:
-    verdict, why = left_out.get(requirement.id, (Verdict.NOT_CHECKED, "it was not played"))
+    verdict, why = left_out
     if runs:
         verdict, why = worst((run.verdict for run in runs), verdict), ""
     known = baseline.get(requirement.id)
@@ -125,7 +161,7 @@ def _requirement(
         "since": requirement.since,
         "until": requirement.until,
         "verdict": str(verdict),
-        "why": why,
+        "why": redact(why),
         "baseline": {"reason": known.reason, "link": known.link} if known else None,
         "stale": known is not None and verdict == Verdict.PASS,
         "runs": _runs(runs),

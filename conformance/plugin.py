@@ -7,10 +7,12 @@ Rules:
 """
 
 import json
+import os
 import signal
 import tempfile
 import time
 from collections.abc import Generator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,7 +32,7 @@ from .scenarios import Case, Scenario, load_all
 from .session import diff
 from .stage import open_stage
 from .target import Target, TargetError, find, load
-from .verdict import RunResult, Verdict
+from .verdict import Failure, HarnessError, Missing, RunResult, Verdict
 
 GOLDENS = Path(__file__).parent / "suite" / "goldens"
 
@@ -57,7 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if given is not None and not given.exists():
             raise baseline.BaselineError(f"{given}: there is no such baseline")
         known = baseline.load(given or baseline.beside(find(name).resolve(), target.name))
-    except (TargetError, baseline.BaselineError) as exc:
+        required = target.launch.kind in grading.required(os.environ)
+    except (TargetError, baseline.BaselineError, grading.RequireError) as exc:
         raise pytest.UsageError(str(exc)) from None
     if config.option.update_snapshots and target.is_proxy:
         raise pytest.UsageError("goldens are recorded from the target 'direct' only: --snapshot-update is refused")
@@ -69,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
     ]
     if not scenarios:
         raise pytest.UsageError(f"no requirement is called {' or '.join(globs)}; `list` shows them")
-    conformance = Conformance(config, target, scenarios, known)
+    conformance = Conformance(config, target, scenarios, known, required)
     config.pluginmanager.register(conformance, "conformance-run")
 
 
@@ -97,9 +100,15 @@ class Conformance:
     """One target's run."""
 
     def __init__(
-        self, config: pytest.Config, target: Target, scenarios: list[Scenario], known: dict[str, baseline.Known]
+        self,
+        config: pytest.Config,
+        target: Target,
+        scenarios: list[Scenario],
+        known: dict[str, baseline.Known],
+        required: bool,
     ) -> None:
         self.target = target
+        self._required = required
         self._config = config
         self._strict = bool(config.getoption("--all-levels"))
         self._matrix = str(config.getoption("--matrix"))
@@ -109,6 +118,9 @@ class Conformance:
             selected = {scenario.requirement.id for scenario in scenarios}
             self._known = {name: entry for name, entry in known.items() if name in selected}
         self._results: list[RunResult] = []
+        self._unplayed = grading.UNPLAYED
+        self._skipped = ""
+        self._faulty = False
         self._recorded: dict[str, list[Any]] = {}
         self._started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._begun = time.monotonic()
@@ -160,17 +172,29 @@ class Conformance:
             started=self._started,
             seconds=time.monotonic() - self._begun,
             version=__version__,
+            unplayed=self._unplayed,
+            skipped=self._skipped,
         )
-        if broken or len(self._results) < len(self.runs):
+        if broken or self._faulty or (len(self._results) < len(self.runs) and not self._skipped):
             results["exit"] = 2
         self._tree.finish(results)
         if path := self._config.getoption("--results"):
             path.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
         session.exitstatus = results["exit"]
 
-    def say(self, text: str) -> None:
-        """Tell the user."""
-        self._tree.say(text)
+    def give_up(self, problem: Failure | HarnessError | Missing) -> None:
+        """End the run before it has begun. What cannot be run on this machine is skipped, unless it is required."""
+        if isinstance(problem, Missing):
+            self._skipped = str(problem)
+            told = f"skipped: it lacks {problem}"
+            if self._required:
+                told += f" ({grading.REQUIRE} names {self.target.launch.kind}, so this is an error)"
+        else:
+            told = f"{problem}; {problem.actual}".removesuffix("; ") if isinstance(problem, Failure) else str(problem)
+        skipped = bool(self._skipped) and not self._required
+        self._unplayed = Verdict.NOT_CHECKED if skipped else Verdict.HARNESS_ERROR, f"the target was not run: {told}"
+        self._tree.say(f"{self.target.name}: {told}")
+        pytest.exit(told, returncode=pytest.ExitCode.OK if skipped else pytest.ExitCode.INTERRUPTED)
 
     def pytest_internalerror(self, excrepr: object) -> None:
         self._tree.say(str(excrepr))
@@ -180,8 +204,9 @@ class Conformance:
             self._tree.say(report.longreprtext)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        # A verdict is told by the tree; anything else that fails is a fault of the harness.
-        if report.failed and not dict(report.user_properties).get("verdict"):
+        # A verdict is told by the tree; anything else that fails is a fault of the harness, also when all is over.
+        if report.failed and (report.when != "call" or not dict(report.user_properties).get("verdict")):
+            self._faulty = True
             self._tree.say(report.longreprtext)
 
 
@@ -196,13 +221,21 @@ def conformance(pytestconfig: pytest.Config) -> Conformance:
 @pytest.fixture(scope="session")
 def player(conformance: Conformance) -> Generator[tuple[BlockingPortal, Player], None, None]:
     """Plays scenarios, all in one event loop."""
+    problem: Failure | HarnessError | Missing | None = None
     with (
         tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True) as folder,
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(open_stage(conformance.target, Path(folder))) as stage,
+        ExitStack() as opened,
     ):
-        player = Player(stage)
-        if problem := portal.call(player.try_out, conformance.runs):
-            conformance.say(f"{conformance.target.name}: {problem}")
-            pytest.exit(problem, returncode=2)
-        yield portal, player
+        try:
+            stage = opened.enter_context(
+                portal.wrap_async_context_manager(open_stage(conformance.target, Path(folder)))
+            )
+            player = Player(stage)
+            portal.call(player.try_out, conformance.runs)
+        except (Failure, HarnessError, Missing) as exc:
+            problem = exc
+        else:
+            yield portal, player
+    if problem:
+        conformance.give_up(problem)

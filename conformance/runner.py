@@ -43,19 +43,24 @@ class Player:
         self._sessions: dict[tuple[tuple[Server, ...], Transport, Transport, Era], Session] = {}
         self._given_up: set[tuple[str, ...]] = set()
 
-    async def try_out(self, runs: Sequence[tuple[Scenario, Case]]) -> str:
-        """Start the target once, in the first shared world that is wanted; returns what is wrong, if it does not."""
-        for scenario, case in runs:
-            if not scenario.own:
-                try:
-                    world = await self._stage.world(scenario.servers, case.backend)
-                except Failure as exc:
-                    return f"{exc.message}; {exc.actual}".removesuffix("; ")
-                endpoint = world.running.endpoint(case.client, scenario.servers[0].name)
-                if isinstance(endpoint, Command) and shutil.which(endpoint.argv[0]) is None:
-                    return f"there is no command '{endpoint.argv[0]}'"
-                break
-        return ""
+    async def try_out(self, runs: Sequence[tuple[Scenario, Case]]) -> None:
+        """Start the target once, in the first shared world that is wanted, or else in one of its own.
+
+        Raises:
+            Failure: the target does not start.
+            HarnessError: a fixture server does not.
+            Missing: this machine lacks something without which the target cannot be started.
+        """
+        if not runs:
+            return
+        scenario, case = next(((scenario, case) for scenario, case in runs if not scenario.own), runs[0])
+        own = scenario.own
+        world = await (self._stage.own_world if own else self._stage.world)(scenario.servers, case.backend)
+        endpoint = world.running.endpoint(case.client, scenario.servers[0].name)
+        if own:
+            await world.close()
+        if isinstance(endpoint, Command) and shutil.which(endpoint.argv[0]) is None:
+            raise Failure(f"there is no command '{endpoint.argv[0]}'")
 
     async def play(self, scenario: Scenario, case: Case) -> Played:
         """Play a scenario; never raises for what the target or the scenario does."""

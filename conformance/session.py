@@ -395,7 +395,7 @@ class Session:
 
     async def add_server(self, server: Server) -> httpx2.Response:
         """Add a fixture server to the target at run time; returns the response of its API."""
-        backend = await self.stage.backend(server, self.case.backend, self.world.site.folder, None)
+        backend = await self.stage.backend(server, self.case.backend, None)
         self.world.backends[server.name] = backend
         return await self.add_entry(server.name, backend.entry)
 
@@ -408,11 +408,11 @@ class Session:
         return await admin.remove(self.stage.target, self.world.site.values, name)
 
     @property
-    def url(self) -> str:
+    def place(self) -> Url:
         """Where clients connect over HTTP or SSE, for scenarios that speak HTTP themselves."""
         endpoint = self.world.running.endpoint(self.case.client, next(iter(self.world.backends)))
         assert isinstance(endpoint, Url)
-        return endpoint.url
+        return endpoint
 
     # Looking
 

@@ -19,9 +19,9 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from .client import Command, Transport
-from .fixtures import Backend, Journal, Server, forker, listening
-from .launchers import LAUNCHERS, Running
-from .launchers.base import Site, site
+from .fixtures import Backend, Journal, Server, listening
+from .launchers import GROUNDS, Ground, Running, Site
+from .launchers.base import site
 from .target import Target
 
 logger = logging.getLogger(__name__)
@@ -60,11 +60,15 @@ class Held:
 class World:
     """A target that runs, and what is behind it."""
 
-    site: Site
     running: Running
     backends: dict[str, Backend]
     opened: list[Held]
     """What ends with it, in the order in which it was opened."""
+
+    @property
+    def site(self) -> Site:
+        """Where the target is."""
+        return self.running.site
 
     async def close(self) -> None:
         """End the target and what was started for it alone."""
@@ -75,10 +79,10 @@ class World:
 class Stage:
     """All that runs for one target. Use within `open_stage`."""
 
-    def __init__(self, target: Target, folder: Path, forks: Path, group: TaskGroup) -> None:
+    def __init__(self, target: Target, folder: Path, ground: Ground, group: TaskGroup) -> None:
         self.target = target
         self._folder = folder
-        self._forks = forks
+        self._ground = ground
         self._group = group
         self._worlds: dict[tuple[Any, ...], World] = {}
         self._listening: dict[Server, tuple[str, Journal]] = {}
@@ -95,9 +99,10 @@ class Stage:
         Raises:
             Failure: the target does not start.
             HarnessError: a fixture server does not.
+            Missing: this machine lacks something without which the target cannot be started.
         """
         key = (tuple(servers), transport)
-        if key in self._worlds and not self._worlds[key].running.alive():
+        if key in self._worlds and not await self._worlds[key].running.alive():
             await self._worlds.pop(key).close()
         if key not in self._worlds:
             self._worlds[key] = await self.own_world(servers, transport, shared=True)
@@ -112,27 +117,27 @@ class Stage:
         folder.mkdir(parents=True)
         opened: list[Held] = []
         backends = {
-            server.name: await self.backend(server, transport, folder, None if shared else opened) for server in servers
+            server.name: await self.backend(server, transport, None if shared else opened) for server in servers
         }
-        place = site(self.target, backends, folder)
-        running, held = await self.hold(LAUNCHERS[self.target.launch.kind](place))
-        return World(place, running, backends, [*opened, held])
+        running, held = await self.hold(self._ground.launch(site(self.target, backends, folder)))
+        return World(running, backends, [*opened, held])
 
-    async def backend(self, server: Server, transport: Transport, folder: Path, opened: list[Held] | None) -> Backend:
+    async def backend(self, server: Server, transport: Transport, opened: list[Held] | None) -> Backend:
         """A fixture server ready to be put behind the target.
 
         Args:
             opened: takes what was started for it alone; None shares what is there.
         """
+        forks = self._ground.forks
+        number = next(self._numbers)
         if transport == "stdio":
-            journal = Journal(folder / f"{server.name}.journal")
-            return Backend(server, transport, Command(server.argv(transport, journal.path, self._forks)), journal)
+            journal = Journal(forks.folder / f"{number}.journal")
+            return Backend(server, transport, Command(server.argv(transport, journal.path, forks)), journal)
         # By name as well: two of the same file are two servers.
         if opened is not None or server not in self._listening:
-            name = f"fixture{next(self._numbers)}"
-            journal = Journal(self._folder / f"{name}.journal")
-            command = server.argv(transport, journal.path, self._forks)
-            address, held = await self.hold(listening(command, self._folder / f"{name}.log"))
+            journal = Journal(forks.folder / f"{number}.journal")
+            command = server.argv(transport, journal.path, forks)
+            address, held = await self.hold(listening(command, self._folder / f"fixture{number}.log"))
             if opened is None:
                 self._listening[server] = address, journal
             else:
@@ -144,8 +149,13 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(target: Target, folder: Path) -> AsyncGenerator[Stage, None]:
-    """A stage for one target, its files in `folder`."""
-    async with forker(folder) as forks, anyio.create_task_group() as group:
-        yield Stage(target, folder, forks, group)
+    """A stage for one target, its files in `folder`, which nobody else can enter.
+
+    Raises:
+        Missing: this machine lacks something without which the target cannot be started.
+        HarnessError: the fixture servers cannot be started.
+    """
+    async with GROUNDS[target.launch.kind](target, folder) as ground, anyio.create_task_group() as group:
+        yield Stage(target, folder, ground, group)
         # What is held ends by being cancelled, each shielding what it has to do.
         group.cancel_scope.cancel()

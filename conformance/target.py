@@ -12,7 +12,7 @@ import string
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,9 +23,16 @@ from .requirements.model import Era
 
 SHIPPED = Path(__file__).with_name("targets")
 
-LAUNCH = ("port", "config", "python", "here")
-"""Placeholders of everything about launching: a free port, the configuration file that the harness wrote, this Python
-interpreter, and the folder of the target file."""
+LAUNCH = ("host", "port", "config", "python", "here")
+"""Placeholders of everything about launching: where clients connect (127.0.0.1, or a node of a cluster) and the port
+there, the configuration file that the harness wrote, this Python interpreter, and the folder of the target file. For a
+target in a container, the file and the interpreter are those in there."""
+
+CONTAINER = frozenset({"image", "port", "args", "hardened", "python", "fixtures"})
+"""Keys of [launch] for a target in a container."""
+
+IMAGE = "localhost/multi-mcp:latest"
+"""Has a Python with the SDK, and so can run the fixture servers; made by `make docker-build`."""
 
 
 class TargetError(Exception):
@@ -67,19 +74,39 @@ class About(_Table):
 
 
 class Launch(_Table):
-    kind: Literal["direct", "in_process", "command", "url"]
+    kind: Literal["direct", "in_process", "command", "docker", "kubernetes", "url"]
     factory: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = None
     command: Annotated[tuple[Launched, ...], Field(min_length=1)] | None = None
     env: dict[str, Launched] = {}
     cwd: Launched | None = None
     ready: Launched | None = None
     startup: Annotated[float, Field(gt=0)] = 60.0
+    image: Annotated[str, Field(min_length=1)] | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    args: tuple[Launched, ...] = ()
+    hardened: bool = False
+    python: Annotated[str, Field(min_length=1)] | None = None
+    fixtures: Annotated[str, Field(min_length=1)] = IMAGE
+
+    @property
+    def in_container(self) -> bool:
+        return self.kind in ("docker", "kubernetes")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        wanted = {"in_process": "factory", "command": "command"}.get(self.kind)
-        if wanted and getattr(self, wanted) is None:
-            raise ValueError(f"kind '{self.kind}' needs '{wanted}'")
+        wanted = {
+            "in_process": ("factory",),
+            "command": ("command",),
+            "docker": ("image", "port"),
+            "kubernetes": ("image", "port"),
+        }
+        for key in wanted.get(self.kind, ()):
+            if getattr(self, key) is None:
+                raise ValueError(f"kind '{self.kind}' needs '{key}'")
+        if not self.in_container and (stray := CONTAINER & self.model_fields_set):
+            raise ValueError(f"'{min(stray)}' is for the kinds docker and kubernetes")
+        if self.in_container and self.cwd is not None:
+            raise ValueError(f"'cwd' is not for kind '{self.kind}': the image has its own")
         return self
 
 
@@ -87,10 +114,11 @@ class Endpoints(_Table):
     stdio: bool = False
     sse: Addressed | None = None
     http: Addressed | None = None
+    headers: dict[str, Launched] = {}
 
 
 class Backends(_Table):
-    transports: Annotated[tuple[Transport, ...], Field(min_length=1)] = ("stdio", "sse", "http")
+    transports: Annotated[tuple[Transport, ...], Field(min_length=1)] | None = None
 
 
 class Config(_Table):
@@ -141,7 +169,18 @@ class Target(_Table):
                 raise ValueError(f"unsupported: no requirement is called '{glob}'; `list` shows them")
         if self.endpoints.stdio and self.launch.kind != "command":
             raise ValueError("endpoints.stdio needs launch.kind 'command'")
+        if self.launch.in_container:
+            self._contained()
         return self
+
+    def _contained(self) -> None:
+        kind, file = self.launch.kind, PurePosixPath(self.config.file)
+        if not file.is_absolute() or len(file.parts) < 3 or ".." in file.parts:
+            raise ValueError(f"kind '{kind}' needs config.file, an absolute path in a folder that is mounted there")
+        if "stdio" in self.transports and self.launch.python is None:
+            raise ValueError(
+                "backends.transports has stdio, for which launch.python has to name a Python that is in the image"
+            )
 
     @property
     def name(self) -> str:
@@ -169,6 +208,13 @@ class Target(_Table):
         return tuple(transport for transport, there in offered.items() if there)
 
     @property
+    def transports(self) -> tuple[Transport, ...]:
+        """Of the servers that it can be put in front of."""
+        if self.backends.transports is not None:
+            return self.backends.transports
+        return ("sse", "http") if self.launch.in_container and self.launch.python is None else ("stdio", "sse", "http")
+
+    @property
     def shared_endpoint(self) -> bool:
         """Whether all servers are behind one endpoint, rather than each behind its own."""
         urls = (self.endpoints.sse, self.endpoints.http)
@@ -180,12 +226,20 @@ class Target(_Table):
 
     def command(self, values: Mapping[str, str]) -> Command:
         """What starts it."""
-        assert self.launch.command is not None
-        return Command(
-            tuple(fill(part, values) for part in self.launch.command),
-            {name: fill(value, values) for name, value in self.launch.env.items()},
-            self.here / fill(self.launch.cwd, values) if self.launch.cwd is not None else None,
-        )
+        cwd = self.here / fill(self.launch.cwd, values) if self.launch.cwd is not None else None
+        return Command(tuple(self.argv(values)), self.environment(values), cwd)
+
+    def argv(self, values: Mapping[str, str]) -> list[str]:
+        """`launch.command`; empty where there is none."""
+        return [fill(part, values) for part in self.launch.command or ()]
+
+    def args(self, values: Mapping[str, str]) -> list[str]:
+        """`launch.args`."""
+        return [fill(part, values) for part in self.launch.args]
+
+    def environment(self, values: Mapping[str, str]) -> dict[str, str]:
+        """`launch.env`."""
+        return {name: fill(value, values) for name, value in self.launch.env.items()}
 
     def endpoint(self, transport: Transport, server: str, values: Mapping[str, str]) -> Endpoint:
         """Where a client connects to reach `server`."""
@@ -193,7 +247,8 @@ class Target(_Table):
             return self.command(values)
         url = self.endpoints.sse if transport == "sse" else self.endpoints.http
         assert url is not None
-        return Url(fill(url, {**values, "server": server}))
+        headers = {name: fill(value, values) for name, value in self.endpoints.headers.items()}
+        return Url(fill(url, {**values, "server": server}), headers)
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -290,4 +345,11 @@ def _problems(exc: ValidationError) -> Iterable[str]:
 
 def placeholders(port: int, config: Path, target: Target) -> dict[str, str]:
     """The values of the placeholders of launching."""
-    return {"port": str(port), "config": str(config), "python": sys.executable, "here": str(target.here)}
+    python = target.launch.python or sys.executable
+    return {
+        "host": "127.0.0.1",
+        "port": str(port),
+        "config": str(config),
+        "python": python,
+        "here": str(target.here),
+    }

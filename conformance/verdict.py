@@ -5,6 +5,7 @@ Rules:
 - The target's faults (`Failure`) and the harness's own (`HarnessError`) are told apart. What the target does or leaves
   undone is its own fault, a connection that ends or an answer that does not come included.
 - An unexpected exception is the harness's fault until shown otherwise.
+- What is missing on this machine (`Missing`) is nobody's fault: the target is skipped, and that is no verdict.
 """
 
 from collections.abc import Iterable
@@ -51,6 +52,10 @@ class Failure(Exception):
 
 class HarnessError(Exception):
     """The harness could not do its work: a fixture that does not start, a golden that is not there."""
+
+
+class Missing(Exception):
+    """The target cannot be run on this machine. The text says in one line what is missing, and how to get it."""
 
 
 @dataclass

@@ -1,16 +1,16 @@
 """What a launcher is given and what it gives."""
 
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
 import httpx2
 
-from conformance.client import Endpoint, Transport
-from conformance.fixtures import Backend
+from conformance.client import Endpoint, Transport, http_client
+from conformance.fixtures import Backend, Forks, forker
 from conformance.target import Target, fill, placeholders, write_config
 from conformance.verdict import Failure
 
@@ -36,10 +36,19 @@ class Site:
         """Collects the target's stderr."""
         return self.folder / "target.log"
 
+    @property
+    def config(self) -> str:
+        """The text of the target's configuration file."""
+        entries = {name: backend.entry for name, backend in self.backends.items()}
+        return write_config(self.target, entries, self.values)
+
     def write_config(self) -> None:
         """Write the target's configuration file."""
-        entries = {name: backend.entry for name, backend in self.backends.items()}
-        Path(self.values["config"]).write_text(write_config(self.target, entries, self.values), encoding="utf-8")
+        Path(self.values["config"]).write_text(self.config, encoding="utf-8")
+
+    def at(self, **values: str) -> "Site":
+        """The same with other values for some placeholders."""
+        return replace(self, values={**self.values, **values})
 
 
 @dataclass(frozen=True)
@@ -47,14 +56,14 @@ class Running:
     """A target that is ready.
 
     Args:
+        site: where it is.
         endpoint: where a client connects, by its transport and the server it wants to reach.
-        log: what the target has written to stderr so far.
         alive: whether it still runs.
     """
 
+    site: Site
     endpoint: Callable[[Transport, str], Endpoint]
-    log: Callable[[], str] = str
-    alive: Callable[[], bool] = lambda: True
+    alive: Callable[[], Awaitable[bool]]
 
 
 Launch = Callable[[Site], AbstractAsyncContextManager[Running]]
@@ -62,7 +71,36 @@ Launch = Callable[[Site], AbstractAsyncContextManager[Running]]
 
 Raises:
     LaunchError: the target's: it does not start or does not get ready in time.
+    Missing: this machine's: it lacks something without which the target cannot be started.
 """
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a run stands on: a process that forks fixture servers, and what launches targets beside it."""
+
+    forks: Forks
+    launch: Launch
+
+
+Open = Callable[[Target, Path], AbstractAsyncContextManager[Ground]]
+"""Opens the ground for a target, its files in a folder that nobody else can enter; leaving the block clears it.
+
+Raises:
+    Missing: this machine's: it lacks something without which the target cannot be started.
+    HarnessError: the fixture servers cannot be started.
+"""
+
+
+def here(launch: Launch) -> Open:
+    """The ground of targets that run on this machine as they are."""
+
+    @asynccontextmanager
+    async def ground(target: Target, folder: Path) -> AsyncGenerator[Ground, None]:
+        async with forker(folder) as forks:
+            yield Ground(forks, launch)
+
+    return ground
 
 
 def site(target: Target, backends: Mapping[str, Backend], folder: Path) -> Site:
@@ -71,43 +109,60 @@ def site(target: Target, backends: Mapping[str, Backend], folder: Path) -> Site:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    # (In a container the configuration has an absolute path, which stays as it is.)
     return Site(target, backends, folder, placeholders(port, folder / target.config.file, target))
 
 
-def served(site: Site, log: Callable[[], str] = str, alive: Callable[[], bool] = lambda: True) -> Running:
+async def always() -> bool:
+    """Of a target that is not ours to watch."""
+    return True
+
+
+def served(site: Site, alive: Callable[[], Awaitable[bool]] = always) -> Running:
     """A target whose endpoints are as its file says."""
-    return Running(lambda transport, server: site.target.endpoint(transport, server, site.values), log, alive)
+    return Running(site, lambda transport, server: site.target.endpoint(transport, server, site.values), alive)
 
 
-async def ready(site: Site, alive: Callable[[], bool], log: Callable[[], str]) -> None:
-    """Wait until the target is ready: its `ready` URL answers 200, or without one, its port accepts connections.
+async def ready(site: Site, alive: Callable[[], Awaitable[bool]], log: Callable[[], Awaitable[str]]) -> None:
+    """Wait until the target is ready: its `ready` URL answers 200; without one, its port accepts connections, or, as
+    somebody else accepts them for a container, answers HTTP.
 
     Raises:
         LaunchError: it ended, or took longer than `launch.startup`.
     """
-    launch = site.target.launch
+    launch, values = site.target.launch, site.values
+    ended = False
     with anyio.move_on_after(launch.startup):
-        while alive():
-            if await (
-                _answers(fill(launch.ready, site.values)) if launch.ready else _accepts(int(site.values["port"]))
-            ):
+        while not ended:
+            if launch.ready:
+                there = await _answers(fill(launch.ready, values), 200)
+            elif launch.in_container:
+                there = await _answers(f"http://{values['host']}:{values['port']}", None)
+            else:
+                there = await _accepts(values["host"], int(values["port"]))
+            if there:
                 return
+            ended = not await alive()
             await anyio.sleep(LOOK)
-    how = "ended while starting" if not alive() else f"was not ready within {launch.startup:g} s"
-    raise LaunchError(f"the target {how}", "a target that is ready", f"its last words: {log()[-2000:] or 'none'}")
+    how = "ended while starting" if ended else f"was not ready within {launch.startup:g} s"
+    raise LaunchError(
+        f"the target {how}", "a target that is ready", f"its last words: {(await log())[-2000:] or 'none'}"
+    )
 
 
-async def _answers(url: str) -> bool:
-    async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+async def _answers(url: str, status: int | None) -> bool:
+    """Whether a GET is answered, with this status if one is given."""
+    async with http_client(timeout=5) as http:
         try:
-            return (await http.get(url)).status_code == 200
+            async with http.stream("GET", url) as response:
+                return status in (response.status_code, None)
         except httpx2.TransportError:
             return False
 
 
-async def _accepts(port: int) -> bool:
+async def _accepts(host: str, port: int) -> bool:
     try:
-        stream = await anyio.connect_tcp("127.0.0.1", port)
+        stream = await anyio.connect_tcp(host, port)
     except OSError:
         return False
     await stream.aclose()

@@ -15,22 +15,22 @@ from .base import Running, Site, ready, served
 async def launch(site: Site) -> AsyncGenerator[Running, None]:
     site.write_config()
 
-    def log() -> str:
+    async def log() -> str:
         return site.log.read_text(errors="replace") if site.log.exists() else ""
 
     if site.target.endpoints.stdio:
-        yield served(site, log)
+        yield served(site)
         return
     command = site.target.command(site.values)
     with site.log.open("wb") as output:
         process = await start_process(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
 
-        def alive() -> bool:
+        async def alive() -> bool:
             return process.returncode is None
 
         await ready(site, alive, log)
-        yield served(site, log, alive)
+        yield served(site, alive)
     finally:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:

@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from conformance.client import Command, Endpoint, Transport, Url
 
-from .base import Running, Site
+from .base import Running, Site, always
 
 
 def launch(site: Site) -> AbstractAsyncContextManager[Running]:
@@ -12,4 +12,4 @@ def launch(site: Site) -> AbstractAsyncContextManager[Running]:
         reach = site.backends[server].reach
         return reach if isinstance(reach, Command) else Url(reach)
 
-    return nullcontext(Running(endpoint))
+    return nullcontext(Running(site, endpoint, always))

@@ -42,14 +42,17 @@ async def launch(site: Site) -> AsyncGenerator[Running, None]:
         except BaseException as exc:  # SystemExit, too: what uvicorn does when an application does not start
             failed.append(exc)
 
-    def words() -> str:
+    async def alive() -> bool:
+        return thread.is_alive()
+
+    async def words() -> str:
         return "; ".join(f"{type(exc).__name__}: {exc}" for exc in failed)
 
     thread = threading.Thread(target=run, name=f"target {site.target.name}", daemon=True)
     thread.start()
     try:
-        await ready(site, thread.is_alive, words)
-        yield served(site, words, thread.is_alive)
+        await ready(site, alive, words)
+        yield served(site, alive)
     finally:
         server.should_exit = True
         with anyio.CancelScope(shield=True):

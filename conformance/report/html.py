@@ -191,6 +191,8 @@ def _summary(target: _Target) -> Html:
 
 def _conclusion(results: Results) -> tuple[State, str]:
     summary = results.summary
+    if results.skipped:
+        return "not checked" if results.exit == 0 else "harness error", f"Skipped: it lacks {results.skipped}"
     if results.exit == 2:
         return "harness error", "Harness or configuration error"
     if results.exit == 1:

@@ -1,7 +1,8 @@
 """Results files: what one run of the harness on one target came to, as JSON.
 
 Rules:
-- A file is of one target and one run. Several are merged; the latest run of a target counts.
+- A file is of one target and one run. Several are merged; the latest run of a target counts, one that was skipped only
+  where there is no other.
 - The models are the format. `results.schema.json` is made from them, for whoever reads or writes such files.
 - Fields that are not known here are ignored: a later harness may add some.
 - What is read is redacted: no secret gets from a file into a report or another file, whoever wrote it. What the
@@ -220,6 +221,8 @@ class Results(_Part):
     """Which cases were run: a selection, or all."""
     strict: bool
     """Whether every level counts. Otherwise MUST and SHOULD do."""
+    skipped: Text = ""
+    """Why the target was not run at all: what this machine lacks. Empty where it was."""
     exit: Literal[0, 1, 2]
     """0: conforms, but for what is in the baseline. 1: a regression, or a stale entry of the baseline. 2: an error of
     the harness or in its configuration."""
@@ -295,11 +298,11 @@ def read(path: Path) -> Results:
 
 
 def merge(many: Iterable[Results]) -> list[Results]:
-    """One for each target, in the order in which the targets first come: the run that started last."""
+    """One for each target, in the order in which the targets first come: of those not skipped the one started last."""
     latest: dict[str, Results] = {}
     for results in many:
         known = latest.setdefault(results.target.name, results)
-        if results.started >= known.started:
+        if (not results.skipped, results.started) >= (not known.skipped, known.started):
             latest[results.target.name] = results
     return list(latest.values())
 

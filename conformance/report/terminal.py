@@ -74,6 +74,8 @@ class Tree:
     def finish(self, results: Mapping[str, Any]) -> None:
         """Everything is over: what failed, and the sum."""
         self._close()
+        if results["skipped"]:
+            return
         for entry in results["requirements"]:
             self._explain(entry)
         summary = Counter(results["summary"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from conformance.client import ANSWER_WAIT, CLIENT_INFO, Transport, events
+from conformance.client import ANSWER_WAIT, CLIENT_INFO, Transport, events, http_client
 from conformance.requirements.model import LEGACY, MODERN
 from conformance.session import Session
 from conformance.verdict import Failure
@@ -46,13 +46,14 @@ class Reply:
 
 async def exchange(s: Session, verb: str, content: str, headers: Mapping[str, str]) -> Reply:
     """Send an HTTP request. The stream that a GET opens is not read."""
-    known = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json", **headers}
+    kinds = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    known = {**s.place.headers, **kinds, **headers}
     s.run.wire.add("http", "sent", "\n".join([verb, *(f"{name}: {value}" for name, value in known.items()), content]))
     timeout = ANSWER_WAIT * s.stage.target.target.patience
     try:
         async with (
-            httpx2.AsyncClient(trust_env=False, timeout=timeout) as http,
-            http.stream(verb, s.url, content=content, headers=known) as response,
+            http_client(timeout=timeout) as http,
+            http.stream(verb, s.place.url, content=content, headers=known) as response,
         ):
             kind = response.headers.get("content-type", "").partition(";")[0]
             body = "" if verb == "GET" else await _body(response, kind)
@@ -249,8 +250,8 @@ async def disconnect(s: Session) -> None:
 async def endpoint(s: Session) -> None:
     timeout = ANSWER_WAIT * s.stage.target.target.patience
     async with (
-        httpx2.AsyncClient(trust_env=False, timeout=timeout) as http,
-        http.stream("GET", s.url, headers={"Accept": "text/event-stream"}) as response,
+        http_client(timeout=timeout) as http,
+        http.stream("GET", s.place.url, headers={**s.place.headers, "Accept": "text/event-stream"}) as response,
     ):
         kind, data = await anext(events(response), ("no event", ""))
     s.run.wire.add("http", "received", f"event: {kind}\ndata: {data}")

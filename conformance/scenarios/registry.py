@@ -138,7 +138,7 @@ def matrix(target: Target, full: bool) -> list[Case]:
     ]
     if not target.is_proxy:
         return [Case(transport, era, transport) for transport, era in clients]
-    first, *further = target.backends.transports
+    first, *further = target.transports
     if full:
         return [Case(transport, era, backend) for backend in (first, *further) for transport, era in clients]
     cases = [Case(transport, era, first) for transport, era in clients]

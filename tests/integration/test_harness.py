@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,9 +22,10 @@ FORKS = ROOT / "conformance" / "forks.py"
 TOOLS = "--only=tools:call:text"
 
 
-def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
+def harness(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "conformance", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    env = {**os.environ, **environ}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False)
 
 
 def stranger(path: Path, *, command: str = "", more: str = "") -> Path:
@@ -62,6 +66,35 @@ def test_a_harness_that_is_killed_leaves_nothing_running() -> None:
             assert killed.poll() is None
         os.killpg(killed.pid, signal.SIGKILL)
     until(lambda: orphans() <= before, TIMEOUT, "the servers of a killed harness end")
+
+
+@pytest.fixture
+def forks(tmp_path: Path) -> Iterator[Path]:
+    """The socket of a process that forks a server which writes `hello`; it leads its session, as in a container."""
+    (tmp_path / "_serving.py").write_text("")
+    (tmp_path / "hello.py").write_text("print('hello')")
+    command = [sys.executable, str(FORKS), "serve", str(tmp_path / "socket"), str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+        until(lambda: (tmp_path / "socket").exists(), TIMEOUT, "the process that forks listens")
+        assert process.poll() is None
+        yield tmp_path / "socket"
+        process.communicate(timeout=TIMEOUT)
+
+
+def test_a_server_starts_though_its_folder_is_in_another_container(forks: Path) -> None:
+    read, write = os.pipe()
+    with socket.socket(socket.AF_UNIX) as connection, open(read, "rb") as said, open(os.devnull, "rb") as nothing:
+        connection.settimeout(TIMEOUT)
+        connection.connect(str(forks))
+        asked = {"argv": [str(forks.with_name("hello.py"))], "env": {}, "cwd": "/there/is/no/such/folder"}
+        socket.send_fds(connection, [json.dumps(asked).encode()], [nothing.fileno(), write, write])
+        os.close(write)
+        assert connection.recv(1) == b"\0"
+        assert said.read() == b"hello\n"
+
+
+def test_a_stub_of_any_user_can_ask_for_a_server(forks: Path) -> None:
+    assert stat.S_IMODE(forks.stat().st_mode) == 0o777
 
 
 def targets() -> set[str]:
@@ -166,3 +199,53 @@ def test_a_target_that_runs_already(tmp_path: Path) -> None:
         assert running.status() == {}
     results = json.loads((tmp_path / "running.json").read_text())
     assert results["summary"]["pass"] > 10
+
+
+def program(folder: Path, name: str, text: str) -> str:
+    """A PATH on which there is only this shell script."""
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("target", "kubectl", "environ", "lacks"),
+    [
+        ("multimcp-docker", "", {"DOCKER_HOST": "unix:///there/is/none"}, "a Docker engine ("),
+        ("multimcp-kubernetes", "", {}, "the command kubectl; https://"),
+        ("multimcp-kubernetes", "exit 0", {"KUBECONFIG": ""}, "a cluster; install kind ("),
+        (
+            "multimcp-kubernetes",
+            "echo refused; exit 1",
+            {"KUBECONFIG": "k"},
+            "a cluster that answers: refused (KUBECONFIG",
+        ),
+    ],
+)
+def test_a_target_that_this_machine_cannot_run_is_skipped_unless_required(
+    tmp_path: Path, target: str, kubectl: str, environ: dict[str, str], lacks: str
+) -> None:
+    path = program(tmp_path, "kubectl" if kubectl else "other", kubectl)
+    environ = {"PATH": path, "CONFORMANCE_IMAGE_LOAD": "", "CONFORMANCE_REQUIRE": "", **environ}
+    outputs = [f"--json={tmp_path}", f"--junit={tmp_path / 'junit.xml'}", f"--html={tmp_path / 'report.html'}"]
+    done = harness("run", f"--target={target}", TOOLS, *outputs, **environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{target}: skipped: it lacks {lacks}" in done.stdout
+    found = json.loads((tmp_path / f"{target}.json").read_text())
+    assert found["skipped"].startswith(lacks)
+    assert found["summary"]["pass"] == 0
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert suite.get("skipped") == suite.get("tests") != "0"
+    assert "Skipped: it lacks" in (tmp_path / "report.html").read_text()
+    environ["CONFORMANCE_REQUIRE"] = "docker, kubernetes"
+    done = harness("run", f"--target={target}", TOOLS, *outputs, **environ)
+    assert done.returncode == 2
+    assert f"CONFORMANCE_REQUIRE names {target.removeprefix('multimcp-')}, so this is an error" in done.stdout
+    assert json.loads((tmp_path / f"{target}.json").read_text())["exit"] == 2
+    assert ElementTree.parse(tmp_path / "junit.xml").getroot().get("errors") == "1"
+
+
+def test_what_cannot_be_required_is_told() -> None:
+    done = harness("run", "--target=direct", TOOLS, CONFORMANCE_REQUIRE="docker,kubernets")
+    assert done.returncode == 2
+    assert "CONFORMANCE_REQUIRE names 'kubernets'; what can be required is docker and kubernetes" in done.stderr

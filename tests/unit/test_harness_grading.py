@@ -111,7 +111,7 @@ def test_the_default_cases_have_every_client_and_every_backend_transport() -> No
         default, full = matrix(target, full=False), matrix(target, full=True)
         assert set(default) <= set(full)
         assert {(case.client, case.era) for case in default} == {(case.client, case.era) for case in full}
-        assert {case.backend for case in default} == set(target.backends.transports)
+        assert {case.backend for case in default} == set(target.transports)
     assert all(case.client == case.backend for case in matrix(load("direct"), full=True))
 
 
@@ -179,6 +179,34 @@ def test_values_are_the_same_to_the_digit_and_the_type() -> None:
     assert shown_exactly(1) != shown_exactly(1.0)
     assert shown_exactly(True) != shown_exactly(1)
     assert "-1" in diff("1\n", "2\n")
+
+
+def test_a_target_that_was_skipped_has_passed_nothing() -> None:
+    about = {"strict": False, "matrix": "default", "started": "2026-11-22T00:00:00Z", "seconds": 1.0, "version": "1"}
+    left_out = {CONVENTION: (Verdict.NOT_SUPPORTED, "why")}
+    for verdict, code in ((Verdict.NOT_CHECKED, 0), (Verdict.HARNESS_ERROR, 2)):
+        skipped = grading.results(
+            load("multimcp"),
+            [],
+            left_out,
+            {MUST: Known("because", "link")},
+            **about,  # type: ignore[arg-type]
+            unplayed=(verdict, "no Docker"),
+            skipped="Docker, password=1",
+        )
+        assert skipped["summary"]["pass"] == 0
+        assert skipped["summary"]["stale"] == 0
+        assert skipped["exit"] == code
+        assert skipped["skipped"] == "Docker, password=[redacted]"
+        assert (entry(skipped, MUST)["verdict"], entry(skipped, MUST)["why"]) == (verdict, "no Docker")
+        assert entry(skipped, CONVENTION)["why"] == "why"
+
+
+def test_what_can_be_required() -> None:
+    assert grading.required({}) == grading.required({grading.REQUIRE: " , "}) == set()
+    assert grading.required({grading.REQUIRE: "docker, kubernetes"}) == {"docker", "kubernetes"}
+    with pytest.raises(grading.RequireError, match="names 'kind'; what can be required is docker and kubernetes"):
+        grading.required({grading.REQUIRE: "docker,kind"})
 
 
 def test_the_tree_tells_what_failed_and_why() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,24 @@ def test_read_and_merged(tmp_path: Path) -> None:
         assert [one.target.title for one in merged] == ["a", "d"]
     assert [one.target.title for one in merge([found["d"], found["a"]])] == ["d", "a"]
     assert merge([]) == []
+    later = found["d"].model_copy(update={"skipped": "Docker", "started": found["d"].started + timedelta(days=1)})
+    for order in ([found["d"], later], [later, found["d"]]):
+        assert [one.skipped for one in merge(order)] == [""]
+    assert merge([later]) == [later]
+
+
+def test_a_target_that_was_skipped_is_seen_and_passes_nothing() -> None:
+    skipped = results("t", "T", {}, [])
+    for entry in skipped["requirements"]:
+        entry |= {"verdict": "not checked", "why": "the target was not run: skipped: it lacks <Docker>", "runs": []}
+    skipped |= {"skipped": "<Docker>", "exit": 0}
+    skipped["summary"] = dict.fromkeys(skipped["summary"], 0) | {"not checked": len(skipped["requirements"])}
+    read_back = parse(skipped, "t")
+    page = html.render([read_back])
+    assert "Skipped: it lacks &lt;Docker&gt;" in page
+    assert "Conforms" not in page
+    suite = ElementTree.fromstring(junit.render([read_back]).encode())
+    assert suite.get("skipped") == suite.get("tests") == str(len(skipped["requirements"]))
 
 
 def test_written_again(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from broken.mux import Mux, serve
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--config", type=Path, required=True, help="mcpServers, as JSON")
+parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--port", type=int, help="serve /sse and /mcp there, instead of stdio")
 parser.add_argument("--defect", choices=DEFECTS, metavar="REQUIREMENT", help="the requirement to break")
 args = parser.parse_args()
@@ -23,7 +24,7 @@ make = DEFECTS[args.defect].mux if args.defect else Mux
 
 
 async def main() -> None:
-    await (serve(make(args.config)) if args.port is None else run(Front(make, args.config), args.port))
+    await (serve(make(args.config)) if args.port is None else run(Front(make, args.config), args.host, args.port))
 
 
 asyncio.run(main())

@@ -131,10 +131,10 @@ def events(writer: asyncio.StreamWriter) -> Callable[[Message], None]:
     return write
 
 
-async def run(front: Front, port: int) -> None:
+async def run(front: Front, host: str, port: int) -> None:
     """Serve until SIGTERM comes."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await asyncio.start_server(front.serve, "127.0.0.1", port)
+    await asyncio.start_server(front.serve, host, port)
     await stop.wait()
     await front.close()
