@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,22 +113,26 @@ class Target:
         pods = [
             pod
             for namespace in self.namespaces()
-            for pod in json.loads(kubectl("get", "pods", "--namespace", namespace, "--output", "json"))["items"]
+            for pod in objects("pods", "--namespace", namespace["metadata"]["name"])
         ]
         states = [status["state"] for pod in pods for status in pod["status"].get("containerStatuses", [])]
         return [str(state) for state in states if "terminated" not in state]
 
-    def namespaces(self) -> list[str]:
-        """Those that nobody has told to go."""
-        found = json.loads(kubectl("get", "namespaces", "--selector", f"{LABEL}={self.name}", "--output", "json"))
-        return [item["metadata"]["name"] for item in found["items"] if "deletionTimestamp" not in item["metadata"]]
+    def namespaces(self) -> list[dict[str, Any]]:
+        """Those that were made for it and are not gone yet."""
+        return objects("namespaces", "--selector", f"{LABEL}={self.name}")
 
     def is_gone(self) -> bool:
-        return not self.running() and (self.kind == "docker" or not self.namespaces())
+        """Nothing runs, and nothing is left but what the cluster is deleting."""
+        if self.kind == "docker":
+            return not self.running()
+        return not self.running() and all("deletionTimestamp" in space["metadata"] for space in self.namespaces())
 
 
-def kubectl(*arguments: str) -> str:
-    return engine.run("kubectl", *arguments)
+def objects(*arguments: str) -> list[dict[str, Any]]:
+    """What the cluster has, as `kubectl get` names it."""
+    found: list[dict[str, Any]] = json.loads(engine.run("kubectl", "get", *arguments, "--output", "json"))["items"]
+    return found
 
 
 def test_our_target(kind: str, tmp_path: Path) -> None:
@@ -221,16 +226,17 @@ def test_an_engine_or_a_node_that_is_elsewhere(kind: str, stranger: str, tmp_pat
     assert target.is_gone()
 
 
-def interrupted(target: Target, number: signal.Signals) -> int:
-    """The exit code of a harness that gets a signal while its target runs."""
+def interrupt(target: Target, number: signal.Signals, folder: Path) -> int:
+    """Send a signal to a harness while its target runs; returns its exit code. What it needs is in `folder`."""
     arguments = command("--target", target.file, "--only=tools:*")
-    env = {**os.environ, "CONFORMANCE_IMAGE_LOAD": ""}
+    env = {**os.environ, "CONFORMANCE_IMAGE_LOAD": "", "TMPDIR": str(folder)}
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": env}
     with subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, **options) as told:
         assert told.stdout is not None
         while "tools:list:whole" not in told.stdout.readline():
             assert told.poll() is None
         assert target.running()
+        assert servers(folder)
         if number == signal.SIGKILL:
             os.killpg(told.pid, number)
         else:
@@ -239,19 +245,34 @@ def interrupted(target: Target, number: signal.Signals) -> int:
     return told.returncode
 
 
-def test_a_harness_that_is_told_to_end_leaves_nothing(kind: str, stranger: str, tmp_path: Path) -> None:
+def servers(folder: Path) -> list[str]:
+    """The processes of the harness's servers: those in containers are seen from here, too."""
+    found = subprocess.run(["pgrep", "-f", f"{folder}/.*/forks.py"], capture_output=True, text=True, check=False)
+    return found.stdout.split()
+
+
+@pytest.fixture
+def brief() -> Iterator[Path]:
+    """A folder with a path that is short enough for a socket in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_a_harness_that_is_told_to_end_leaves_nothing(kind: str, stranger: str, tmp_path: Path, brief: Path) -> None:
     target = Target(tmp_path, kind, STRANGER.replace("IMAGE", stranger))
-    assert interrupted(target, signal.SIGTERM) == 2
+    assert interrupt(target, signal.SIGTERM, brief) == 2
+    assert not servers(brief)
     assert target.is_gone()
+    assert list(brief.iterdir()) == []
 
 
 @pytest.mark.kubernetes
 @pytest.mark.usefixtures("loaded")
-def test_a_harness_that_is_killed_leaves_nothing_in_the_cluster(stranger: str, tmp_path: Path) -> None:
+def test_a_harness_that_is_killed_leaves_nothing_in_the_cluster(stranger: str, tmp_path: Path, brief: Path) -> None:
     """In Docker that is what testcontainers' reaper is for, if its image can be had."""
     target = Target(tmp_path, "kubernetes", STRANGER.replace("IMAGE", stranger))
-    interrupted(target, signal.SIGKILL)
-    until(target.is_gone, GONE, "the namespace of a killed harness goes")
+    interrupt(target, signal.SIGKILL, brief)
+    until(lambda: target.is_gone() and not servers(brief), GONE, "the namespace of a killed harness goes")
 
 
 KIND = """#!{python}

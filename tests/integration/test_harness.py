@@ -75,7 +75,7 @@ def forks(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "hello.py").write_text("print('hello')")
     command = [sys.executable, str(FORKS), "serve", str(tmp_path / "socket"), str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
-        until(lambda: (tmp_path / "socket").exists(), TIMEOUT, "the process that forks listens")
+        until(lambda: (tmp_path / "socket").exists() or process.poll() is not None, TIMEOUT, "it listens")
         assert process.poll() is None
         yield tmp_path / "socket"
         process.communicate(timeout=TIMEOUT)
