@@ -20,8 +20,8 @@ from tests.e2e.engine import BUILD, ROOT, docker
 from tests.integration.support import until
 
 TIMEOUT = 300.0
-GONE = 60.0
-"""Seconds."""
+GONE = 120.0
+"""Seconds. A node of Kubernetes 1.20 may take one minute to say that a pod is gone."""
 
 STRANGER = """
 [target]

@@ -4,10 +4,12 @@ import shutil
 import socket
 import stat
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from conformance.fixtures import SERVERS, Backend, Journal, Server
@@ -217,3 +219,57 @@ def test_what_has_become_of_a_pod(told: dict[str, Any], alive: bool, running: bo
     status = kubernetes.Status.of(told)
     assert (status.alive, status.running, status.no_image) == (alive, running, no_image)
     assert status.words.endswith(words)
+
+
+def namespace(answer: Callable[[httpx2.Request], httpx2.Response]) -> kubernetes.Namespace:
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://localhost")
+    return kubernetes.Namespace(http, "n")
+
+
+async def test_a_namespace_is_deleted_when_nothing_in_it_runs_any_more() -> None:
+    running, gone = pod("Running", running={}), pod("Failed", terminated={"exitCode": 137})
+    states = [[running, gone], [running, gone], [gone, gone]]
+    asked: list[tuple[str, str]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append((request.method, request.url.raw_path.decode()))
+        return httpx2.Response(200, json={"items": states.pop(0)} if request.method == "GET" else {})
+
+    await namespace(answer).end()
+    pods = "/api/v1/namespaces/n/pods"
+    assert asked == [
+        ("DELETE", pods),
+        *([("GET", pods)] * 3),
+        ("DELETE", f"{pods}?gracePeriodSeconds=0"),
+        ("DELETE", "/api/v1/namespaces/n"),
+    ]
+
+
+async def test_pods_that_do_not_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes, "END_WAIT", 0.1)
+    endless = namespace(lambda request: httpx2.Response(200, json={"items": [pod("Running", running={})]}))
+    with pytest.raises(HarnessError, match="pods in the namespace n do not end"):
+        await endless.end()
+
+
+async def test_what_the_cluster_does_not_do_is_told_in_its_words() -> None:
+    refusing = namespace(lambda request: httpx2.Response(422, json={"message": "port 0 is none"}))
+    with pytest.raises(kubernetes.Refused, match=r"^port 0 is none$"):
+        await refusing.create("services", {})
+    strange = namespace(lambda request: httpx2.Response(502, text="<html>"))
+    with pytest.raises(kubernetes.Refused, match="HTTP 502: <html>"):
+        await strange.get("pods", "p")
+    await strange.delete("pods", "p")
+
+    def silent(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadTimeout("late")
+
+    with pytest.raises(HarnessError, match="does not answer: ReadTimeout: late"):
+        await namespace(silent).get("pods", "p")
+
+
+async def test_an_image_that_the_node_cannot_get_is_missing() -> None:
+    waiting = pod("Pending", waiting={"reason": "ErrImagePull", "message": "no such host"})
+    lacking = kubernetes.Pod(namespace(lambda request: httpx2.Response(200, json=waiting)), "p", "i:1")
+    with pytest.raises(Missing, match=r"the image 'i:1' on the node \(ErrImagePull: no such host\)"):
+        await lacking.alive()
