@@ -30,16 +30,15 @@ MESSAGE = 2**20
 
 
 def serve(path: str, folder: str) -> None:
-    """Fork servers until stdin ends, then end them all; the socket is there when it is ready."""
+    """Fork servers until stdin ends, then end them all; the socket is called `.new` until it is ready."""
     if os.getsid(0) != os.getpid():  # the first process of a container leads a session already
         os.setsid()  # so that all servers can be killed together
-    sys.path.insert(0, folder)
-    importlib.import_module("_serving")
-
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for a server
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{path}.new")
         os.chmod(f"{path}.new", 0o777)  # a stub in a container is another user; the folder says who gets here
+        sys.path.insert(0, folder)
+        importlib.import_module("_serving")
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for a server
         listener.listen(64)
         os.rename(f"{path}.new", path)
         while STDIN not in select.select([listener.fileno(), STDIN], [], [])[0]:

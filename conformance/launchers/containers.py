@@ -58,6 +58,7 @@ async def forking_begun(
         Missing: it runs, but not on this machine.
     """
     ended = False
+    beginning = forks.socket.with_name(f"{forks.socket.name}.new")
     with anyio.move_on_after(START_WAIT):
         while not ended:
             if forks.socket.exists():
@@ -65,12 +66,17 @@ async def forking_begun(
                 return
             ended = not await alive()
             await anyio.sleep(LOOK)
-    if ended:
-        raise HarnessError(
-            f"the fixture servers do not start in the image '{image}', which needs a python3 with the MCP SDK "
-            f"(launch.fixtures): {(await log())[-WORDS:]}"
-        )
+    if ended or beginning.exists():
+        raise not_begun(image, await log())
     raise elsewhere(forks.folder)
+
+
+def not_begun(image: str, log: str) -> HarnessError:
+    """That the fixture servers do not start."""
+    return HarnessError(
+        f"the fixture servers do not start in the image '{image}', which needs a python3 with the MCP SDK "
+        f"(launch.fixtures): {log[-WORDS:]}"
+    )
 
 
 async def _connect(socket: Path) -> None:

@@ -33,7 +33,7 @@ from conformance.target import Target
 from conformance.verdict import HarnessError, Missing
 
 from .base import Ground, LaunchError, Running, Site, ready, served
-from .containers import LABEL, LOOK, WORDS, elsewhere, forking_begun, forking_command, share
+from .containers import LABEL, LOOK, WORDS, elsewhere, forking_begun, forking_command, not_begun, share
 
 KUBECONFIG = "KUBECONFIG"
 IMAGE_LOAD = "CONFORMANCE_IMAGE_LOAD"
@@ -77,7 +77,7 @@ async def ground(target: Target, folder: Path) -> AsyncGenerator[Ground, None]:
                         raise elsewhere(forks.folder)
                     await anyio.sleep(LOOK)
             if not (status := await pod.status()).running:
-                raise HarnessError(f"the pod with the fixture servers does not start: {await pod.log()}")
+                raise not_begun(image, await pod.log())
             await forking_begun(forks, image, pod.alive, pod.log)
             host = await namespace.address(status.node)
             yield Ground(replace(forks, address=status.address), partial(_launch, namespace, forks, status.node, host))

@@ -103,6 +103,12 @@ async def test_a_container_that_forks_is_told_from_one_that_does_not(
     # It runs, and nothing is seen of it here: on another machine, or with files of its own.
     with pytest.raises(Missing, match="containers that share"):
         await forking_begun(forks, "i", running, log)
+    # It is slow, and no more than that.
+    beginning = forks.socket.with_name("socket.new")
+    beginning.touch()
+    with pytest.raises(HarnessError, match="do not start in the image 'i'"):
+        await forking_begun(forks, "i", running, log)
+    beginning.unlink()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(forks.socket))
         # The file is here, and the kernel that listens is another.
