@@ -87,6 +87,24 @@ async def test_it_is_looked_at_even_when_nothing_is_announced(
     assert caught.group_contains(Seen)
 
 
+def test_a_file_that_says_the_same_changes_nothing(file: ConfigFile) -> None:
+    """It is looked at every few seconds."""
+    followed: list[Any] = []
+
+    class Registry:
+        def configure(self, servers: Any) -> None:
+            followed.append(servers)
+
+    registry: Any = Registry()
+    file.path.write_text('{  "mcpServers": {}  }')
+    file.follow(registry)
+    assert followed == []
+    file.path.write_text('{"mcpServers": {"a": {"command": "a"}}}')
+    file.follow(registry)
+    file.follow(registry)
+    assert [list(servers) for servers in followed] == [["a"]]
+
+
 def test_what_is_wrong_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     problems = iter(["a", "a", "b", "", "b", "b"])
 
