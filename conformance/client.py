@@ -48,6 +48,10 @@ ANSWER_WAIT = 20.0
 NOTICE_WAIT = 3.0
 """Seconds in which a notification, or its effect at the backend, has to show."""
 
+KEPT = 4.0
+"""Seconds that an HTTP connection is kept for the next request. Many servers close one after five seconds, and a
+request on its way to one that closes is lost: nobody's fault."""
+
 EXIT_WAIT = 5.0
 """Seconds a process has to end by itself before it is killed."""
 
@@ -404,7 +408,7 @@ async def _link(client: Client, endpoint: Endpoint, stderr: Path) -> AsyncGenera
             yield
     else:
         # A pool without limits: every call in flight has a connection of its own.
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT)
         async with http_client(timeout=None, limits=limits, headers=dict(endpoint.headers)) as http:
             client.link = (_Sse if client.transport == "sse" else _Http)(client, http, endpoint.url)
             yield

@@ -48,6 +48,10 @@ LAST_ANSWERS = 0.5
 IN_FLIGHT = 1
 """Seconds that requests in flight have left after that."""
 
+KEPT = 120
+"""Seconds that a connection waits for the next request: longer than clients keep one (Python: 5, Go: 90), so that it is
+they who close it. A request on its way to a server that closes is lost."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -214,7 +218,14 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, app: Starlette, listener: socket.socket) -> None:
         self._listener = listener
         super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=IN_FLIGHT)
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_keep_alive=KEPT,
+                timeout_graceful_shutdown=IN_FLIGHT,
+            )
         )
         self.config.load()  # which would forget the headers that are set before
 

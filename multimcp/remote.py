@@ -33,6 +33,10 @@ TIMEOUT = 30.0
 TIMEOUT_NOTIFICATION = 5.0
 """Seconds a server has to acknowledge a notification."""
 
+KEPT = 4.0
+"""Seconds that a connection is kept for the next request: shorter than servers keep one (Node.js and uvicorn: 5), so
+that it is us who close it. A request on its way to a server that closes is lost."""
+
 Watch = Callable[[httpx2.Request, httpx2.Response | httpx2.TransportError], None]
 """Is told how each request went: the response when its head is there, or why there is none."""
 
@@ -111,9 +115,8 @@ class _Transport(httpx2.AsyncHTTPTransport):
     """
 
     def __init__(self, watch: Watch) -> None:
-        super().__init__(
-            verify=_tls(), limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20), trust_env=True
-        )
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEPT)
+        super().__init__(verify=_tls(), limits=limits, trust_env=True)
         self._watch = watch
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -28,6 +28,7 @@
   status:METHOD=N   answers METHOD with HTTP status N
   cut:METHOD        breaks its HTTP response to METHOD off; over SSE the answer comes all the same
   drop:METHOD       closes the HTTP connection instead of answering METHOD
+  closing           loses a request on an HTTP connection that waited 4.5 s for it, and notes when it is that long
   forgets           has HTTP sessions, and does not know the first one any more when a tool is called
   holds             starts a child that keeps stdout open for long
   deaf:METHOD       reads nothing any more once METHOD has come
@@ -235,8 +236,14 @@ def http_server(server):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        waited = threading.Event()
+
         def log_message(self, *args):
             pass
+
+        def wait(self):
+            self.waited.set()
+            server.note("waited\n")
 
         def do_GET(self):
             if self.path != "/sse":
@@ -255,6 +262,12 @@ def http_server(server):
             message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             method = message.get("method")
             server.note(json.dumps(message) + "\n")
+            if "closing" in server.has:
+                if self.waited.is_set():
+                    self.close_connection = True
+                    return None
+                self.waited = threading.Event()
+                threading.Timer(4.5, self.wait).start()
             if f"drop:{method}" in server.has:
                 self.close_connection = True
                 return None

@@ -2,10 +2,11 @@
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support import RawClient, raw, raw_http
+from support import RawClient, raw, raw_http, until
 
 MEGABYTE = 1024 * 1024
 
@@ -70,6 +71,17 @@ def test_a_request_without_any_response_fails_alone(shared: Any) -> None:
         slow.join(10)
         assert "result" in answers[0]
         assert shared.status()["drop"]["state"] == "ready"
+
+
+def test_a_connection_is_not_kept_until_the_server_closes_it(shared: Any, tmp_path: Path) -> None:
+    """Most servers do after five seconds; a request that is on its way then is lost."""
+    log = tmp_path / "log"
+    with raw_http("closing", f"log={log}") as url, RawClient(shared.url, "legacy") as client:
+        shared.add(closing={"url": f"{url}/mcp"})
+        assert client.call("tools/call", {"name": "closing::echo"})["content"]
+        # After each message a connection waits for the next one.
+        until(lambda: (lines := log.read_text().splitlines()).count("waited") == len(lines) / 2)
+        assert client.call("tools/call", {"name": "closing::echo"})["content"]
 
 
 def test_a_notification_that_is_never_acknowledged_holds_nobody_up_for_long(shared: Any) -> None:
