@@ -112,10 +112,11 @@ class Backend:
 
 
 class Journal:
-    """What a fixture server received and did, since it was last marked."""
+    """What a fixture server received and did, since it was last marked; `patience` is the factor of every wait."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float = 1.0) -> None:
         self.path = path
+        self._patience = patience
         self._offset = 0
 
     def mark(self) -> None:
@@ -140,15 +141,16 @@ class Journal:
         """The first entry that is `wanted`, now or later.
 
         Raises:
-            Failure: it does not come within `wait` seconds.
+            Failure: it does not come within `wait` seconds, times the patience.
         """
-        with anyio.move_on_after(wait):
+        bound = wait * self._patience
+        with anyio.move_on_after(bound):
             while True:
                 if found := next((entry for entry in self.entries if wanted(entry)), None):
                     return found
                 await anyio.sleep(LOOK)
         seen = ", ".join(str(entry.get("method", entry["at"])) for entry in self.entries) or "nothing"
-        raise Failure(f"{what} did not happen at the backend", what, f"the backend saw, within {wait:g} s: {seen}")
+        raise Failure(f"{what} did not happen at the backend", what, f"the backend saw, within {bound:g} s: {seen}")
 
 
 @asynccontextmanager

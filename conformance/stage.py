@@ -130,12 +130,11 @@ class Stage:
         """
         forks = self._ground.forks
         number = next(self._numbers)
+        journal = Journal(forks.folder / f"{number}.journal", self.target.target.patience)
         if transport == "stdio":
-            journal = Journal(forks.folder / f"{number}.journal")
             return Backend(server, transport, Command(server.argv(transport, journal.path, forks)), journal)
         # By name as well: two of the same file are two servers.
         if opened is not None or server not in self._listening:
-            journal = Journal(forks.folder / f"{number}.journal")
             command = server.argv(transport, journal.path, forks)
             address, held = await self.hold(listening(command, self._folder / f"fixture{number}.log"))
             if opened is None:

@@ -103,13 +103,15 @@ async def invalid(s: Session) -> None:
 @scenario("stdio:input:eof", servers=SERVERS, clients=STDIO, own=True)
 async def eof(s: Session) -> None:
     await s.list("tools", "malformed")
-    s.require(await close_stdin(await s.client()), f"it has not exited {EXIT_WAIT:g} s after its stdin")
+    client = await s.client()
+    s.require(await close_stdin(client), f"it has not exited {EXIT_WAIT * client.patience:g} s after its stdin")
 
 
 @scenario("stdio:signal:term", servers=SERVERS, clients=STDIO, own=True)
 async def term(s: Session) -> None:
     await s.list("tools", "malformed")
-    s.require(await terminate(await s.client()), f"it has not exited {EXIT_WAIT:g} s after SIGTERM")
+    client = await s.client()
+    s.require(await terminate(client), f"it has not exited {EXIT_WAIT * client.patience:g} s after SIGTERM")
 
 
 @scenario("stdio:backends:reaped", servers=STUBBORN, clients=STDIO, backends=STDIO, proxy_only=True, own=True)

@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
 from conformance.fixtures import SERVERS, Backend, Journal, Server
 from conformance.launchers import docker, kubernetes
-from conformance.launchers.base import Site, site
+from conformance.launchers.base import Ground, Site, site
 from conformance.launchers.containers import forking_begun, forking_command, share
+from conformance.stage import Stage
 from conformance.target import Target, load
-from conformance.verdict import HarnessError, Missing
+from conformance.verdict import Failure, HarnessError, Missing
 
 TARGET = """
 [target]
@@ -65,6 +67,19 @@ def test_anyone_can_read_what_is_shared_and_write_beside_it(tmp_path: Path, monk
     assert set(found.values()) == {0o644}
     assert {"forks.py", "servers/everything.py", "servers/_serving.py"} <= found.keys()
     assert forks.python == "py"
+
+
+async def test_patience_is_for_what_servers_see_too(tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text(
+        TARGET.replace("KIND", "docker").replace("MORE", 'python = "py"').replace('"t"', '"t"\npatience = 2.0')
+    )
+    here = load(str(tmp_path / "t.toml"))
+    ground = Ground(share(tmp_path, here), launch=pytest.fail)
+    async with anyio.create_task_group() as group:
+        backend = await Stage(here, tmp_path, ground, group).backend(Server("slow"), "stdio", None)
+    with pytest.raises(Failure) as caught:
+        await backend.journal.wait(lambda _: False, "nothing", 0.01)
+    assert "within 0.02 s" in caught.value.actual
 
 
 def test_a_server_is_started_by_the_target_over_stdio_and_by_the_harness_else(tmp_path: Path) -> None:
