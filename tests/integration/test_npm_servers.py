@@ -24,7 +24,7 @@ import anyio
 import pytest
 from mcp.client.stdio import get_default_environment
 from mcp_types import METHOD_NOT_FOUND
-from support import ROOT, SHUTDOWN, alive, descendants, until, write_config
+from support import ROOT, TIMEOUT, alive, descendants, until, write_config
 
 from conformance.client import Client, Command, connect, greet
 from conformance.verdict import Failure
@@ -498,7 +498,7 @@ async def record_through_proxy(
             recording = await player.play(wanted)
         assert client.process is not None
         family = {client.process.pid, *descendants(client.process.pid)}
-    until(lambda: not any(alive(pid) for pid in family), SHUTDOWN, "the end of the proxy and of its servers")
+    until(lambda: not any(alive(pid) for pid in family), TIMEOUT, "the end of the proxy and of its servers")
     assert "Traceback" not in log.read_text(), log.read_text()
     return recording
 

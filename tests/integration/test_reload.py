@@ -17,7 +17,7 @@ import anyio
 import pytest
 from support import (
     ROOT,
-    SHUTDOWN,
+    TIMEOUT,
     Proxy,
     RawClient,
     alive,
@@ -381,14 +381,14 @@ def test_a_terminal_that_is_gone_ends_it(tmp_path: Path, closing: bool) -> None:
             seen += os.read(ours, 4096)
         if closing:
             os.close(ours)
-            assert process.wait(SHUTDOWN) == 0
+            assert process.wait(TIMEOUT) == 0
         else:
             write_config(config, {})
             process.send_signal(signal.SIGHUP)
             while b"a: removed" not in seen:
                 seen += os.read(ours, 4096)
             process.terminate()
-            assert process.wait(SHUTDOWN) == 0
+            assert process.wait(TIMEOUT) == 0
             os.close(ours)
     finally:
         for pid in {process.pid, *descendants(process.pid)}:

@@ -8,22 +8,27 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial, wraps
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 from support import (
     RAW,
     ROOT,
-    SHUTDOWN,
+    TIMEOUT,
     Process,
     RawClient,
     alive,
     commands,
     descendants,
     proxy,
+    quick,
     raw,
     until,
     write_config,
@@ -38,9 +43,32 @@ STUBBORN = {
 }
 
 
+SHUTDOWN = 5.0
+"""Seconds in which the proxy ends."""
+
+
+def in_time(test: Callable[..., float]) -> Callable[..., None]:
+    """For a test that returns the seconds the proxy took to end."""
+
+    @wraps(test)
+    def timed(**arguments: Any) -> None:
+        quick(SHUTDOWN, lambda: test(**arguments))
+
+    return timed
+
+
+def end(process: Process, how: Callable[[], None]) -> float:
+    """Have a proxy end; returns the seconds it took."""
+    begun = time.monotonic()
+    how()
+    assert process.wait(TIMEOUT) == 0, process.stderr
+    return time.monotonic() - begun
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_with_clients_connected(tmp_path: Path, number: signal.Signals) -> None:
-    """`Proxy.stop` checks the exit code, the time and the descendants."""
+@in_time
+def test_signals_with_clients_connected(tmp_path: Path, number: signal.Signals) -> float:
+    """`Proxy.stop` checks the exit code and the descendants."""
     with proxy(tmp_path, STUBBORN) as running:
         running.wait_ready()
         assert {name: server["state"] for name, server in running.status().items()} == dict.fromkeys(STUBBORN, "ready")
@@ -55,7 +83,7 @@ def test_signals_with_clients_connected(tmp_path: Path, number: signal.Signals) 
             assert next(sse.iter_lines()) == "event: endpoint"
             for client in (legacy, modern):
                 assert client.call("tools/call", {"name": "plain::echo"})
-            running.stop(number)
+            return running.stop(number)
 
 
 def test_a_call_in_flight_may_finish(tmp_path: Path) -> None:
@@ -84,7 +112,7 @@ def test_a_request_on_a_connection_that_is_kept(tmp_path: Path) -> None:
             running.popen.send_signal(signal.SIGTERM)
             until(lambda: other.get(running.url + "/healthz").headers.get("connection") == "close")
             assert client.call("tools/call", {"name": "raw::echo"})["content"]
-            assert running.wait(SHUTDOWN) == 0
+            assert running.wait(TIMEOUT) == 0
 
 
 def test_the_end_is_near(tmp_path: Path) -> None:
@@ -96,6 +124,20 @@ def test_the_end_is_near(tmp_path: Path) -> None:
                 running.popen.send_signal(signal.SIGUSR1)
                 until(lambda: running.http("GET", "/healthz").headers.get_list("connection") == ["close"])
                 assert client.call("tools/call", {"name": "raw::echo"})["content"]
+
+
+def test_a_connection_is_not_closed_under_the_hands_of_a_client(tmp_path: Path) -> None:
+    """A request that is on its way to a server that closes is lost, so it is the client that lets go first.
+
+    Many keep a connection for five seconds.
+    """
+    with (
+        proxy(tmp_path, {}) as running,
+        closing(HTTPConnection(urlsplit(running.url).netloc, timeout=TIMEOUT)) as connection,
+    ):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        assert select.select([connection.sock], [], [], 6) == ([], [], [])
 
 
 def test_a_signal_while_servers_are_starting(tmp_path: Path) -> None:
@@ -126,7 +168,8 @@ def greet(process: Process) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("way", ["stdin", "SIGTERM", "SIGINT", "stdin at once", "SIGTERM at once"])
-def test_stdio(tmp_path: Path, way: str) -> None:
+@in_time
+def test_stdio(tmp_path: Path, way: str) -> float:
     """Also when the client goes before it said anything, and while a server hangs."""
     servers = STUBBORN if "at once" not in way else {**STUBBORN, "hanging": raw("hang:initialize")}
     process = start_stdio(tmp_path, servers)
@@ -139,18 +182,19 @@ def test_stdio(tmp_path: Path, way: str) -> None:
             process.expect("stubborn: ready")
         family = descendants(process.popen.pid)
         assert len(family) >= 3
-        begun = time.monotonic()
-        if "stdin" in way:
-            stdin: Any = process.popen.stdin
-            stdin.close()
-        else:
-            process.popen.send_signal(getattr(signal, way.split()[0]))
-        code = process.wait(SHUTDOWN + 5)
-        assert (code, time.monotonic() - begun < SHUTDOWN) == (0, True), process.stderr
+        took = end(process, ways(process)[way.split()[0]])
         assert not {pid for pid in family if alive(pid)}
         assert "Traceback" not in process.stderr
+        return took
     finally:
         process.kill()
+
+
+def ways(process: Process) -> dict[str, Callable[[], None]]:
+    """How a client ends the proxy."""
+    stdin: Any = process.popen.stdin
+    signals = {each.name: partial(process.popen.send_signal, each) for each in (signal.SIGTERM, signal.SIGINT)}
+    return {"stdin": stdin.close, **signals}
 
 
 def fill_stdout(process: Process) -> None:
@@ -162,22 +206,20 @@ def fill_stdout(process: Process) -> None:
 
 
 @pytest.mark.parametrize("way", ["stdin", "SIGTERM"])
-def test_a_client_that_reads_nothing(tmp_path: Path, way: str) -> None:
+@in_time
+def test_a_client_that_reads_nothing(tmp_path: Path, way: str) -> float:
     process = start_stdio(tmp_path, {"big": raw("big=100000")})
     try:
         greet(process)
         process.expect("big: ready")
         fill_stdout(process)
-        if way == "stdin":
-            process.popen.stdin.close()  # type: ignore[union-attr]
-        else:
-            process.popen.terminate()
-        assert process.wait(SHUTDOWN) == 0, process.stderr
+        return end(process, ways(process)[way])
     finally:
         process.kill()
 
 
-def test_a_client_that_dies_with_calls_in_flight(tmp_path: Path) -> None:
+@in_time
+def test_a_client_that_dies_with_calls_in_flight(tmp_path: Path) -> float:
     """The ordinary end of a desktop client: both pipes break at once."""
     process = start_stdio(tmp_path, {"big": raw("big=100000")})
     try:
@@ -185,9 +227,9 @@ def test_a_client_that_dies_with_calls_in_flight(tmp_path: Path) -> None:
         process.expect("big: ready")
         fill_stdout(process)
         process.popen.stdout.close()  # type: ignore[union-attr]
-        process.popen.stdin.close()  # type: ignore[union-attr]
-        assert process.wait(SHUTDOWN) == 0, process.stderr
+        took = end(process, ways(process)["stdin"])
         assert "Traceback" not in process.stderr
+        return took
     finally:
         process.kill()
 
@@ -206,13 +248,14 @@ def test_requests_piped_in_are_answered_before_the_end(tmp_path: Path) -> None:
         answers = [message for line in stdout if "id" in (message := json.loads(line))]
         assert [answer["id"] for answer in answers] == [1, 2, 3]
         assert all("result" in answer for answer in answers)
-        assert process.wait(SHUTDOWN) == 0
+        assert process.wait(TIMEOUT) == 0
     finally:
         process.kill()
 
 
 @pytest.mark.parametrize("transport", ["http", "stdio"])
-def test_a_server_that_reads_nothing_with_a_call_in_flight(tmp_path: Path, transport: str) -> None:
+@in_time
+def test_a_server_that_reads_nothing_with_a_call_in_flight(tmp_path: Path, transport: str) -> float:
     """The SDK holds on to a call that cannot be written for five seconds; the server goes first."""
     servers = {"deaf": raw("deaf:prompts/get", "stubborn")}
     arguments = {"text": "x" * 1_000_000}
@@ -228,11 +271,9 @@ def test_a_server_that_reads_nothing_with_a_call_in_flight(tmp_path: Path, trans
             say(process, {"id": 3, "method": "tools/call", "params": {"name": "deaf::echo", "arguments": arguments}})
             say(process, {"id": 4, "method": "ping"})
             assert json.loads(stdout.readline())["id"] == 4  # so the call before it was read
-            process.popen.terminate()
-            assert process.wait(SHUTDOWN) == 0
+            return end(process, process.popen.terminate)
         finally:
             process.kill()
-        return
     with proxy(tmp_path, servers) as running:
         running.wait_ready()
         with RawClient(running.url, "legacy") as client:
@@ -245,8 +286,9 @@ def test_a_server_that_reads_nothing_with_a_call_in_flight(tmp_path: Path, trans
             caller = threading.Thread(target=call)
             caller.start()
             until(lambda: running.status()["deaf"]["state"] == "ready")
-            running.stop()
+            took = running.stop()
             caller.join(10)
+            return took
 
 
 def test_stdout_carries_nothing_but_mcp(tmp_path: Path) -> None:
@@ -264,7 +306,7 @@ def test_stdout_carries_nothing_but_mcp(tmp_path: Path) -> None:
         assert json.loads(answer["result"]["content"][0]["text"])["server"] == "raw"
         process.expect("raw_server: no licence")  # a server's stderr is ours
         process.popen.stdin.close()  # type: ignore[union-attr]
-        assert process.wait(SHUTDOWN) == 0
+        assert process.wait(TIMEOUT) == 0
         for line in stdout:
             assert json.loads(line)["jsonrpc"] == "2.0"
     finally:
