@@ -72,7 +72,6 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
         if keep:
             try:
                 await keep.write({name: entry for name, entry in entries_of(data).items() if name in added})
-                keep.follow(registry)
             except ConfigError as exc:
                 for backend in [registry.backends[name] for name in added if name in registry.backends]:
                     await registry.remove(backend)
