@@ -123,9 +123,24 @@ def served(site: Site, alive: Callable[[], Awaitable[bool]] = always) -> Running
     return Running(site, lambda transport, server: site.target.endpoint(transport, server, site.values), alive)
 
 
-async def ready(site: Site, alive: Callable[[], Awaitable[bool]], log: Callable[[], Awaitable[str]]) -> None:
+async def _at_once() -> bool:
+    return True
+
+
+async def ready(
+    site: Site,
+    alive: Callable[[], Awaitable[bool]],
+    log: Callable[[], Awaitable[str]],
+    reachable: Callable[[], Awaitable[bool]] = _at_once,
+) -> None:
     """Wait until the target is ready: its `ready` URL answers 200; without one, its port accepts connections, or, as
     somebody else accepts them for a container, answers HTTP.
+
+    Args:
+        site: where it is.
+        alive: whether it runs, or may yet.
+        log: its last words.
+        reachable: whether it may be tried to reach it already.
 
     Raises:
         LaunchError: it ended, or took longer than `launch.startup`.
@@ -134,7 +149,9 @@ async def ready(site: Site, alive: Callable[[], Awaitable[bool]], log: Callable[
     ended = False
     with anyio.move_on_after(launch.startup):
         while not ended:
-            if launch.ready:
+            if not await reachable():
+                there = False
+            elif launch.ready:
                 there = await _answers(fill(launch.ready, values), 200)
             elif launch.in_container:
                 there = await _answers(f"http://{values['host']}:{values['port']}", None)

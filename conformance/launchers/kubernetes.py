@@ -7,6 +7,8 @@ Rules:
   world costs a few requests, and no process.
 - Nothing runs any more when the block is left. What was made is deleted by a shell, too, that waits for its stdin to
   end: so nothing is left even of a harness that was killed.
+- Nobody connects to a node port before it leads to the pod. The kernel remembers of a connection that it went nowhere
+  else; the next one from the same port would go there, too, be accepted by kube-proxy, and never be answered.
 - CONFORMANCE_IMAGE_LOAD is a command that brings an archive made by `docker save`, its last argument, to the node.
   Where it is set, the cluster of KUBECONFIG is meant, kind or not. What Docker does not have, the node has or pulls.
 """
@@ -22,6 +24,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -97,7 +100,7 @@ async def _launch(
             await namespace.create("pods", target_pod(name, site, forks, node))
         except Refused as exc:
             raise LaunchError("Kubernetes does not take the target", "a pod that runs", str(exc)) from None
-        await ready(site, pod.alive, pod.log)
+        await ready(site, pod.alive, pod.log, partial(namespace.leads, name, site.target.launch.port))
         yield served(site, pod.alive)
     finally:
         with anyio.CancelScope(shield=True):
@@ -374,6 +377,19 @@ class Namespace:
         """The last lines that a pod wrote."""
         place = f"{self._place('pods', pod)}/log"
         return (await self._request("GET", place, params={"tailLines": str(LOG_LINES)})).text
+
+    async def leads(self, name: str, port: int | None) -> bool:
+        """Whether the service of this name has a pod behind it, and the pod takes connections."""
+        if not any(
+            found.get("subsets") for found in await self.list("endpoints", fieldSelector=f"metadata.name={name}")
+        ):
+            return False
+        try:
+            async with self._http.stream("GET", self._place("pods", f"{name}:{port}", "proxy", "")) as response:
+                unreached = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+                return not unreached or b"rror trying to reach service" not in await response.aread()
+        except httpx2.TransportError as exc:
+            raise HarnessError(f"the cluster's API does not answer: {type(exc).__name__}: {exc}") from None
 
     async def delete(self, kind: str, name: str) -> None:
         """Have something deleted, if it is there; what is not now, is so with the namespace."""

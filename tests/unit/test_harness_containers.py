@@ -294,3 +294,25 @@ async def test_an_image_that_the_node_cannot_get_is_missing() -> None:
     lacking = kubernetes.Pod(namespace(lambda request: httpx2.Response(200, json=waiting)), "p", "i:1")
     with pytest.raises(Missing, match=r"the image 'i:1' on the node \(ErrImagePull: no such host\)"):
         await lacking.alive()
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "answer", "leads"),
+    [
+        ([], httpx2.Response(200), False),
+        ([{}], httpx2.Response(200), False),
+        ([{"subsets": [{}]}], httpx2.Response(500, text="error trying to reach service: connection refused"), False),
+        ([{"subsets": [{}]}], httpx2.Response(503, text="Error trying to reach service: 'connection refused'"), False),
+        ([{"subsets": [{}]}], httpx2.Response(500, text="the target's own trouble"), True),
+        ([{"subsets": [{}]}], httpx2.Response(404), True),
+    ],
+)
+async def test_a_node_port_leads_somewhere(endpoints: list[Any], answer: httpx2.Response, leads: bool) -> None:
+    def api(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/api/v1/namespaces/n/endpoints":
+            assert request.url.params["fieldSelector"] == "metadata.name=world1"
+            return httpx2.Response(200, json={"items": endpoints})
+        assert request.url.path == "/api/v1/namespaces/n/pods/world1:80/proxy/"
+        return answer
+
+    assert await namespace(api).leads("world1", 80) is leads
