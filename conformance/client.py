@@ -358,6 +358,7 @@ async def connect(
     answers: Mapping[str, Answer] | None = None,
     revision: str = LEGACY,
     handshake: bool = True,
+    headers: Mapping[str, str] | None = None,
     stderr: Path = Path(os.devnull),
 ) -> AsyncGenerator[Client, None]:
     """Connect to an MCP server; leaving the block disconnects.
@@ -367,6 +368,7 @@ async def connect(
         capabilities, answers: what the client can do, and how it answers the server's questions, by method.
         revision: what a legacy client asks for.
         handshake: whether a legacy client begins with `initialize`.
+        headers: over HTTP, of every request, besides those of the endpoint.
         patience: factor of every wait.
         stderr: file to which the standard error of a command is appended.
 
@@ -376,7 +378,7 @@ async def connect(
     client = Client(channel, transport, era, wire or Wire(), patience)
     client.capabilities = capabilities or {}
     client.answers = dict(answers or {})
-    async with _link(client, endpoint, stderr), anyio.create_task_group() as group:
+    async with _link(client, endpoint, headers or {}, stderr), anyio.create_task_group() as group:
         client.group = group
         try:
             if isinstance(client.link, _Stdio):
@@ -400,7 +402,9 @@ async def greet(client: Client, revision: str = LEGACY) -> None:
 
 
 @asynccontextmanager
-async def _link(client: Client, endpoint: Endpoint, stderr: Path) -> AsyncGenerator[None, None]:
+async def _link(
+    client: Client, endpoint: Endpoint, headers: Mapping[str, str], stderr: Path
+) -> AsyncGenerator[None, None]:
     if isinstance(endpoint, Command):
         async with _process(endpoint, stderr) as process:
             client.process = process
@@ -409,7 +413,7 @@ async def _link(client: Client, endpoint: Endpoint, stderr: Path) -> AsyncGenera
     else:
         # A pool without limits: every call in flight has a connection of its own.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT)
-        async with http_client(timeout=None, limits=limits, headers=dict(endpoint.headers)) as http:
+        async with http_client(timeout=None, limits=limits, headers={**endpoint.headers, **headers}) as http:
             client.link = (_Sse if client.transport == "sse" else _Http)(client, http, endpoint.url)
             yield
 

@@ -176,6 +176,7 @@ class Session:
         answers: Mapping[str, Answer] | None = None,
         revision: str = LEGACY,
         handshake: bool = True,
+        headers: Mapping[str, str] | None = None,
         era: Era | None = None,
     ) -> "Session":
         """One more client of the same target, which connects when it is first used, and leaves when the scenario ends.
@@ -187,9 +188,10 @@ class Session:
             answers: how it answers questions, by method.
             revision: what a legacy client asks for.
             handshake: whether a legacy client begins with `initialize`.
+            headers: over HTTP, of every request, besides those that the target needs.
             era: instead of the case's.
         """
-        options = {"answers": answers, "revision": revision, "handshake": handshake}
+        options = {"answers": answers, "revision": revision, "handshake": handshake, "headers": headers}
         if capabilities is not None:
             options["capabilities"] = capabilities
         case = Case(self.case.client, era or self.era, self.case.backend)

@@ -218,7 +218,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The MCP server MUST NOT pass through the token it received from the MCP client.",
         ),
         since="2025-06-18",
-        unchecked="Needs authorized clients, which the harness has not yet.",
     ),
     Requirement(
         "sse:endpoint:event",

@@ -19,6 +19,7 @@ from .registry import scenario
 HTTP: tuple[Transport, ...] = ("http",)
 LIST: Message = {"jsonrpc": "2.0", "id": "list", "method": "tools/list"}
 HEADER_MISMATCH = -32020
+TOKEN = "Bearer of-a-client-for-the-proxy-alone"
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,18 @@ async def disconnect(s: Session) -> None:
     await other.leave()
     await release(s, "disconnect")
     s.saw("content", (await s.outcome(mine, "slow")).result["content"])
+
+
+@scenario("http:authorization:passthrough", clients=("http", "sse"), backends=("sse", "http"), proxy_only=True)
+async def passthrough(s: Session) -> None:
+    """A target that wants a token gets the one it knows; one that wants none has to keep it to itself as well."""
+    known = httpx2.Headers(s.place.headers).get("Authorization")
+    client = s.another(headers={} if known else {"Authorization": TOKEN})
+    await client.call_tool("everything", "test_simple_text", {})
+    await s.journal("everything").wait(lambda entry: entry.get("method") == "tools/call", "the call")
+    authorized = [entry for entry in s.journal("everything").entries if entry["at"] == "authorized"]
+    got = [entry["request"] for entry in authorized if entry["authorization"] == (known or TOKEN)]
+    s.equal(got, [], "the backend got the client's token")
 
 
 @scenario("sse:endpoint:event", clients=("sse",))

@@ -55,7 +55,7 @@ def broken_target(requirement: str) -> str:
     text = (target.SHIPPED / "multimcp.toml").read_text()
     factory = requirement.replace(":", "_").replace("-", "_")
     text = text.replace("multimcp.app:application", f"broken.broken_http:{factory}")
-    return text + '\n[backends]\ntransports = ["stdio"]\n'
+    return f'{text}\n[backends]\ntransports = ["{broken_http.DEFECTS[requirement].over}"]\n'
 
 
 class Harness:

@@ -464,6 +464,19 @@ async def test_paginated_without_end(pages: str, distinct: int) -> None:
 # crashing, silent
 
 
+@over_the_network
+async def test_the_journal_tells_which_requests_were_authorized(case: Case) -> None:
+    async with case.connect("silent", headers={"Authorization": "Bearer mine"}) as (client, journal):
+        assert text(await call(client, "hello")) == "hello"
+        seen = [(entry["request"], entry["authorization"]) for entry in journal.entries if entry["at"] == "authorized"]
+    requests = {"sse": {"GET /sse", "POST /messages/"}, "http": {"POST /mcp"}}[case.transport]
+    more = {"GET /mcp"} if (case.transport, case.era) == ("http", "legacy") else set[str]()
+    assert set(seen) == {(request, "Bearer mine") for request in requests | more}
+    async with case.connect("silent") as (client, journal):
+        assert text(await call(client, "hello")) == "hello"
+        assert not [entry for entry in journal.entries if entry["at"] == "authorized"]
+
+
 async def test_crashing_in_a_call(tmp_path: Path) -> None:
     async with connect(Command(command("crashing")), "stdio", "modern") as client:
         assert client.process

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import httpx2
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
+from multimcp import connection
 from multimcp.app import application
 
 Message = dict[str, Any]
@@ -52,12 +54,14 @@ class Defect:
         what: what is broken about it.
         symptom: a part of what the harness says of it (message, expected, actual, diff), runs of blanks as one.
         middleware: what breaks it.
+        over: the transport of the backends behind it.
     """
 
     requirement: str
     what: str
     symptom: str
     middleware: type[Broken]
+    over: str
 
     @property
     def factory(self) -> str:
@@ -80,7 +84,7 @@ def __getattr__(name: str) -> Callable[[str], ASGIApp]:
     raise AttributeError(name)
 
 
-def breaks(requirement: str, symptom: str = "") -> Callable[[T], T]:
+def breaks(requirement: str, symptom: str = "", over: str = "stdio") -> Callable[[T], T]:
     """Register a broken proxy."""
 
     def register(middleware: T) -> T:
@@ -88,7 +92,7 @@ def breaks(requirement: str, symptom: str = "") -> Callable[[T], T]:
             raise ValueError(f"{requirement} is broken twice")
         if not middleware.__doc__:
             raise ValueError(f"{requirement}: what is broken?")
-        DEFECTS[requirement] = Defect(requirement, middleware.__doc__, symptom, middleware)
+        DEFECTS[requirement] = Defect(requirement, middleware.__doc__, symptom, middleware, over)
         return middleware
 
     return register
@@ -431,6 +435,32 @@ class MissesTheLost(Broken):
             return event
 
         await self.app(scope, watched, watch)
+
+
+@breaks("http:authorization:passthrough", symptom="the backend got the client's token", over="http")
+class HandsTokensOn(Broken):
+    """What a client authorizes itself with goes along to the backends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self.token: str | None = None
+        connection.http_client = self.http_client(connection.http_client)
+
+    def http_client(self, make: Callable[..., httpx2.AsyncClient]) -> Callable[..., httpx2.AsyncClient]:
+        async def authorize(request: httpx2.Request) -> None:
+            if self.token is not None:
+                request.headers["authorization"] = self.token
+
+        def made(*args: Any) -> httpx2.AsyncClient:
+            client = make(*args)
+            client.event_hooks = {"request": [authorize]}
+            return client
+
+        return made
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.token = header(scope, "authorization")
+        await self.app(scope, receive, send)
 
 
 # SSE
