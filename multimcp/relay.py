@@ -55,8 +55,8 @@ class Relay:
             yield
             self._tasks.cancel_scope.cancel()
 
-    def join(self, context: ServerRequestContext[Any, Any], on_gone: Callable[[Session], None]) -> Session:
-        """The session of a legacy client, from its `initialize` on; `on_gone` is told when its connection ends."""
+    def join(self, context: ServerRequestContext[Any, Any], on_gone: Callable[[Session], None]) -> None:
+        """A legacy client has come, with its `initialize`; `on_gone` is told when its connection ends."""
         # The SDK makes a session for each message. It has no public way from there to the connection, whose exit
         # stack is the public way to learn that a client is gone.
         connection: Connection = context.session._connection
@@ -71,7 +71,6 @@ class Relay:
             on_gone(session)
 
         connection.exit_stack.callback(leave)
-        return session
 
     def session(self, context: ServerRequestContext[Any, Any]) -> Session | None:
         """The session that a message of a legacy client belongs to; None before `initialize`."""
