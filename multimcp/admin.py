@@ -57,7 +57,8 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
 
     async def add_servers(request: Request) -> JSONResponse:
         # A browser asks first before it sends JSON for a web page, and is not answered.
-        if "origin" in request.headers and request.headers.get("content-type") != "application/json":
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if "origin" in request.headers and kind != "application/json":
             return _error(415, "the body of a web page's request must be application/json")
         try:
             data = decode(await request.body())
@@ -69,13 +70,14 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
         except NameInUseError as exc:
             return _error(409, str(exc))
         added = [name for name in config.servers if name not in failed]
+        backends = [registry.backends[name] for name in added]
         if keep:
             try:
                 await keep.write({name: entry for name, entry in entries_of(data).items() if name in added})
-            except ConfigError as exc:
-                for backend in [registry.backends[name] for name in added if name in registry.backends]:
-                    await registry.remove(backend)
-                return _error(500, str(exc))
+            except (ConfigError, NameInUseError) as exc:
+                await registry.take_back(backends)
+                return _error(409 if isinstance(exc, NameInUseError) else 500, str(exc))
+            registry.note_written({name: config.servers[name] for name in added})
         message = f"{len(added)} of {len(config.servers)} servers added" + (f", {reach}" if added else "")
         warnings = {"warnings": config.warnings} if config.warnings else {}
         return JSONResponse({"message": message, "added": added, "failed": failed, **warnings})
@@ -86,7 +88,7 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
             backend = registry.find(name)
             if keep:
                 await keep.write({}, [name])
-                keep.follow(registry)
+                registry.note_written({}, [name])
         except UnknownServerError as exc:
             return _error(404, str(exc))
         except ConfigError as exc:

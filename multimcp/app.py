@@ -147,18 +147,20 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
         parts.follow()
         read_keys()
 
-    def hang_up() -> None:
-        if has_terminal and not _has_terminal():
-            stop.set()  # nobody would ever end it
-        else:
+    def hear(number: int) -> None:
+        if stop.is_set():
+            return
+        if number == signal.SIGUSR1:
+            if web is not None:
+                web.let_go()
+        elif number == signal.SIGHUP and not (has_terminal and not _has_terminal()):
             look()
+        else:  # also where the terminal is gone: nobody would ever end it
+            stop.set()
 
     async with anyio.create_task_group() as group:
-        await group.start(_watch_signals, (signal.SIGTERM, signal.SIGINT), stop.set)
         async with parts.running(), anyio.create_task_group() as front:
-            await front.start(_watch_signals, (signal.SIGHUP,), hang_up)
-            if web is not None:
-                await front.start(_watch_signals, (signal.SIGUSR1,), web.let_go)
+            await group.start(_watch_signals, hear)
             if settings.watch:
                 front.start_soon(watch, [file.path, keys.file or file.path], look)
 
@@ -184,13 +186,12 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
         group.cancel_scope.cancel()
 
 
-async def _watch_signals(
-    wanted: tuple[signal.Signals, ...], act: Callable[[], None], *, task_status: TaskStatus[None]
-) -> None:
-    with anyio.open_signal_receiver(*wanted) as signals:
+async def _watch_signals(hear: Callable[[int], None], *, task_status: TaskStatus[None]) -> None:
+    """To the very end: what each of them does by default would leave servers behind."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
         task_status.started()
-        async for _ in signals:
-            act()
+        async for number in signals:
+            hear(number)
 
 
 def _has_terminal() -> bool:

@@ -134,10 +134,19 @@ class Backend:
         keys = (session, era, *self.offers)
         return next((key for key in keys if key in self.offers), None)
 
+    def succeed(self, other: "Backend") -> None:
+        """Take the place of another one: who watches it goes on, and what it offers is offered until this one is up."""
+        self._watchers = other._watchers
+        if not self.config.disabled:
+            self.offers = {key: offer for key, offer in other.offers.items() if not isinstance(key, Session)}
+
     async def run(self) -> None:
-        """Keep the backend connected until it is stopped or the task is cancelled. Raises nothing."""
+        """Keep the backend connected until it is stopped or the task is cancelled. Raises nothing.
+
+        A disabled one is over at once.
+        """
         try:
-            while not self._stopping.is_set():
+            while not (self.config.disabled or self._stopping.is_set()):
                 try:
                     await self._serve()
                     reason = LOST
@@ -149,14 +158,14 @@ class Backend:
                 self._delay = min(self._delay * 2, BACKOFF[1])
         finally:
             self._connections.clear()
-            self._set_state("stopped")
+            if not self.config.disabled:
+                self._set_state("stopped")
             self._stopped.set()
 
     async def stop(self) -> None:
         """End the backend; when this returns its processes are gone and its sessions closed."""
         self._stopping.set()
-        if self.state != "disabled":
-            await self._stopped.wait()
+        await self._stopped.wait()
 
     async def request(self, client: Client, method: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], Era]:
         """Make a client's request, on a connection of the client's era where the backend speaks it.

@@ -10,16 +10,17 @@ Rules:
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from .errors import ConfigError
+from .errors import ConfigError, NameInUseError
 
 Transport = Literal["stdio", "sse", "http"]
 Scope = Literal["shared", "session"]
@@ -40,7 +41,7 @@ def _transport(value: object) -> object:
 class ToolFilter(BaseModel):
     """Which of a server's tools are offered: globs over its own tool names; `exclude` wins."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+    model_config = ConfigDict(frozen=True, strict=True)
 
     include: list[str] = ["*"]
     exclude: list[str] = []
@@ -59,7 +60,7 @@ class ServerConfig(BaseModel):
     `scope` "session" each legacy client session has a connection of its own; else all share one.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+    model_config = ConfigDict(frozen=True, strict=True)
 
     command: str | None = None
     args: list[str] = []
@@ -91,7 +92,9 @@ class ServerConfig(BaseModel):
             parts = urlsplit(self.url)
             bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
             text = text.replace(self.url, bare)
-            values += [parts.query, parts.username or "", parts.password or ""]
+            user, password = parts.username or "", parts.password or ""
+            values += [parts.query, user, password, unquote(user), unquote(password)]
+            values.append(b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())  # as it is sent
         for secret in sorted((value.strip() for value in values), key=len, reverse=True):
             if len(secret) >= _SHORTEST_SECRET:
                 text = text.replace(secret, "***")
@@ -144,8 +147,8 @@ def parse(data: Any, environ: Mapping[str, str]) -> Config:
         except RecursionError:
             raise ConfigError(f"{place}: {TOO_DEEP}") from None
         _check(server, place)
-        for part, where in ((server, place), (server.tools, f"{place}.tools")):
-            warnings += [f"{where}: unknown key '{key}' is ignored" for key in part.model_extra or ()]
+        for model, given, where in ((ServerConfig, raw, place), (ToolFilter, raw.get("tools", {}), f"{place}.tools")):
+            warnings += [f"{where}: unknown key '{key}' is ignored" for key in given if key not in model.model_fields]
         servers[name] = server
     return Config(servers, tuple(warnings))
 
@@ -178,9 +181,12 @@ def edit(text: str, put: Mapping[str, Any], drop: Collection[str]) -> str:
 
     Raises:
         ConfigError: the operator's: the text is no configuration to begin with.
+        NameInUseError: the caller's: there is another entry of a name that is to be set.
     """
     data = decode(text)
     kept = {name: entry for name, entry in entries_of(data).items() if name not in drop}
+    if taken := [name for name, entry in put.items() if kept.get(name, entry) != entry]:
+        raise NameInUseError(f"'{taken[0]}' is there already, as another server; remove it, or choose another name")
     return json.dumps({**data, "mcpServers": {**kept, **put}}, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -191,12 +197,18 @@ def decode(text: str | bytes) -> Any:
         ConfigError: the operator's; says where it is not JSON.
     """
     try:
-        return json.loads(text, object_pairs_hook=_no_duplicates)
+        data = json.loads(text, object_pairs_hook=_no_duplicates)
+        json.dumps(data, ensure_ascii=False).encode()  # JSON can spell what no text can hold
+        return data
     except json.JSONDecodeError as exc:
         place = f"line {exc.lineno}, column {exc.colno}"
         raise ConfigError(f"is not valid JSON at {place}: {exc.msg}; correct it there") from None
     except UnicodeDecodeError:
         raise ConfigError("is not UTF-8 text; send it as UTF-8") from None
+    except UnicodeEncodeError as exc:
+        raise ConfigError(f"has {exc.object[exc.start]!a} in a string, half of a character; complete it") from None
+    except ValueError:
+        raise ConfigError("has a number of more digits than can be read; correct it") from None
     except RecursionError:
         raise ConfigError(TOO_DEEP) from None
 

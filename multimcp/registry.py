@@ -3,12 +3,12 @@
 Rules:
 - Backends start concurrently, and none waits for another.
 - The catalog follows the offers; clients are told of a change once, bursts folded.
-- A name belongs to one server at a time. Servers of the configuration file come first, in its order; then those that
-  were added at run time, as they came.
+- A name belongs to one server at a time: the next one starts when the processes of the last one are gone.
+- Servers of the configuration file come first, in its order; then those that were added at run time, as they came.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -52,10 +52,12 @@ class Registry:
         self._deadline = 0.0
         self._has_started = False
         self._backends: dict[str, Backend] = {}
-        self._written: Mapping[str, ServerConfig] = {}
-        """The servers of the configuration file, as it was read last."""
+        self.written: Mapping[str, ServerConfig] = {}
+        """The servers of the configuration file, as far as it was read or written."""
         self._added: set[str] = set()
         """The servers that were added beside it."""
+        self._last: dict[str, Backend] = {}
+        """The last server of each name, for as long as something of it is left."""
         self._catalogs: dict[tuple[Era, Session | None], Catalog] = {}
         self._apart: set[Session] = set()
         """The clients that are offered what others are not: some backend has a connection for them alone."""
@@ -103,7 +105,7 @@ class Registry:
         What did not change goes on as it is, and so do servers that were added beside the file, unless it has their
         name now. Does not wait: servers become ready, or are gone, in their own time.
         """
-        before, self._written = self._written, servers
+        before, self.written = self.written, servers
         for name in [name for name in before if name not in servers and name not in self._added]:
             if backend := self._backends.pop(name, None):
                 logger.info("%s: removed, as it is in the configuration file no more", name)
@@ -117,21 +119,30 @@ class Registry:
                 logger.info("%s: was added over HTTP, and is the configuration file's now", name)
                 if backend and backend.config == config:
                     continue
-            self._start(name, config, after=backend)
+            self._start(name, config)
         order = [*servers, *self._backends]
         self._backends = {name: self._backends[name] for name in order if name in self._backends}
         self._note_change()
 
-    def _start(self, name: str, config: ServerConfig, after: Backend | None = None) -> Backend:
-        """Start a server, `after` the one whose place it takes."""
-        backend = self._backends[name] = Backend(name, config, self._note_change, self._relay)
+    def note_written(self, put: Mapping[str, ServerConfig], drop: Collection[str] = ()) -> None:
+        """What was added, or is to be removed, has been written to the configuration file: it is the file's now."""
+        self.written = {**{name: config for name, config in self.written.items() if name not in drop}, **put}
+        self._added -= put.keys()
+
+    def _start(self, name: str, config: ServerConfig) -> Backend:
+        """Start a server; if there is one of this name, in its place."""
+        replaced, last = self._backends.get(name), self._last.get(name)
+        backend = self._backends[name] = self._last[name] = Backend(name, config, self._note_change, self._relay)
+        if replaced:
+            logger.info("%s: restarted, as its configuration changed", name)
+            backend.succeed(replaced)
 
         async def run() -> None:
-            if after:
-                logger.info("%s: restarted, as its configuration changed", name)
-                await after.stop()
-            if not config.disabled:
-                await backend.run()
+            if last:
+                await last.stop()
+            await backend.run()
+            if self._last.get(name) is backend:
+                del self._last[name]
 
         self._group.start_soon(run)
         return backend
@@ -153,14 +164,23 @@ class Registry:
         with anyio.move_on_after(self._startup_timeout):
             for backend in added:
                 await backend.settled.wait()
-        failed = {}
+        late = f"was not ready within {self._startup_timeout:g} s (--startup-timeout)"
+        failed = {
+            backend.name: backend.error or (late if backend.state == "starting" else "was removed")
+            for backend in added
+            if backend.state not in ("ready", "disabled")
+        }
+        for name in failed.keys() & self.written.keys() - self._added:
+            failed[name] += "; it stays, as the configuration file has it by now"
+        await self.take_back([backend for backend in added if backend.name in failed])
+        return failed
+
+    async def take_back(self, added: Iterable[Backend]) -> None:
+        """Remove servers that were added, unless they are the configuration file's by now."""
         async with anyio.create_task_group() as group:
             for backend in added:
-                if backend.state not in ("ready", "disabled"):
-                    late = f"was not ready within {self._startup_timeout:g} s (--startup-timeout)"
-                    failed[backend.name] = backend.error or (late if backend.state == "starting" else "was removed")
+                if backend.name in self._added:
                     group.start_soon(self.remove, backend)
-        return failed
 
     def find(self, name: str) -> Backend:
         """The server of this name.

@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import anyio.to_thread
 from watchfiles import awatch
 
 from .config import ServerConfig, edit, load
-from .errors import ConfigError, describe
+from .errors import ConfigError, NameInUseError, describe
 from .registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ LOOK = 5.0
 class ConfigFile:
     """The configuration file at `path`, with `${VAR}` filled from `environ`.
 
-    `servers` are those that it had when it was last read and could be used.
+    `servers` are those that it had to begin with; what it has later, `follow` hands on.
 
     Raises:
         ConfigError: the operator's: it cannot be used to begin with.
@@ -62,9 +63,8 @@ class ConfigFile:
         """
         servers = self._load()
         # In order: of two servers that collide the first one wins.
-        if list(servers.items()) != list(self.servers.items()):
+        if list(servers.items()) != list(registry.written.items()):
             logger.info("%s: changed", self.path)
-            self.servers = servers
             registry.configure(servers)
 
     def check_writable(self) -> None:
@@ -83,6 +83,7 @@ class ConfigFile:
 
         Raises:
             ConfigError: the operator's: the file cannot be used, or not be written.
+            NameInUseError: the caller's: the file has another server of that name.
         """
         try:
             await anyio.to_thread.run_sync(self._replace, put, drop)
@@ -97,13 +98,16 @@ class ConfigFile:
             fcntl.flock(folder, fcntl.LOCK_EX)
             try:
                 text = edit(path.read_text(encoding="utf-8-sig"), put, drop)
-            except ConfigError as exc:
-                raise ConfigError(f"{self.path}: {exc}") from None
+            except (ConfigError, NameInUseError) as exc:
+                raise type(exc)(f"{self.path}: {exc}") from None
             new, name = tempfile.mkstemp(prefix=".mcp-", dir=path.parent)
             try:
                 with open(new, "w", encoding="utf-8") as file:
                     file.write(text)
-                    os.fchmod(new, path.stat().st_mode)
+                    there = path.stat()
+                    with suppress(PermissionError):  # only root can give a file away
+                        os.fchown(new, there.st_uid, there.st_gid)
+                    os.fchmod(new, there.st_mode)
                     file.flush()
                     os.fsync(new)
                 os.replace(name, path)
@@ -123,10 +127,13 @@ def reported(look: Callable[[], None]) -> Callable[[], None]:
         try:
             look()
             told = ""
-        except ConfigError as exc:
+        except Exception as exc:
             if str(exc) != told:
                 told = str(exc)
-                logger.error("%s; until then all stays as it is", exc)
+                if isinstance(exc, ConfigError):
+                    logger.error("%s; until then all stays as it is", exc)
+                else:
+                    logger.exception("a change could not be followed; this is a fault of Multi-MCP")
 
     return look_and_report
 

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from mcp.shared.exceptions import MCPDeprecationWarning
 from support import (
     ROOT,
     TIMEOUT,
@@ -22,6 +24,7 @@ from support import (
     RawClient,
     alive,
     descendants,
+    fixture,
     proxy,
     raw,
     stdio_client,
@@ -201,6 +204,20 @@ def test_what_was_added_over_http_lives_beside_the_file(tmp_path: Path) -> None:
         assert "guest: was added" not in running.stderr  # not any more
 
 
+def test_a_server_that_the_file_has_by_now_is_not_taken_back(tmp_path: Path) -> None:
+    """It was added over HTTP, too, and is not ready in time."""
+    late = raw("slow:initialize=3")
+    with proxy(tmp_path, {}, "--startup-timeout", "2") as running, ThreadPoolExecutor(1) as pool:
+        adding = pool.submit(lambda: running.add(x=late))
+        until(lambda: names(running) == ["x"])
+        edit(running, {"x": late})
+        running.expect("x: was added over HTTP, and is the configuration file's now")
+        assert adding.result(TIMEOUT).json()["failed"] == {
+            "x": "was not ready within 2 s (--startup-timeout); it stays, as the configuration file has it by now"
+        }
+        until(lambda: states(running) == {"x": "ready"})
+
+
 def test_what_was_removed_over_http_stays_away_until_its_entry_changes(tmp_path: Path) -> None:
     with proxy(tmp_path, {"a": raw(), "b": raw()}) as running:
         running.wait_ready()
@@ -239,6 +256,86 @@ def test_disabling_and_enabling(tmp_path: Path) -> None:
         until(lambda: states(running) == {"a": "ready"})
         edit(running, {"a": raw(disabled=True)})
         until(lambda: states(running) == {"a": "disabled"} and not descendants(running.popen.pid))
+
+
+def test_a_server_is_gone_before_its_successor_starts(tmp_path: Path) -> None:
+    """It may hold a port, a lock, a database."""
+    server = raw("stubborn")
+    with proxy(tmp_path, {"a": server}) as running:
+        running.wait_ready()
+        for between in ({"a": raw("stubborn", disabled=True)}, {}):
+            [before] = descendants(running.popen.pid)
+            edit(running, between)
+            until(lambda between=between: states(running) == dict.fromkeys(between, "disabled"))
+            assert alive(before)
+            edit(running, {"a": server})
+            until(lambda: states(running) == {"a": "ready"})
+            assert not alive(before)
+        edit(running, {"a": raw("stubborn", disabled=True)})
+        until(lambda: states(running) == {"a": "disabled"})
+        assert running.remove("a").status_code == 200
+        assert not descendants(running.popen.pid)
+
+
+def test_what_a_restarted_server_offers_stays_there(tmp_path: Path) -> None:
+    """Calls wait, as they do for a server that died."""
+    with proxy(tmp_path, {"a": raw("slow:initialize=0.5")}) as running:
+        running.wait_ready()
+        with RawClient(running.url, "legacy") as client:
+            assert client.call("tools/call", {"name": "a::echo"})
+            edit(running, {"a": raw("slow:initialize=0.5", timeout=9)})
+            running.expect("a: restarted")
+            assert [tool["name"] for tool in client.call("tools/list")["tools"]] == ["a::echo"]
+            assert client.call("tools/call", {"name": "a::echo"})["content"]
+            edit(running, {"a": raw("slow:initialize=0.5", disabled=True)})
+            until(lambda: states(running) == {"a": "disabled"})
+            assert client.call("tools/list")["tools"] == []
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_who_watches_a_restarted_server_hears_of_updates(tmp_path: Path, mode: str) -> None:
+    heard = anyio.Event()
+
+    async def hear(message: Any) -> None:
+        if type(message).__name__ == "ResourceUpdatedNotification":
+            heard.set()
+
+    async def follow(subscription: Any) -> None:
+        async for _ in subscription:
+            heard.set()
+
+    uri = "changing://a"
+    with proxy(tmp_path, {"a": fixture("changing")}) as running:
+        running.wait_ready()
+        async with (
+            within(60),
+            running.client("http", mode, message_handler=hear) as client,
+            AsyncExitStack() as stack,
+            anyio.create_task_group() as group,
+        ):
+            if mode == "auto":
+                group.start_soon(follow, await stack.enter_async_context(client.listen(resource_subscriptions=[uri])))
+            else:
+                with pytest.warns(MCPDeprecationWarning):
+                    await client.subscribe_resource(uri)
+            edit(running, {"a": fixture("changing", timeout=60)})
+            running.expect("a: restarted")
+            until(lambda: states(running) == {"a": "ready"})
+            while not heard.is_set():  # it is subscribed to again in its own time
+                await client.call_tool("a::touch", {"uri": uri})
+                with anyio.move_on_after(0.1):
+                    await heard.wait()
+            group.cancel_scope.cancel()
+
+
+def test_an_unknown_key_restarts_nothing(tmp_path: Path) -> None:
+    with proxy(tmp_path, {"a": raw()}) as running:
+        running.wait_ready()
+        before = descendants(running.popen.pid)
+        edit(running, {"a": raw(autoApprove=["echo"]), "b": raw("slow:initialize=0.1")})
+        running.expect("unknown key 'autoApprove' is ignored")
+        until(lambda: states(running) == {"a": "ready", "b": "ready"})
+        assert before < descendants(running.popen.pid)
 
 
 def test_readiness_stays_while_a_server_is_restarted(tmp_path: Path) -> None:
@@ -318,6 +415,42 @@ def test_a_file_that_cannot_be_written_now_changes_nothing(persisting: Proxy, tm
     assert names(persisting) == ["a", "b"]
     assert descendants(persisting.popen.pid) == before
     assert (tmp_path / "mcp.json").read_text() == "{"
+
+
+def test_what_else_is_wrong_with_the_file_keeps_nothing_from_being_removed(persisting: Proxy, tmp_path: Path) -> None:
+    broken = json.loads((tmp_path / "mcp.json").read_text())
+    broken["mcpServers"]["new"] = {"command": 5}
+    (tmp_path / "mcp.json").write_text(json.dumps(broken))
+    assert persisting.remove("a").status_code == 200
+    assert names(persisting) == ["b"]
+    assert list(json.loads((tmp_path / "mcp.json").read_text())["mcpServers"]) == ["b", "new"]
+
+
+def test_what_is_written_is_the_files_own(tmp_path: Path) -> None:
+    """Nobody follows the file here, so that nothing is read back."""
+    with proxy(tmp_path, {"a": raw()}, "--persist", "--no-watch") as running:
+        running.wait_ready()
+        assert running.add(x=raw()).status_code == 200
+        edit(running, {"a": raw(), "b": raw()})
+        assert running.remove("a").status_code == 200
+        assert states(running) == {"x": "ready"}  # the edit waits for SIGHUP
+        running.popen.send_signal(signal.SIGHUP)
+        until(lambda: states(running) == {"b": "ready"})
+        running.expect("x: removed, as it is in the configuration file no more")
+        edit(running, {"a": raw(), "b": raw()})
+        running.popen.send_signal(signal.SIGHUP)
+        until(lambda: states(running) == {"a": "ready", "b": "ready"})
+
+
+def test_a_name_that_the_file_has_by_now_is_in_use(tmp_path: Path) -> None:
+    with proxy(tmp_path, {}, "--persist", "--no-watch") as running:
+        edit(running, {"x": raw("name=theirs")})
+        answer = running.add(x=raw("name=mine"))
+        assert answer.status_code == 409
+        assert "mcp.json: 'x' is there already" in answer.json()["error"]
+        assert not names(running)
+        assert not descendants(running.popen.pid)
+        assert json.loads((tmp_path / "mcp.json").read_text())["mcpServers"] == {"x": raw("name=theirs")}
 
 
 def test_three_processes_on_one_folder_converge(tmp_path: Path) -> None:

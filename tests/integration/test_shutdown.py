@@ -146,6 +146,22 @@ def test_a_signal_while_servers_are_starting(tmp_path: Path) -> None:
         running.stop()
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_further_signals_while_it_ends(tmp_path: Path, number: signal.Signals) -> None:
+    """As of a terminal that is closed after Ctrl-C."""
+    with proxy(tmp_path, {"a": raw("stubborn")}) as running:
+        running.wait_ready()
+        [server] = descendants(running.popen.pid)
+
+        def is_gone() -> bool:
+            running.popen.send_signal(number)
+            return not alive(server)
+
+        running.popen.send_signal(signal.SIGTERM)
+        until(is_gone)
+        assert running.wait(TIMEOUT) == 0, running.stderr
+
+
 def start_stdio(tmp_path: Path, servers: dict[str, Any]) -> Process:
     config = write_config(tmp_path / "mcp.json", servers)
     command = [sys.executable, "main.py", "--config", str(config)]
@@ -165,6 +181,19 @@ def greet(process: Process) -> dict[str, Any]:
     answer = json.loads(stdout.readline())
     say(process, {"method": "notifications/initialized"})
     return answer
+
+
+def test_over_stdio_there_is_nothing_to_let_go_of(tmp_path: Path) -> None:
+    process = start_stdio(tmp_path, {"a": raw()})
+    try:
+        greet(process)
+        process.popen.send_signal(signal.SIGUSR1)
+        say(process, {"id": 2, "method": "ping"})
+        stdout: Any = process.popen.stdout
+        assert json.loads(stdout.readline())["id"] == 2
+        end(process, lambda: process.popen.send_signal(signal.SIGTERM))
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize("way", ["stdin", "SIGTERM", "SIGINT", "stdin at once", "SIGTERM at once"])

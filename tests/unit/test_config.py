@@ -161,6 +161,11 @@ def test_unknown_keys_are_warnings() -> None:
     )
 
 
+def test_unknown_keys_are_no_change() -> None:
+    known = {"command": "x", "tools": {"include": ["a"]}}
+    assert one({**known, "autoApprove": [], "tools": {"include": ["a"], "only": 1}}) == one(known)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -170,6 +175,8 @@ def test_unknown_keys_are_warnings() -> None:
         (b"[" * 100_000, "mcp.json: is nested too deeply"),
         (b'{"mcpServers": {"a": {"command": "x", "y": ' + b"[" * 900 + b"]" * 900 + b"}}}", "is nested too deeply"),
         (b'{"mcpServers": {"a": 1}}', "mcp.json: mcpServers.a: input should be an object"),
+        (b'{"timeout": ' + b"1" * 5000 + b"}", "mcp.json: has a number of more digits than can be read"),
+        (b'{"mcpServers": {"a": "\\ud83d"}}', r"mcp.json: has '\ud83d' in a string, half of a character; complete it"),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes, words: str) -> None:
@@ -205,6 +212,11 @@ def test_a_secret_is_blanked_however_it_is_quoted() -> None:
     server = one({"command": "x", "env": {"KEY": "-----BEGIN-----\nabc  def\n", "BASIC": "Basic dXNlcg=="}})
     quotes = "-----BEGIN-----\nabc  def|-----BEGIN----- abc def|dXNlcg=="
     assert server.redact(quotes) == "***|***|***"
+
+
+def test_user_and_password_are_blanked_as_they_are_sent() -> None:
+    server = one({"url": "http://us%40er:p%40ss@h/mcp"})
+    assert server.redact("Basic dXNAZXI6cEBzcw==|us@er|p@ss|us%40er") == "Basic ***|***|***|***"
 
 
 def test_the_longest_secret_is_blanked_first() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from multimcp import reload
 from multimcp.config import edit
-from multimcp.errors import ConfigError
+from multimcp.errors import ConfigError, NameInUseError
 from multimcp.reload import ConfigFile, reported, watch
 
 
@@ -92,8 +92,11 @@ def test_a_file_that_says_the_same_changes_nothing(file: ConfigFile) -> None:
     followed: list[Any] = []
 
     class Registry:
+        written: dict[str, Any] = {}  # noqa: RUF012
+
         def configure(self, servers: Any) -> None:
             followed.append(servers)
+            self.written = servers
 
     registry: Any = Registry()
     file.path.write_text('{  "mcpServers": {}  }')
@@ -118,6 +121,32 @@ def test_what_is_wrong_is_reported_once(caplog: pytest.LogCaptureFixture) -> Non
     assert [record.message[0] for record in caplog.records] == ["a", "b", "b"]
 
 
+def test_a_fault_of_ours_is_reported_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def look() -> None:
+        raise KeyError("x")
+
+    reported(look)()
+    assert [(record.levelname, record.exc_info is not None) for record in caplog.records] == [("ERROR", True)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_the_file_stays_its_owners(file: ConfigFile) -> None:
+    os.chown(file.path, 1234, 4321)
+    file.path.chmod(0o600)
+    await file.write({"a": {"command": "a"}})
+    there = file.path.stat()
+    assert (there.st_uid, there.st_gid, there.st_mode & 0o777) == (1234, 4321, 0o600)
+
+
+async def test_an_entry_that_somebody_else_wrote_is_not_overwritten(file: ConfigFile) -> None:
+    await file.write({"a": {"command": "a"}})
+    before = file.path.read_text()
+    await file.write({"a": {"command": "a"}})
+    with pytest.raises(NameInUseError, match=r"mcp\.json: 'a' is there already, as another server"):
+        await file.write({"a": {"command": "other"}, "b": {"command": "b"}})
+    assert file.path.read_text() == before
+
+
 def test_editing_keeps_what_else_is_written() -> None:
     text = json.dumps({"b": 1, "mcpServers": {"x": {"command": "${A}"}, "y": {"odd": [1]}}, "a": {"ü": None}})
     assert json.loads(edit(text, {"z": {"url": "${U:-u}"}}, ["y", "none"])) == {
@@ -126,7 +155,6 @@ def test_editing_keeps_what_else_is_written() -> None:
         "a": {"ü": None},
     }
     assert "ü" in edit(text, {}, [])
-    assert edit(text, {"x": {}}, []).index('"x"') < edit(text, {"x": {}}, []).index('"y"')
     for broken in ("[]", '{"mcpServers": []}', "{"):
         with pytest.raises(ConfigError):
             edit(broken, {}, [])
