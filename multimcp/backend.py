@@ -140,12 +140,14 @@ class Backend:
         if not self.config.disabled:
             self.offers = {key: offer for key, offer in other.offers.items() if not isinstance(key, Session)}
 
-    async def run(self) -> None:
+    async def run(self, last: "Backend | None" = None) -> None:
         """Keep the backend connected until it is stopped or the task is cancelled. Raises nothing.
 
-        A disabled one is over at once.
+        It starts when nothing is left of the `last` one of its name. A disabled one is over then.
         """
         try:
+            if last:
+                await last.stop()
             while not (self.config.disabled or self._stopping.is_set()):
                 try:
                     await self._serve()

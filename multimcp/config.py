@@ -94,7 +94,8 @@ class ServerConfig(BaseModel):
             text = text.replace(self.url, bare)
             user, password = parts.username or "", parts.password or ""
             values += [parts.query, user, password, unquote(user), unquote(password)]
-            values.append(b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())  # as it is sent
+            if user or password:  # as they are sent
+                values.append(b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())
         for secret in sorted((value.strip() for value in values), key=len, reverse=True):
             if len(secret) >= _SHORTEST_SECRET:
                 text = text.replace(secret, "***")

@@ -138,9 +138,7 @@ class Registry:
             backend.succeed(replaced)
 
         async def run() -> None:
-            if last:
-                await last.stop()
-            await backend.run()
+            await backend.run(last)
             if self._last.get(name) is backend:
                 del self._last[name]
 
@@ -173,7 +171,8 @@ class Registry:
         for name in failed.keys() & self.written.keys() - self._added:
             failed[name] += "; it stays, as the configuration file has it by now"
         await self.take_back([backend for backend in added if backend.name in failed])
-        return failed
+        gone = [backend.name for backend in added if self._backends.get(backend.name) is not backend]
+        return dict.fromkeys(gone, "was removed") | failed
 
     async def take_back(self, added: Iterable[Backend]) -> None:
         """Remove servers that were added, unless they are the configuration file's by now."""

@@ -453,6 +453,20 @@ def test_a_name_that_the_file_has_by_now_is_in_use(tmp_path: Path) -> None:
         assert json.loads((tmp_path / "mcp.json").read_text())["mcpServers"] == {"x": raw("name=theirs")}
 
 
+def test_what_was_removed_meanwhile_is_not_written(tmp_path: Path) -> None:
+    with (
+        proxy(tmp_path, {}, "--persist", "--startup-timeout", "2") as running,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        adding = pool.submit(lambda: running.add(swift=raw(), late=raw("hang:initialize", "stubborn")))
+        until(lambda: states(running) == {"swift": "ready"})  # the late one is being ended
+        assert running.remove("swift").status_code == 200
+        answer = adding.result(TIMEOUT).json()
+        assert answer["added"] == []
+        assert answer["failed"]["swift"] == "was removed"
+        assert json.loads((tmp_path / "mcp.json").read_text()) == {"mcpServers": {}}
+
+
 def test_three_processes_on_one_folder_converge(tmp_path: Path) -> None:
     with ExitStack() as stack:
         replicas = [stack.enter_context(proxy(tmp_path, {"a": raw()}, "--persist")) for _ in range(3)]

@@ -217,6 +217,7 @@ def test_a_secret_is_blanked_however_it_is_quoted() -> None:
 def test_user_and_password_are_blanked_as_they_are_sent() -> None:
     server = one({"url": "http://us%40er:p%40ss@h/mcp"})
     assert server.redact("Basic dXNAZXI6cEBzcw==|us@er|p@ss|us%40er") == "Basic ***|***|***|***"
+    assert one({"url": "http://h/mcp"}).redact("Og==") == "Og=="
 
 
 def test_the_longest_secret_is_blanked_first() -> None:
