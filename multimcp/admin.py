@@ -19,7 +19,7 @@ from starlette.routing import Route
 from .backend import Backend
 from .config import decode, entries_of, parse
 from .errors import ConfigError, NameInUseError, UnknownServerError
-from .guard import REMEDY
+from .guard import REMEDY, error_response
 from .offer import PROMPTS, RESOURCES, TOOLS
 from .registry import Registry
 from .reload import ConfigFile
@@ -44,7 +44,7 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
 
     def writing(endpoint: Callable[[Request], Awaitable[JSONResponse]]) -> Callable[[Request], Awaitable[JSONResponse]]:
         async def guarded(request: Request) -> JSONResponse:
-            return await endpoint(request) if writable else _error(403, READ_ONLY)
+            return await endpoint(request) if writable else error_response(403, READ_ONLY)
 
         return guarded
 
@@ -59,16 +59,16 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
         # A browser asks first before it sends JSON for a web page, and is not answered.
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if "origin" in request.headers and kind != "application/json":
-            return _error(415, "the body of a web page's request must be application/json")
+            return error_response(415, "the body of a web page's request must be application/json")
         try:
             data = decode(await request.body())
             config = parse(data, os.environ)
         except ConfigError as exc:
-            return _error(400, f"the body: {exc}")
+            return error_response(400, f"the body: {exc}")
         try:
             failed = await registry.add_and_wait(config.servers)
         except NameInUseError as exc:
-            return _error(409, str(exc))
+            return error_response(409, str(exc))
         added = [name for name in config.servers if name not in failed]
         backends = [registry.backends[name] for name in added]
         if keep:
@@ -76,7 +76,7 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
                 await keep.write({name: entry for name, entry in entries_of(data).items() if name in added})
             except (ConfigError, NameInUseError) as exc:
                 await registry.take_back(backends)
-                return _error(409 if isinstance(exc, NameInUseError) else 500, str(exc))
+                return error_response(409 if isinstance(exc, NameInUseError) else 500, str(exc))
             registry.note_written({name: config.servers[name] for name in added})
         message = f"{len(added)} of {len(config.servers)} servers added" + (f", {reach}" if added else "")
         warnings = {"warnings": config.warnings} if config.warnings else {}
@@ -90,9 +90,9 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
                 await keep.write({}, [name])
                 registry.note_written({}, [name])
         except UnknownServerError as exc:
-            return _error(404, str(exc))
+            return error_response(404, str(exc))
         except ConfigError as exc:
-            return _error(500, str(exc))
+            return error_response(500, str(exc))
         await registry.remove(backend)
         return JSONResponse({"message": f"server '{name}' removed, {reach}"})
 
@@ -137,7 +137,3 @@ def _status(backend: Backend) -> dict[str, Any]:
         "error": backend.error,
         "since": backend.since.isoformat(timespec="seconds"),
     }
-
-
-def _error(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"error": text}, status_code=status)

@@ -141,13 +141,13 @@ class Guard:
     def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
         if not self._knows_host(headers.get("host", "")):
             remedy = "if it is one of its names, add it with --allowed-host (MULTI_MCP_ALLOWED_HOST)"
-            return _error(421, f"the Host header does not name this proxy; {remedy}")
+            return error_response(421, f"the Host header does not name this proxy; {remedy}")
         if "origin" in headers and not self._knows_origin(headers["origin"]):
             remedy = "to let it in, add its origin with --allowed-origin (MULTI_MCP_ALLOWED_ORIGIN)"
-            return _error(403, f"the Origin header names a foreign web page; {remedy}")
+            return error_response(403, f"the Origin header names a foreign web page; {remedy}")
         if self._access.keys and path not in _WITHOUT_KEY and not self._has_key(headers):
             remedy = "send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
-            return _error(401, f"an API key of this proxy is wanted; {remedy}", {"WWW-Authenticate": "Bearer"})
+            return error_response(401, f"an API key of this proxy is wanted; {remedy}", {"WWW-Authenticate": "Bearer"})
         return None
 
     def _knows_host(self, host: str) -> bool:
@@ -218,5 +218,6 @@ def _address(host: str | None) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """How every error of HTTP is told; `text` is for the person who has to act."""
     return JSONResponse({"error": text}, status, headers)

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Lifespan, Receive, Scope, Send
 
-from .guard import Access, Guard
+from .guard import Access, Guard, error_response
 from .stdio import Descriptor, MessageWriter, own_streams, read_lines
 from .streams import MessageReader
 
@@ -102,7 +102,7 @@ class _SseEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
-            await JSONResponse({"error": "GET opens the stream"}, 405, {"Allow": "GET"})(scope, receive, send)
+            await error_response(405, "GET opens the stream", {"Allow": "GET"})(scope, receive, send)
             return
         async with self._sse.connect_sse(scope, receive, send) as (read, write):
             await self._server.run(read, write, self._server.create_initialization_options())
@@ -110,6 +110,6 @@ class _SseEndpoint:
 
 async def _internal_error(request: Request, exc: Exception) -> JSONResponse:
     if isinstance(exc, ClientDisconnect):
-        return JSONResponse({"error": "the request broke off"}, 400)
+        return error_response(400, "the request broke off")
     logger.error("%s %s failed; this is a fault of Multi-MCP", request.method, request.url.path, exc_info=exc)
-    return JSONResponse({"error": "Multi-MCP failed; its log says how"}, 500)
+    return error_response(500, "Multi-MCP failed; its log says how")

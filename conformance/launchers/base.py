@@ -114,7 +114,7 @@ def site(target: Target, backends: Mapping[str, Backend], folder: Path) -> Site:
 
 
 async def always() -> bool:
-    """Of a target that is not ours to watch."""
+    """Of what is not ours to watch."""
     return True
 
 
@@ -123,15 +123,11 @@ def served(site: Site, alive: Callable[[], Awaitable[bool]] = always) -> Running
     return Running(site, lambda transport, server: site.target.endpoint(transport, server, site.values), alive)
 
 
-async def _at_once() -> bool:
-    return True
-
-
 async def ready(
     site: Site,
     alive: Callable[[], Awaitable[bool]],
     log: Callable[[], Awaitable[str]],
-    reachable: Callable[[], Awaitable[bool]] = _at_once,
+    reachable: Callable[[], Awaitable[bool]] = always,
 ) -> None:
     """Wait until the target is ready: its `ready` URL answers 200; without one, its port accepts connections, or, as
     somebody else accepts them for a container, answers HTTP.

@@ -155,6 +155,8 @@ def test_editing_keeps_what_else_is_written() -> None:
         "a": {"ü": None},
     }
     assert "ü" in edit(text, {}, [])
+    again = edit(text, {"x": {"command": "${A}"}}, [])
+    assert again.index('"x"') < again.index('"y"')
     for broken in ("[]", '{"mcpServers": []}', "{"):
         with pytest.raises(ConfigError):
             edit(broken, {}, [])
