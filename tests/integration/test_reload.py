@@ -206,14 +206,14 @@ def test_what_was_added_over_http_lives_beside_the_file(tmp_path: Path) -> None:
 
 def test_a_server_that_the_file_has_by_now_is_not_taken_back(tmp_path: Path) -> None:
     """It was added over HTTP, too, and is not ready in time."""
-    late = raw("slow:initialize=3")
-    with proxy(tmp_path, {}, "--startup-timeout", "2") as running, ThreadPoolExecutor(1) as pool:
+    late = raw("slow:initialize=6")
+    with proxy(tmp_path, {}, "--startup-timeout", "4") as running, ThreadPoolExecutor(1) as pool:
         adding = pool.submit(lambda: running.add(x=late))
         until(lambda: names(running) == ["x"])
         edit(running, {"x": late})
         running.expect("x: was added over HTTP, and is the configuration file's now")
         assert adding.result(TIMEOUT).json()["failed"] == {
-            "x": "was not ready within 2 s (--startup-timeout); it stays, as the configuration file has it by now"
+            "x": "was not ready within 4 s (--startup-timeout); it stays, as the configuration file has it by now"
         }
         until(lambda: states(running) == {"x": "ready"})
 
@@ -455,7 +455,7 @@ def test_a_name_that_the_file_has_by_now_is_in_use(tmp_path: Path) -> None:
 
 def test_what_was_removed_meanwhile_is_not_written(tmp_path: Path) -> None:
     with (
-        proxy(tmp_path, {}, "--persist", "--startup-timeout", "2") as running,
+        proxy(tmp_path, {}, "--persist", "--startup-timeout", "4") as running,
         ThreadPoolExecutor(1) as pool,
     ):
         adding = pool.submit(lambda: running.add(swift=raw(), late=raw("hang:initialize", "stubborn")))
