@@ -41,7 +41,7 @@ THINK = 0.005
 LONG = 5.0
 """Seconds that a long call takes: less than the pause before a replica ends."""
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 QUICK = 3.0
 STORM = 240.0
 

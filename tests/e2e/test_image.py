@@ -141,7 +141,7 @@ def stop_with_clients(image: str) -> float:
         with (
             RawClient(url, "legacy") as legacy,
             RawClient(url, "modern") as modern,
-            httpx2.Client(timeout=30, trust_env=False) as http,
+            httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
             http.stream("GET", url + "/sse") as sse,
         ):
             assert next(sse.iter_lines()) == "event: endpoint"

@@ -23,7 +23,7 @@ from raw_server import Server
 from support import Proxy
 
 PUPPET = Path(__file__).with_name("puppet.py")
-WAIT = 15.0
+WAIT = 40.0
 
 ALL = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
 """What a client can do that can do everything."""

@@ -108,7 +108,7 @@ class Server:
         if method == "tools/call" and "asks" in self.has:
             for number, question in enumerate(("ping", "sampling/createMessage")):
                 say({"id": f"q{number}", "method": question})
-            answers = sorted((self.answers.get(timeout=10) for _ in range(2)), key=lambda answer: answer["id"])
+            answers = sorted((self.answers.get(timeout=60) for _ in range(2)), key=lambda answer: answer["id"])
             return {"content": [{"type": "text", "text": json.dumps(answers)}]}
         if method == "tools/call" and "input" in self.has:
             return {"resultType": "input_required", "inputRequests": {}}

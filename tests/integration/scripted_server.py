@@ -76,7 +76,7 @@ def handle(message):
         os._exit(7)
     send_all(arguments.get("first", []), token)
     if arguments.get("wait"):
-        go.wait(20)
+        go.wait(60)
         go.clear()
     try:
         say({"id": message["id"], "result": {"resultType": "complete", **answer(method, params)}})

@@ -27,7 +27,7 @@ from mcp.client.stdio import StdioServerParameters
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = ROOT / "fixtures" / "servers"
 RAW = Path(__file__).with_name("raw_server.py")
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 def raw(*behaviours: str, **more: Any) -> dict[str, Any]:
@@ -216,9 +216,13 @@ def write_config(path: Path, servers: dict[str, Any]) -> Path:
 
 @contextmanager
 def proxy(tmp_path: Path, servers: dict[str, Any], *args: str, **options: Any) -> Iterator[Proxy]:
-    """A proxy over HTTP in front of these servers. Leaving the block ends it as `Proxy.stop` demands."""
+    """A proxy over HTTP in front of these servers. Leaving the block ends it as `Proxy.stop` demands.
+
+    Servers have longer to start than they have by default, on machines that are busy.
+    """
     config = write_config(tmp_path / "mcp.json", servers)
-    process = Proxy(config, "--transport", "http", "--port", "0", *args, **options)
+    started = ["--transport", "http", "--port", "0", "--startup-timeout", "30"]
+    process = Proxy(config, *started, *args, **options)
     try:
         yield process.listening()
         if process.popen.poll() is None:

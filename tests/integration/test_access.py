@@ -117,7 +117,7 @@ def test_the_key_lets_no_web_page_in(locked: Any) -> None:
 async def test_clients_with_a_key(locked: Any, transport: str, mode: str) -> None:
     """While keys are rotated, clients with the old one and with the new one are served."""
     for headers in ({"Authorization": f"Bearer {KEYS[0]}"}, {"X-API-Key": KEYS[1]}):
-        async with within(30), client(locked, transport, mode, headers, set()) as it:
+        async with within(TIMEOUT), client(locked, transport, mode, headers, set()) as it:
             assert it.session.protocol_version == ERAS[mode]
             assert text(await it.call_tool("calculator::add", {"a": 10, "b": 5})) == "15"
 
@@ -127,7 +127,7 @@ async def test_clients_with_a_key(locked: Any, transport: str, mode: str) -> Non
 async def test_a_client_without_a_key(locked: Any, transport: str, mode: str) -> None:
     seen: set[int] = set()
     with pytest.raises((MCPError, httpx2.HTTPStatusError, ExceptionGroup)):
-        async with within(30), client(locked, transport, mode, {"X-API-Key": WRONG}, seen):
+        async with within(TIMEOUT), client(locked, transport, mode, {"X-API-Key": WRONG}, seen):
             pass
     assert seen == {401}
 
@@ -254,7 +254,7 @@ def test_any_host_and_origin(tmp_path: Path) -> None:
 async def test_stdio_wants_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTI_MCP_API_KEY", KEYS[0])
     monkeypatch.setenv("MULTI_MCP_API_KEY_FILE", str(tmp_path / "missing"))
-    async with within(30), stdio_client(write_config(tmp_path / "mcp.json", {"a": raw()})) as it:
+    async with within(TIMEOUT), stdio_client(write_config(tmp_path / "mcp.json", {"a": raw()})) as it:
         assert [tool.name for tool in (await it.list_tools()).tools] == ["a::echo"]
 
 

@@ -9,7 +9,7 @@ import anyio
 import httpx2
 import mcp_types as types
 import pytest
-from support import RawClient, descendants, fixture, proxy, raw, until, within
+from support import TIMEOUT, RawClient, descendants, fixture, proxy, raw, until, within
 
 SECRET = "s3cr3t-t0ken"
 
@@ -222,7 +222,7 @@ async def test_clients_hear_of_added_and_removed_servers(shared: Any) -> None:
     kinds = sorted(kind.__name__ for kind in every | {types.ResourceListChangedNotification})
     legacy = shared.client("sse", "legacy", message_handler=listener("legacy"))
     modern = shared.client("http", "auto", message_handler=listener("modern"))
-    async with within(30), legacy, modern:
+    async with within(TIMEOUT), legacy, modern:
         wanted = {"tools_list_changed": True, "prompts_list_changed": True, "resources_list_changed": True}
         async with modern.listen(**wanted):
             await anyio.to_thread.run_sync(lambda: shared.add(a=raw()))
@@ -244,7 +244,7 @@ async def test_clients_hear_of_a_servers_own_changes(shared: Any) -> None:
         heard.append(type(message).__name__)
         news.set()
 
-    async with within(20), shared.client("sse", "legacy", message_handler=hear) as client:
+    async with within(TIMEOUT), shared.client("sse", "legacy", message_handler=hear) as client:
         await client.call_tool("a::echo", {})
         await news.wait()
         # The lists are read first, then the client is told, of what changed only.
@@ -258,7 +258,7 @@ def test_a_client_that_says_it_is_initialized_twice_hears_once(shared: Any) -> N
             client.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
         headers = {**client._headers, "Accept": "text/event-stream"}
         with (
-            httpx2.Client(timeout=30, trust_env=False) as http,
+            httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
             http.stream("GET", shared.url + "/mcp", headers=headers) as stream,
         ):
             shared.add(a=raw())
@@ -286,7 +286,7 @@ def test_a_subscription_to_resources_is_not_acknowledged(shared: Any) -> None:
         "Mcp-Method": "subscriptions/listen",
     }
     with (
-        httpx2.Client(timeout=30, trust_env=False) as http,
+        httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
         http.stream("POST", shared.url + "/mcp", json=message, headers=headers) as stream,
     ):
         acknowledged = json.loads(next(line for line in stream.iter_lines() if line.startswith("data: "))[6:])

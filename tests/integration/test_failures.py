@@ -15,6 +15,7 @@ import pytest
 from mcp import MCPError
 from support import (
     RAW,
+    TIMEOUT,
     RawClient,
     alive,
     commands,
@@ -32,12 +33,12 @@ from support import (
 
 def test_a_healthy_server_answers_beside_a_hanging_and_a_crashing_one(tmp_path: Path) -> None:
     servers = {"hanging": raw("hang:initialize"), "crashing": raw("exit:start"), "healthy": fixture("calculator")}
-    with proxy(tmp_path, servers) as running:
+    with proxy(tmp_path, servers, "--startup-timeout", "20") as running:
         running.expect("healthy: ready")
 
         async def call(mode: str) -> float:
             begun = time.monotonic()
-            async with within(20), running.client(mode=mode) as client:
+            async with within(TIMEOUT), running.client(mode=mode) as client:
                 assert text(await client.call_tool("healthy::add", {"a": 10, "b": 5})) == "15"
                 return time.monotonic() - begun
 
@@ -79,7 +80,7 @@ async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Pat
             if isinstance(message, types.ToolListChangedNotification):
                 changed.set()
 
-        async with within(30), running.client(mode="legacy", message_handler=heard) as client:
+        async with within(TIMEOUT), running.client(mode="legacy", message_handler=heard) as client:
             assert [tool.name for tool in (await client.list_tools()).tools] == ["slow::echo"]
             assert running.status()["late"]["state"] == "starting"
             await changed.wait()
@@ -125,7 +126,7 @@ def test_a_list_that_cannot_be_read_costs_that_list(shared: Any, behaviour: str,
 
 
 def test_a_list_that_is_never_told_costs_that_list(tmp_path: Path) -> None:
-    with proxy(tmp_path, {"silent": raw("hang:prompts/list")}, "--startup-timeout", "30") as running:
+    with proxy(tmp_path, {"silent": raw("hang:prompts/list")}) as running:
         running.wait_ready()
         status = running.status()["silent"]
         assert (status["state"], status["tools"], status["prompts"]) == ("ready", 1, 0)
@@ -134,7 +135,7 @@ def test_a_list_that_is_never_told_costs_that_list(tmp_path: Path) -> None:
 
 async def test_all_pages_are_read_and_odd_entries_left_out(shared: Any) -> None:
     shared.add(paged=raw("pages=12"), odd=raw("odd-entries"))
-    async with within(20), shared.client() as client:
+    async with within(TIMEOUT), shared.client() as client:
         names = [tool.name for tool in (await client.list_tools()).tools]
         assert [name for name in names if name.startswith("paged")] == [f"paged::tool{i}" for i in range(12)]
         odd = [tool for tool in (await client.list_tools()).tools if tool.name.startswith("odd")]
@@ -146,7 +147,7 @@ async def test_all_pages_are_read_and_odd_entries_left_out(shared: Any) -> None:
 
 async def test_rubbish_on_stdout_is_skipped_and_said_once(shared: Any) -> None:
     shared.add(noisy=raw("noise"))
-    async with within(20), shared.client(mode="legacy") as client:
+    async with within(TIMEOUT), shared.client(mode="legacy") as client:
         for _ in range(3):
             assert await client.call_tool("noisy::echo", {})
     noise = [line for line in shared.lines if "noisy: sends what is not MCP" in line]
@@ -158,7 +159,7 @@ async def test_a_call_in_flight_gets_an_error_that_names_the_dead_server(shared:
     log = tmp_path / "log"
     shared.add(dying=raw("hang:tools/call", f"log={log}"))
     family = descendants(shared.popen.pid)
-    async with within(20), shared.client(mode="legacy") as client:
+    async with within(TIMEOUT), shared.client(mode="legacy") as client:
         error: list[MCPError] = []
 
         async def call() -> None:
@@ -181,7 +182,7 @@ async def test_a_call_in_flight_gets_an_error_that_names_the_dead_server(shared:
 
 async def test_a_server_that_dies_when_called_answers_again_later(shared: Any) -> None:
     shared.add(fragile=raw("exit:prompts/get"))
-    async with within(20), shared.client(mode="legacy") as client:
+    async with within(TIMEOUT), shared.client(mode="legacy") as client:
         for _ in range(2):
             with pytest.raises(MCPError, match="fragile"):
                 await client.get_prompt("fragile::greet")
@@ -192,7 +193,7 @@ async def test_a_server_that_dies_when_called_answers_again_later(shared: Any) -
 async def test_the_timeout_of_a_server(shared: Any, tmp_path: Path) -> None:
     log = tmp_path / "log"
     shared.add(slow=raw("hang:tools/call", f"log={log}", timeout=0.3))
-    async with within(20), shared.client(mode="legacy") as client:
+    async with within(TIMEOUT), shared.client(mode="legacy") as client:
         with pytest.raises(MCPError, match=r"'slow': did not answer tools/call within 0.3 s") as caught:
             await client.call_tool("slow::echo", {})
         assert caught.value.code == types.REQUEST_TIMEOUT
@@ -245,7 +246,7 @@ async def test_a_remote_server_that_restarts_is_found_again(shared: Any, transpo
     with server_process("calculator", transport) as url:
         shared.add(remote={"url": url})
         assert shared.status()["remote"]["state"] == "ready"
-    async with within(40), shared.client(mode="legacy") as client:
+    async with within(TIMEOUT), shared.client(mode="legacy") as client:
         with pytest.raises(MCPError, match="remote"):
             await client.call_tool("remote::add", {"a": 1, "b": 2})
         until(lambda: shared.status()["remote"]["state"] == "failed")

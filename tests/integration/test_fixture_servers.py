@@ -18,6 +18,7 @@ from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from mcp.client.sse import sse_client
 from mcp_types import INVALID_PARAMS, PromptReference, ResourceTemplateReference, TextContent, TextResourceContents
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+from support import TIMEOUT
 
 SERVERS = Path(__file__).parents[2] / "fixtures" / "servers"
 # The legacy client comes last: a stream it holds open is there when the server is told to end.
@@ -217,7 +218,7 @@ def command(name: str, *arguments: str) -> list[str]:
 @asynccontextmanager
 async def process(name: str, *arguments: str, stdin: int = PIPE) -> AsyncIterator[Process]:
     """A server started by hand; it is killed if it is still there in the end."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(TIMEOUT):
         async with await anyio.open_process(command(name, *arguments), stdin=stdin) as started:
             try:
                 yield started
@@ -237,7 +238,7 @@ async def test_stdio(name: str, tmp_path: Path) -> None:
 
     async def check_era(mode: str) -> None:
         log = tmp_path / mode
-        with log.open("w") as stderr, anyio.fail_after(20):
+        with log.open("w") as stderr, anyio.fail_after(TIMEOUT):
             async with Client(stdio_client(shell, errlog=stderr), mode=mode) as client:
                 assert client.protocol_version in ERAS[mode]
                 await check(name, client)
@@ -272,7 +273,7 @@ async def test_network(name: str) -> None:
                     await check(name, client)
                     if mode == "legacy":
                         server.send_signal(end)
-                        with anyio.fail_after(20):
+                        with anyio.fail_after(TIMEOUT):
                             assert await server.wait() == 0
                         if transport == "sse":  # the SDK's SSE client raises when left before it has taken the loss in
                             await lost.wait()
@@ -303,7 +304,7 @@ async def test_stdio_ends_on_a_signal(end: signal.Signals) -> None:
         stdout = BufferedByteReceiveStream(server.stdout)
         assert json.loads(await stdout.receive_until(b"\n", 10_000))["result"]["serverInfo"]["name"] == "calculator"
         server.send_signal(end)
-        with anyio.fail_after(20):
+        with anyio.fail_after(TIMEOUT):
             assert await server.wait() == 0
         assert await rest(stdout) == await rest(server.stderr) == ""
 

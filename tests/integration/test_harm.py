@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ends import FORM, Heard, Message, Peer, Pending, Stage, form, legacy, modern, stage
 from raw_server import Server
-from support import Proxy, alive, proxy, raw_http, until, within
+from support import TIMEOUT, Proxy, alive, proxy, raw_http, until, within
 
 LISTED = "raw://one"
 SUBSCRIBE, UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
@@ -53,7 +53,7 @@ def faults(proxy: Proxy, server: str) -> list[str]:
 
 
 async def test_an_answer_that_no_message_can_carry_costs_only_its_own_call(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one, legacy(shared) as two:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one, legacy(shared) as two:
         await add(shared, http={"url": here.url})
         other = two.call("http::echo", n=2)
         others = await here.called(n=2)
@@ -77,7 +77,7 @@ async def test_an_answer_that_no_message_can_carry_costs_only_its_own_call(share
 
 
 async def test_a_question_right_before_the_end_of_its_call_is_not_put_to_the_other_client(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one, legacy(shared) as two:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one, legacy(shared) as two:
         await add(shared, hasty=here.puppet())
         other = two.call("hasty::echo", n=2)
         others = await here.called(n=2)
@@ -93,7 +93,7 @@ async def test_a_question_right_before_the_end_of_its_call_is_not_put_to_the_oth
 
 @pytest.mark.parametrize("busy", [True, False])
 async def test_what_comes_on_the_stream_of_a_cancelled_call_is_for_nobody(shared: Proxy, busy: bool) -> None:
-    async with within(30), stage() as here, legacy(shared) as one, legacy(shared) as two:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one, legacy(shared) as two:
         await add(shared, http={"url": here.url}, fence=here.puppet())
         stream = await two.listen()
         other = two.call("http::echo", n=2) if busy else None
@@ -117,7 +117,7 @@ async def test_what_comes_on_the_stream_of_a_cancelled_call_is_for_nobody(shared
 
 
 async def test_a_question_that_is_no_question_costs_only_its_own_call(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one, legacy(shared) as two:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one, legacy(shared) as two:
         await add(shared, odd=here.puppet("modern-only"))
         other = two.call("odd::echo", n=2)
         others = await here.called(n=2)
@@ -136,7 +136,7 @@ async def test_a_question_that_is_no_question_costs_only_its_own_call(shared: Pr
 
 
 async def test_what_a_backend_lists_stays_listed_if_it_ends_while_it_is_asked_for_changes(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one:
         adding = asyncio.create_task(add(shared, mortal=here.puppet("play:tools/list")))
         heard = await here.told("tools/list")
         answer(heard)
@@ -163,16 +163,15 @@ async def open_and_hang(shared: Proxy, here: Stage, one: Peer) -> tuple[Pending,
 
 
 async def test_a_server_is_removed_while_a_session_s_connection_does_not_open(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one:
         call, _, hanging = await open_and_hang(shared, here, one)
-        async with within(20):
-            await asyncio.to_thread(shared.remove, "own")
+        await asyncio.to_thread(shared.remove, "own")
         assert not alive(hanging.pid)
         assert "'own'" in (await call.error())["message"]
 
 
 async def test_a_server_comes_back_while_a_session_s_connection_does_not_open(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one, legacy(shared) as two:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one, legacy(shared) as two:
         call, first, hanging = await open_and_hang(shared, here, one)
         os.kill(first.pid, signal.SIGKILL)
         answer(await here.told("initialize"))
@@ -185,7 +184,7 @@ async def test_a_server_comes_back_while_a_session_s_connection_does_not_open(sh
 
 
 async def test_a_session_s_connection_that_does_not_open_ends_with_the_client(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as staying:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as staying:
         async with legacy(shared) as leaving:
             _, first, hanging = await open_and_hang(shared, here, leaving)
             leaving.call("own::echo", n=1)  # which waits for the same
@@ -200,7 +199,7 @@ async def test_a_session_s_connection_that_does_not_open_ends_with_the_client(sh
 
 
 async def test_the_proxy_ends_while_a_session_s_connection_does_not_open(tmp_path: Path) -> None:
-    async with within(30), stage() as here:
+    async with within(TIMEOUT), stage() as here:
         with proxy(tmp_path, {}) as process:
             async with legacy(process) as one:
                 _, _, hanging = await open_and_hang(process, here, one)
@@ -212,7 +211,7 @@ async def test_the_proxy_ends_while_a_session_s_connection_does_not_open(tmp_pat
 
 
 async def test_a_session_s_subscriptions_outlive_its_process(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one:
         await add(shared, own=here.puppet(SUBSCRIBES, f"play:{SUBSCRIBE}", scope="session"))
         pending = one.send(SUBSCRIBE, {"uri": LISTED})
         heard = await here.told(SUBSCRIBE)
@@ -230,7 +229,7 @@ async def test_a_session_s_subscriptions_outlive_its_process(shared: Proxy) -> N
 
 
 async def test_a_listener_that_leaves_while_its_subscription_is_made_leaves_none(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         await add(shared, slow=here.puppet(SUBSCRIBES, f"play:{SUBSCRIBE}", f"play:{UNSUBSCRIBE}"))
         stream = one.send("subscriptions/listen", {"notifications": {"resourceSubscriptions": [LISTED]}})
         heard = await here.told(SUBSCRIBE)
@@ -249,7 +248,7 @@ async def test_a_listener_that_leaves_while_its_subscription_is_made_leaves_none
 
 
 async def test_an_unsubscription_that_is_not_answered_keeps_no_other_from_being_told(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         await add(shared, **{name: here.puppet(SUBSCRIBES, f"play:{UNSUBSCRIBE}") for name in ("a", "b")})
         resources = (await one.send("resources/list", {}).result())["resources"]
         wanted = {"resourceSubscriptions": [resource["uri"] for resource in resources]}
@@ -261,7 +260,7 @@ async def test_an_unsubscription_that_is_not_answered_keeps_no_other_from_being_
 
 
 async def test_a_log_level_that_is_not_acknowledged_does_not_keep_the_call_waiting(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         await add(shared, mute=here.puppet(LOGS, "play:logging/setLevel"))
         meta = {"io.modelcontextprotocol/logLevel": "info"}
         call = one.send("tools/call", {"name": "mute::echo", "arguments": {}, "_meta": meta})
@@ -277,7 +276,7 @@ async def test_a_log_level_that_is_not_acknowledged_does_not_keep_the_call_waiti
 
 async def test_a_broken_body_over_sse_does_not_cost_the_call(shared: Proxy) -> None:
     with raw_http("cut:tools/call") as url:
-        async with within(30), legacy(shared) as one:
+        async with within(TIMEOUT), legacy(shared) as one:
             await add(shared, broken={"url": f"{url}/sse"})
             for _ in range(2):
                 assert json.loads(await one.call("broken::echo").text())["server"] == "raw"
@@ -287,7 +286,7 @@ async def test_a_broken_body_over_sse_does_not_cost_the_call(shared: Proxy) -> N
 async def test_a_broken_body_over_sse_does_not_cost_the_connection(shared: Proxy, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with raw_http(SUBSCRIBES, f"cut:{UNSUBSCRIBE}", f"log={log}") as url:
-        async with within(30), legacy(shared) as staying:
+        async with within(TIMEOUT), legacy(shared) as staying:
             await add(shared, torn={"url": f"{url}/sse"})
             async with legacy(shared) as leaving:
                 await leaving.send(SUBSCRIBE, {"uri": LISTED}).result()

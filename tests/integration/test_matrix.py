@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from mcp import Client
-from support import proxy, stdio_client, text, within, write_config
+from support import TIMEOUT, proxy, stdio_client, text, within, write_config
 
 BACKENDS = ("stdio", "sse", "http")
 OWN_TOOLS = ["add", "subtract", "multiply", "divide"]
@@ -13,7 +13,7 @@ VERSIONS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
 
 async def check(client: Client, mode: str) -> None:
-    async with within(40), client:
+    async with within(TIMEOUT), client:
         assert client.session.protocol_version == VERSIONS[mode]
         listed = [tool.name for tool in (await client.list_tools()).tools]
         assert listed == [f"{backend}::{name}" for backend in BACKENDS for name in OWN_TOOLS]

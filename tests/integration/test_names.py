@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from mcp import Client, MCPError
-from support import RawClient, fixture, proxy, raw, text, within
+from support import TIMEOUT, RawClient, fixture, proxy, raw, text, within
 
 BOTH = {"work": fixture("notes_work"), "home": fixture("notes_home")}
 
@@ -90,7 +90,7 @@ def test_a_uri_that_could_be_anybodys_is_not_found(tmp_path: Path, era: str, cod
 async def test_without_a_namespace_the_first_server_wins(tmp_path: Path) -> None:
     servers = {"one": raw("name=one"), "two": raw("name=two", "pages=2")}
     with proxy(tmp_path, servers, "--namespace", "never") as running:
-        async with within(30), running.client(mode="legacy") as client:
+        async with within(TIMEOUT), running.client(mode="legacy") as client:
             assert [tool.name for tool in (await client.list_tools()).tools] == ["echo", "tool0", "tool1"]
             assert '"server": "one"' in text(await client.call_tool("echo", {}))
             with pytest.raises(MCPError, match="Unknown tool"):
@@ -100,7 +100,7 @@ async def test_without_a_namespace_the_first_server_wins(tmp_path: Path) -> None
 
 async def test_another_separator(tmp_path: Path) -> None:
     with proxy(tmp_path, {"r": raw()}, env={"MULTI_MCP_SEPARATOR": "__"}) as running:
-        async with within(30), running.client() as client:
+        async with within(TIMEOUT), running.client() as client:
             assert [tool.name for tool in (await client.list_tools()).tools] == ["r__echo"]
             assert await client.call_tool("r__echo", {})
 
@@ -108,7 +108,7 @@ async def test_another_separator(tmp_path: Path) -> None:
 async def test_a_tool_filter(tmp_path: Path) -> None:
     only = raw("pages=4", tools={"include": ["tool[0-2]"], "exclude": ["*1"]})
     with proxy(tmp_path, {"r": only}) as running:
-        async with within(30), running.client() as client:
+        async with within(TIMEOUT), running.client() as client:
             assert [tool.name for tool in (await client.list_tools()).tools] == ["r::tool0", "r::tool2"]
             with pytest.raises(MCPError, match="Unknown tool"):
                 await client.call_tool("r::tool1", {})

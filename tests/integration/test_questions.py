@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ends import FORM, Message, form, legacy, modern, stage
-from support import Proxy, alive, fixture, proxy, server_process, until, within
+from support import TIMEOUT, Proxy, alive, fixture, proxy, server_process, until, within
 
 FORMS = {"elicitation": {"form": {}}}
 ROOTS = {"roots": [{"uri": "file:///home/ada"}]}
@@ -23,6 +23,9 @@ INVALID_PARAMS, METHOD_NOT_FOUND, INTERNAL_ERROR, REQUEST_TIMEOUT = -32602, -326
 CANCELLED = "notifications/cancelled"
 PATIENCE = 1.5
 """The `timeout` of a backend."""
+
+FOLDING = "import multimcp.bridge as b; b.FOLD = 1"
+"""On a busy machine the second of two questions comes later than usual."""
 
 LATE_ANSWERS = "import multimcp.calls as c; c.ANSWER_WAIT = 0.5"
 
@@ -44,7 +47,7 @@ def running(journal: Path) -> Iterator[Proxy]:
             "http": {"url": url},
             "new": fixture("asking", args=[*fixture("asking")["args"], "--era", "modern"]),
         }
-        with proxy(journal.parent, servers) as process:
+        with proxy(journal.parent, servers, first=FOLDING) as process:
             yield process.wait_ready()
 
 
@@ -63,7 +66,7 @@ def messages(result: Message) -> list[str]:
 
 
 async def test_two_clients_on_one_stdio_connection_are_not_asked(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one, legacy(shared) as two:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one, legacy(shared) as two:
         shared.add(doubtful=here.puppet())
         calls = [one.call("doubtful::echo", n=1), two.call("doubtful::echo", n=2)]
         first, second = [await here.called(n=1), await here.called(n=2)]
@@ -96,7 +99,7 @@ async def test_two_clients_on_one_stdio_connection_are_not_asked(shared: Proxy) 
 
 async def test_with_scope_session_both_are_asked(running: Proxy, journal: Path) -> None:
     other = {**FORMS, "vendor.example/x": {"deep": [None, 1]}}
-    async with within(30), legacy(running) as one, legacy(running, other) as two:
+    async with within(TIMEOUT), legacy(running) as one, legacy(running, other) as two:
         calls = [one.call("own::rounds", n=1), two.call("own::rounds", n=2)]
         questions = [await call.question() for call in calls]
         assert [q["params"]["message"] for q in questions] == ["Question 1 of 1", "Question 1 of 2"]
@@ -115,7 +118,7 @@ async def test_with_scope_session_both_are_asked(running: Proxy, journal: Path) 
 
 @pytest.mark.parametrize("transport", ["http", "sse"])
 async def test_a_session_s_process_ends_with_the_client(shared: Proxy, transport: str) -> None:
-    async with within(30), stage() as here, legacy(shared) as staying:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as staying:
         shared.add(own=here.puppet(scope="session"))
         waiting = staying.call("own::echo", n=1)
         its = await here.called(n=1)
@@ -132,7 +135,7 @@ async def test_a_session_s_process_ends_with_the_client(shared: Proxy, transport
 
 
 async def test_a_session_s_process_that_crashes(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one, legacy(shared) as two:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one, legacy(shared) as two:
         shared.add(own=here.puppet(scope="session"))
         calls = [one.call("own::echo", n=1), two.call("own::echo", n=2)]
         first, second = [await here.called(n=1), await here.called(n=2)]
@@ -151,7 +154,7 @@ async def test_a_session_s_process_that_crashes(shared: Proxy) -> None:
 
 
 async def test_over_streamable_http_the_stream_says_whose_question_it_is(running: Proxy) -> None:
-    async with within(30), legacy(running) as one, legacy(running) as two:
+    async with within(TIMEOUT), legacy(running) as one, legacy(running) as two:
         calls = [one.call("http::rounds", n=1), two.call("http::rounds", n=2)]
         questions = [await call.question() for call in calls]
         assert [q["params"]["message"] for q in questions] == ["Question 1 of 1", "Question 1 of 2"]
@@ -164,7 +167,7 @@ async def test_over_streamable_http_the_stream_says_whose_question_it_is(running
 
 @pytest.mark.parametrize("scope", ["shared", "session"])
 async def test_a_question_outside_of_any_call(shared: Proxy, scope: str) -> None:
-    async with within(30), stage() as here, legacy(shared) as one, legacy(shared) as two:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one, legacy(shared) as two:
         shared.add(idle=here.puppet(scope=scope))
         streams = [await one.listen(), await two.listen()]
         heard = []
@@ -193,7 +196,7 @@ async def test_a_question_outside_of_any_call(shared: Proxy, scope: str) -> None
 
 async def test_a_visited_url_is_told_to_who_was_sent_there(shared: Proxy) -> None:
     url = {"mode": "url", "message": "Sign in", "url": "https://example.com/"}
-    async with within(30), stage() as here, legacy(shared) as one, legacy(shared) as two, legacy(shared) as three:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one, legacy(shared) as two, legacy(shared) as three:
         shared.add(web=here.puppet())
         streams = [await client.listen() for client in (one, two, three)]
         call = one.call("web::echo")
@@ -227,7 +230,7 @@ async def test_a_visited_url_is_told_to_who_was_sent_there(shared: Proxy) -> Non
 async def test_sampling_with_tools(shared: Proxy, able: bool) -> None:
     sampling: Message = {"tools": {}} if able else {}
     params = {"messages": [], "maxTokens": 9, "tools": [{"name": "t", "inputSchema": {"type": "object"}}]}
-    async with within(30), stage() as here, legacy(shared, {"sampling": sampling}) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared, {"sampling": sampling}) as one:
         shared.add(thinking=here.puppet())
         call = one.call("thinking::echo")
         heard = await here.called()
@@ -245,7 +248,7 @@ async def test_sampling_with_tools(shared: Proxy, able: bool) -> None:
 
 
 async def test_a_withdrawn_question_is_withdrawn_from_the_client(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one:
         shared.add(fickle=here.puppet())
         call = one.call("fickle::echo")
         heard = await here.called()
@@ -260,7 +263,7 @@ async def test_a_withdrawn_question_is_withdrawn_from_the_client(shared: Proxy) 
 
 
 async def test_a_question_ends_with_its_call(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one:
         shared.add(hasty=here.puppet())
         call = one.call("hasty::echo")
         heard = await here.called()
@@ -281,7 +284,7 @@ async def test_a_question_ends_with_its_call(shared: Proxy) -> None:
 
 
 async def test_the_timeout_runs_while_the_backend_is_silent(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one:
         shared.add(slow=here.puppet(timeout=PATIENCE))
         call = one.call("slow::echo", n=1)
         heard = await here.called(n=1)
@@ -298,7 +301,7 @@ async def test_the_timeout_runs_while_the_backend_is_silent(shared: Proxy) -> No
 
 
 async def test_the_timeout_does_not_run_while_the_user_is_asked(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one:
         shared.add(slow=here.puppet(timeout=PATIENCE))
         call = one.call("slow::echo", n=1)
         heard = await here.called(n=1)
@@ -317,7 +320,7 @@ async def test_the_timeout_does_not_run_while_the_user_is_asked(shared: Proxy) -
 
 
 async def test_the_timeout_does_not_run_while_a_call_is_held(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         shared.add(slow=here.puppet(timeout=PATIENCE))
         first = one.call("slow::echo", n=1)
         heard = await here.called(n=1)
@@ -331,7 +334,7 @@ async def test_the_timeout_does_not_run_while_a_call_is_held(shared: Proxy) -> N
 
 
 async def test_the_timeout_runs_on_after_the_answer(shared: Proxy) -> None:
-    async with within(30), stage() as here, legacy(shared) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one:
         shared.add(slow=here.puppet(timeout=PATIENCE))
         call = one.call("slow::echo")
         heard = await here.called()
@@ -348,7 +351,7 @@ async def test_the_timeout_runs_on_after_the_answer(shared: Proxy) -> None:
 @pytest.mark.parametrize("server", ["stdio", "http"])
 async def test_several_questions_come_in_one_result(running: Proxy, server: str) -> None:
     tool = f"{server}::several"
-    async with within(30), modern(running) as one:
+    async with within(TIMEOUT), modern(running) as one:
         asked = await one.call(tool).result()
         assert {request["method"] for request in asked["inputRequests"].values()} == {
             "elicitation/create",
@@ -368,7 +371,7 @@ async def test_several_questions_come_in_one_result(running: Proxy, server: str)
 
 
 async def test_three_rounds(running: Proxy) -> None:
-    async with within(30), modern(running) as one:
+    async with within(TIMEOUT), modern(running) as one:
         result, asked = await one.call("stdio::rounds", n=3).result(), []
         while result["resultType"] == "input_required":
             asked += messages(result)
@@ -378,7 +381,7 @@ async def test_three_rounds(running: Proxy) -> None:
 
 
 async def test_a_retry_must_be_of_the_call_that_it_continues(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         shared.add(old=here.puppet("pages=2"), other=here.puppet("pages=2"))
         for tool, arguments, state in (
             ("old::tool0", {"n": 1}, "unknown"),
@@ -398,7 +401,7 @@ async def test_a_retry_must_be_of_the_call_that_it_continues(shared: Proxy) -> N
 
 
 async def test_a_wrong_retry_costs_nothing(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         shared.add(old=here.puppet())
         first = one.call("old::echo", n=1)
         heard = await here.called(n=1)
@@ -412,7 +415,7 @@ async def test_a_wrong_retry_costs_nothing(shared: Proxy) -> None:
 
 
 async def test_the_same_state_used_twice_at_once(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         shared.add(old=here.puppet())
         first = one.call("old::echo")
         heard = await here.called()
@@ -430,7 +433,7 @@ async def test_the_same_state_used_twice_at_once(shared: Proxy) -> None:
 
 @pytest.mark.parametrize("turn", ["first", "second"])
 async def test_a_modern_client_that_hangs_up(shared: Proxy, turn: str) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         shared.add(old=here.puppet())
         pending = one.call("old::echo")
         heard = await here.called()
@@ -443,7 +446,7 @@ async def test_a_modern_client_that_hangs_up(shared: Proxy, turn: str) -> None:
 
 
 async def test_a_question_that_is_withdrawn_while_the_call_is_held(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         shared.add(old=here.puppet())
         first = one.call("old::echo")
         heard = await here.called()
@@ -463,7 +466,7 @@ async def test_a_question_that_is_withdrawn_while_the_call_is_held(shared: Proxy
 
 
 async def test_a_backend_that_dies_while_a_call_is_held(shared: Proxy) -> None:
-    async with within(30), stage() as here, modern(shared) as one:
+    async with within(TIMEOUT), stage() as here, modern(shared) as one:
         shared.add(old=here.puppet())
         first = one.call("old::echo")
         heard = await here.called()
@@ -477,7 +480,7 @@ async def test_a_backend_that_dies_while_a_call_is_held(shared: Proxy) -> None:
 
 
 async def test_a_client_that_does_not_come_back(tmp_path: Path) -> None:
-    async with within(30), stage() as here:
+    async with within(TIMEOUT), stage() as here:
         with proxy(tmp_path, {"old": here.puppet()}, first=LATE_ANSWERS) as process:
             process.wait_ready()
             async with modern(process) as one:
@@ -496,7 +499,7 @@ async def test_a_client_that_does_not_come_back(tmp_path: Path) -> None:
 
 
 async def test_a_legacy_client_is_asked_live(running: Proxy) -> None:
-    async with within(30), legacy(running) as one:
+    async with within(TIMEOUT), legacy(running) as one:
         call = one.call("new::several")
         questions = {q["method"]: q for q in [await call.question(), await call.question()]}
         await one.answer(questions["sampling/createMessage"], COMPLETION)
@@ -517,7 +520,7 @@ async def test_a_legacy_client_is_asked_live(running: Proxy) -> None:
 
 async def test_a_legacy_client_that_answers_with_an_error(running: Proxy) -> None:
     mine = {"code": -1, "message": "User rejected", "data": {"why": None}}
-    async with within(30), legacy(running) as one:
+    async with within(TIMEOUT), legacy(running) as one:
         call = one.call("new::several")
         questions = [await call.question(), await call.question()]
         await one.answer(questions[0], error=mine)
@@ -529,7 +532,7 @@ async def test_a_legacy_client_that_answers_with_an_error(running: Proxy) -> Non
 async def test_a_legacy_client_that_cannot_answer(shared: Proxy) -> None:
     """The backend knows, as the client's capabilities cross; and one that asks all the same does not get through."""
     requests = {"it": {"method": "elicitation/create", "params": FORM}}
-    async with within(30), stage() as here, legacy(shared, {"sampling": {}}) as one:
+    async with within(TIMEOUT), stage() as here, legacy(shared, {"sampling": {}}) as one:
         shared.add(new=here.puppet("modern-only"))
         call = one.call("new::echo")
         heard = await here.called()

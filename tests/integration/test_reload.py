@@ -96,7 +96,7 @@ async def test_clients_hear_of_it(tmp_path: Path, transport: str, mode: str) -> 
     with proxy(tmp_path, {"a": raw()}) as running:
         running.wait_ready()
         async with (
-            within(30),
+            within(TIMEOUT),
             running.client(transport, mode, message_handler=hear) as client,
             AsyncExitStack() as stack,
         ):
@@ -115,7 +115,7 @@ async def test_a_client_over_stdio_hears_of_it(tmp_path: Path) -> None:
         news.set()
 
     config = write_config(tmp_path / "mcp.json", {"a": raw()})
-    async with within(30), stdio_client(config, mode="legacy", message_handler=hear) as client:
+    async with within(TIMEOUT), stdio_client(config, mode="legacy", message_handler=hear) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["a::echo"]
         write_config(config, {"a": raw(), "b": raw()})
         while len((await client.list_tools()).tools) < 2:

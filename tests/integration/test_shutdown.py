@@ -77,7 +77,7 @@ def test_signals_with_clients_connected(tmp_path: Path, number: signal.Signals) 
         with (
             RawClient(running.url, "legacy") as legacy,
             RawClient(running.url, "modern") as modern,
-            httpx2.Client(timeout=30, trust_env=False) as http,
+            httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
             http.stream("GET", running.url + "/sse") as sse,
         ):
             assert next(sse.iter_lines()) == "event: endpoint"
@@ -350,7 +350,7 @@ def test_stdin_from_a_file(tmp_path: Path) -> None:
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=30,
+        timeout=TIMEOUT,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, b"")

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from support import Proxy, RawClient
+from support import TIMEOUT, Proxy, RawClient
 
 ERAS = ("legacy", "modern")
 META = "io.modelcontextprotocol/"
@@ -151,7 +151,7 @@ def test_wrong_requests_get_the_protocols_errors(
 
 def test_a_request_before_initialize_is_refused(one_raw: Proxy) -> None:
     """Over SSE: streamable HTTP itself wants a session first."""
-    with httpx2.Client(timeout=30, trust_env=False) as http, http.stream("GET", one_raw.url + "/sse") as stream:
+    with httpx2.Client(timeout=TIMEOUT, trust_env=False) as http, http.stream("GET", one_raw.url + "/sse") as stream:
         events = stream.iter_lines()
         endpoint = one_raw.url + next(line for line in events if line.startswith("data: "))[6:]
         http.post(endpoint, json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
