@@ -56,8 +56,12 @@ def descendants(pid: int) -> set[int]:
 
 
 def commands(pids: set[int]) -> dict[int, str]:
-    """The command lines of running processes."""
-    return {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids}
+    """The command lines of those of the processes that are still there."""
+    found = {}
+    for pid in pids:
+        with suppress(OSError):
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return found
 
 
 def alive(pid: int) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from support import ROOT, proxy, until
+from support import ROOT, alive, commands, descendants, proxy, until
 
 from conformance.plugin import GOLDENS
 from conformance.target import SHIPPED
@@ -97,24 +97,20 @@ def test_a_stub_of_any_user_can_ask_for_a_server(forks: Path) -> None:
     assert stat.S_IMODE(forks.stat().st_mode) == 0o777
 
 
-def targets() -> set[str]:
-    """The processes of Multi-MCP that a harness has started."""
-    found = subprocess.run(["pgrep", "-f", "multimcp --transport http"], capture_output=True, text=True, check=False)
-    return set(found.stdout.split())
-
-
 def test_a_harness_that_is_told_to_end_stops_the_target() -> None:
-    before = targets()
-    command = [sys.executable, "-m", "conformance", "run", "--target=multimcp-http", "--only=tools:*"]
+    command = [sys.executable, "-m", "conformance", "run", "--target=multimcp-http"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as told:
         assert told.stdout is not None
-        while "✓ tools:list:whole" not in told.stdout.readline():
+        while "✓" not in told.stdout.readline():
             assert told.poll() is None
-        assert targets() > before
+        family = commands(descendants(told.pid))
+        targets = [pid for pid, command in family.items() if "multimcp --transport http" in command]
+        assert targets
         told.terminate()
         told.communicate(timeout=TIMEOUT)
     assert told.returncode == 2
-    assert targets() <= before
+    assert not any(map(alive, targets))
+    until(lambda: not any(map(alive, family)), TIMEOUT, "the fixture servers end")
 
 
 def test_recording_directly_gives_the_same_goldens() -> None:
