@@ -237,5 +237,6 @@ def player(conformance: Conformance) -> Generator[tuple[BlockingPortal, Player],
             problem = exc
         else:
             yield portal, player
+            portal.call(player.stop)  # else it goes on when the run is interrupted
     if problem:
         conformance.give_up(problem)

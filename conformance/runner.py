@@ -42,6 +42,12 @@ class Player:
         self._stage = stage
         self._sessions: dict[tuple[tuple[Server, ...], Transport, Transport, Era], Session] = {}
         self._given_up: set[tuple[str, ...]] = set()
+        self._playing: anyio.CancelScope | None = None
+
+    async def stop(self) -> None:
+        """Break off what is being played. Its end would wait for answers that come no more."""
+        if self._playing:
+            self._playing.cancel()
 
     async def try_out(self, runs: Sequence[tuple[Scenario, Case]]) -> None:
         """Start the target once, in the first shared world that is wanted, or else in one of its own.
@@ -69,7 +75,7 @@ class Player:
         result = RunResult(scenario.requirement.id, scenario.name, case.facts, str(case), Verdict.PASS, 0.0)
         bound = RUN_WAIT * self._stage.target.target.patience
         try:
-            with anyio.fail_after(bound):
+            with anyio.fail_after(bound) as self._playing:
                 async with self._session(scenario, case, run) as session:
                     await scenario.play(session)
             if not run.checks:

@@ -140,10 +140,19 @@ class Namespace:
         """Wait until no container of these pods runs any more."""
         until(lambda: not pods & self.running(), GONE, f"the end of {pods}")
 
-    def sync(self) -> None:
-        """Have the kubelets look now whether what is mounted has changed; by themselves they do once a minute."""
-        stamp = str(sum(int(pod["metadata"]["resourceVersion"]) for pod in self.pods().values()))
-        self.kubectl("annotate", "pods", "--all", "--overwrite", f"multi-mcp-test/looked={stamp}")
+    def until_mounted(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait for what follows from an edited ConfigMap or Secret.
+
+        By themselves the kubelets look once a minute whether what is mounted has changed. A changed pod makes them look
+        at once; again and again, since they may look before they have heard of the edit.
+        """
+
+        def holds() -> Any:
+            stamp = str(sum(int(pod["metadata"]["resourceVersion"]) for pod in self.pods().values()))
+            self.kubectl("annotate", "pods", "--all", "--overwrite", f"multi-mcp-test/looked={stamp}")
+            return condition()
+
+        until(holds, READY, what)
 
     def address(self, port: int) -> str:
         """The URL of a port of a node."""

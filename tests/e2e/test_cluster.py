@@ -76,6 +76,7 @@ def release(space: Namespace) -> Namespace:
     run(space, "kubectl apply -f k8s/multi-mcp.yaml")
     space.settled()
     assert "successfully rolled out" in run(space, "kubectl rollout status deployment/multi-mcp")
+    until(lambda: leads(space.address(NODE_PORT)), READY, "the port of the node leads to it")
     return space
 
 
@@ -109,7 +110,6 @@ def high_availability(space: Namespace) -> str:
 
 def write(space: Namespace, config: str) -> None:
     space.kubectl("patch", "configmap", "multi-mcp", "--patch", json.dumps({"data": {"mcp.json": config}}))
-    space.sync()
 
 
 def configure(space: Namespace, servers: dict[str, Any]) -> None:
@@ -120,7 +120,15 @@ def configure(space: Namespace, servers: dict[str, Any]) -> None:
         lists = [space.ask(pod, "/mcp_tools")["tools"] for pod in space.pods()]
         return all(tools.keys() == servers.keys() and all(tools.values()) for tools in lists)
 
-    until(arrived, READY, "the edited ConfigMap is in all replicas")
+    space.until_mounted(arrived, "the edited ConfigMap is in all replicas")
+
+
+def leads(url: str) -> bool:
+    """Whether a proxy answers there. The nodes hear of a ready pod somewhat later than the API tells of it."""
+    try:
+        return httpx2.get(url + "/healthz", timeout=QUICK, trust_env=False).status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 def sources(url: str) -> list[str | None]:
@@ -384,7 +392,7 @@ def test_a_wrong_configuration_never_becomes_ready(replicas: Namespace) -> None:
     url = replicas.address(NODE_PORT)
     write(replicas, '{"mcpServers": {"calculator": {"command": 1}}}')
     place = "mcpServers.calculator.command"
-    until(lambda: all(place in replicas.kubectl("logs", pod) for pod in old), READY, "the old pods report it")
+    replicas.until_mounted(lambda: all(place in replicas.kubectl("logs", pod) for pod in old), "the old pods report it")
     replicas.kubectl("rollout", "restart", "deployment/multi-mcp")
 
     def crashed() -> set[str]:
@@ -463,8 +471,7 @@ def test_with_a_key_servers_are_added_to_one_replica(guarded: Namespace) -> None
         return ["tools" in guarded.ask(pod, "/mcp_tools", key) for pod in sorted(pods)]
 
     guarded.kubectl("patch", "secret", "multi-mcp", "--patch", json.dumps({"stringData": {"api-key": "second"}}))
-    guarded.sync()
-    until(lambda: all(accepted("second")), READY, "the new key is good everywhere")
+    guarded.until_mounted(lambda: all(accepted("second")), "the new key is good everywhere")
     assert not any(accepted("first"))
     assert guarded.settled() == pods
 

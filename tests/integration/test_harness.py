@@ -113,6 +113,57 @@ def test_a_harness_that_is_told_to_end_stops_the_target() -> None:
     until(lambda: not any(map(alive, family)), TIMEOUT, "the fixture servers end")
 
 
+MUTE = """
+import json, pathlib, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Mute(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/healthz" else 405)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self):
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if message["method"] == "tools/list":
+            pathlib.Path(sys.argv[2]).touch()
+            time.sleep(3600)
+        info = {"name": "mute", "version": "1"}
+        result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}
+        body = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": result}).encode()
+        self.send_response(200 if "id" in message else 202)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Mute).serve_forever()
+"""
+"""A target that is greeted, and then never says what tools it has."""
+
+
+def test_a_harness_that_is_told_to_end_does_not_wait_for_answers(tmp_path: Path) -> None:
+    (tmp_path / "mute.py").write_text(MUTE)
+    asked = tmp_path / "asked"
+    target = stranger(tmp_path / "mute.toml", command=f'"$python", "$here/mute.py", "$port", "{asked}"')
+    text = target.read_text()
+    assert "patience = 6.0" in text
+    target.write_text(text.replace("patience = 6.0", "patience = 60.0"))  # a response may take 20 minutes
+    command = [sys.executable, "-m", "conformance", "run", f"--target={target}", "--only=tools:list:whole"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as told:
+        try:
+            until(asked.exists, TIMEOUT, "the harness asks for the tools")
+            family = descendants(told.pid)
+            told.terminate()
+            told.communicate(timeout=TIMEOUT)
+        finally:
+            for pid in descendants(told.pid):
+                os.kill(pid, signal.SIGKILL)
+            told.kill()
+    assert told.returncode == 2
+    until(lambda: not any(map(alive, family)), TIMEOUT, "all that it started ends")
+
+
 def test_recording_directly_gives_the_same_goldens() -> None:
     before = {path: path.read_bytes() for path in GOLDENS.glob("tools.*")}
     assert before
