@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # The image. TARGET=full has Node.js for `npx` servers. BASE_IMAGE is the Dockerfile's own unless given. Where builds reach
 # no package index: `make wheelhouse` with the base's version of Python, then `make docker-build PIP_NO_INDEX=1`.
 DOCKER ?= docker
-IMAGE ?= localhost/multi-mcp:latest
+IMAGE ?= multi-mcp:latest
 TARGET ?= slim
 CONTAINER ?= multi-mcp
 
@@ -24,7 +24,7 @@ docker-build:  ## make the image
 		$(foreach name,BASE_IMAGE PIP_NO_INDEX,$(if $($(name)),--build-arg $(name)=$($(name)))) .
 
 docker-run:  ## serve the image's demo servers on 127.0.0.1:8080
-	$(DOCKER) run --rm --name $(CONTAINER) --publish 127.0.0.1:$(or $(MULTI_MCP_PORT),8080):8080 \
+	$(DOCKER) run --pull never --rm --name $(CONTAINER) --publish 127.0.0.1:$(or $(MULTI_MCP_PORT),8080):8080 \
 		--read-only --tmpfs /tmp:exec --cap-drop ALL --security-opt no-new-privileges $(IMAGE) $(ARGS)
 
 wheelhouse: | $(VENV)/bin/python  ## download what `make docker-build PIP_NO_INDEX=1` needs

@@ -31,8 +31,9 @@ target in a container, the file and the interpreter are those in there."""
 CONTAINER = frozenset({"image", "port", "args", "hardened", "python", "fixtures"})
 """Keys of [launch] for a target in a container."""
 
-IMAGE = "localhost/multi-mcp:latest"
-"""Has a Python with the SDK, and so can run the fixture servers; made by `make docker-build`."""
+IMAGE = "multi-mcp:latest"
+"""Has a Python with the SDK, and so can run the fixture servers; made by `make docker-build`, and never pulled: what a
+registry has under this name is somebody else's."""
 
 
 class TargetError(Exception):

@@ -148,7 +148,7 @@ class _Engine:
         self._docker.client.close()
 
     def provide(self, image: str) -> None:
-        """Pull an image, unless it is there.
+        """Pull an image, unless it is there or is to be made here.
 
         Raises:
             Missing: it cannot be had.
@@ -156,12 +156,12 @@ class _Engine:
         try:
             self._docker.client.images.get(image)
         except self._not_found:
+            if image == IMAGE:
+                raise Missing(f"the image '{IMAGE}'; build it with `make docker-build`") from None
             try:
                 self._docker.client.images.pull(image)
             except self._error as exc:
-                raise Missing(
-                    f"the image '{image}' ({exc.explanation}); build it or pull it, {IMAGE} with `make docker-build`"
-                ) from None
+                raise Missing(f"the image '{image}' ({exc.explanation}); build it or pull it") from None
 
     @asynccontextmanager
     async def run(self, image: str, options: dict[str, Any]) -> AsyncGenerator[_Contained, None]:

@@ -32,7 +32,7 @@ import anyio
 import httpx2
 
 from conformance.fixtures import Forks
-from conformance.target import Target
+from conformance.target import IMAGE, Target
 from conformance.verdict import HarnessError, Missing
 
 from .base import Ground, LaunchError, Running, Site, ready, served
@@ -174,8 +174,9 @@ def kind_config(folder: Path) -> Manifest:
 
 
 def _pod(name: str, image: str, container: Manifest, volumes: list[Manifest]) -> Manifest:
+    policy = "Never" if image == IMAGE else "IfNotPresent"
     spec = {
-        "containers": [{"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", **container}],
+        "containers": [{"name": "main", "image": image, "imagePullPolicy": policy, **container}],
         "volumes": volumes,
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 1,

@@ -26,8 +26,8 @@ from tests.integration.support import until
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = os.environ.get("DOCKER", "docker")
-IMAGE = "localhost/multi-mcp:latest"
-FULL = "localhost/multi-mcp:full"
+IMAGE = "multi-mcp:latest"
+FULL = "multi-mcp:full"
 KINDS = {"docker", "kubernetes"}
 
 BUILD = 900.0

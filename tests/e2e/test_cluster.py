@@ -327,8 +327,9 @@ def storm(replicas: Namespace) -> Storm:
 
 
 def test_a_fresh_release_answers(release: Namespace) -> None:
-    """At the port of a node, and under the names that the Service has in the cluster."""
+    """At the port of the node that the README's command shows, and under the names that the Service has in it."""
     url = release.address(NODE_PORT)
+    assert urlsplit(url).hostname in run(release, "kubectl get nodes -o wide").split()
     asyncio.run(calculate_in_all_ways(url))
     for name in ("multi-mcp", f"multi-mcp.{release.name}", f"multi-mcp.{release.name}.svc.cluster.local"):
         assert get(url, "/mcp_tools", Host=f"{name}:8080").json()["tools"].keys() == SHIPPED.keys()
@@ -496,6 +497,7 @@ def test_every_command_of_the_readme_is_run() -> None:
         "kubectl apply -f k8s/multi-mcp.yaml",
         "kubectl rollout status deployment/multi-mcp",
         "kubectl port-forward service/multi-mcp 8080",
+        "kubectl get nodes -o wide",
         "kubectl apply -f k8s/fixtures.yaml",
         "kubectl apply -k k8s/ha",
     }

@@ -119,13 +119,13 @@ async def test_the_readmes_docker_run(image: str, tmp_path: Path) -> None:
         "docker run ": f"{DOCKER} run ",
         "--name multi-mcp ": f"--name {name} ",
         "-p 127.0.0.1:8080:8080 ": "-p 127.0.0.1::8080 ",
-        "localhost/multi-mcp": image,
+        "no-new-privileges multi-mcp": f"no-new-privileges {image}",
     }
     for written, here in changes.items():
         assert run.count(written) == 1, run
         run = run.replace(written, here)
     with in_foreground(name, run, tmp_path) as running:
-        assert running.get("/mcp_tools").json()["tools"].keys() == {"calculator", "unit_converter", "weather"}
+        assert running.get("/mcp_tools").json()["tools"].keys() == {"calculator", "weather"}
         host = inspect(name)["HostConfig"]
         assert (host["ReadonlyRootfs"], host["CapDrop"], host["SecurityOpt"]) == (True, ["ALL"], ["no-new-privileges"])
 

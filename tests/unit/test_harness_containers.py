@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -18,7 +19,7 @@ from conformance.launchers import docker, kubernetes
 from conformance.launchers.base import Ground, Site, site
 from conformance.launchers.containers import forking_begun, forking_command, share
 from conformance.stage import Stage
-from conformance.target import Target, load
+from conformance.target import IMAGE, Target, load
 from conformance.verdict import Failure, HarnessError, Missing
 
 TARGET = """
@@ -166,6 +167,25 @@ def test_a_container_that_starts_servers_has_what_they_are_asked_for_with(tmp_pa
     writable = docker.fixtures_options(forks)["mounts"]
     assert writable == [{**shared, "ReadOnly": False}]
     assert docker.fixtures_options(forks)["stdin_open"]
+
+
+def test_our_own_image_is_never_pulled(tmp_path: Path) -> None:
+    """In a registry, its name is somebody else's."""
+    engine = docker._Engine.__new__(docker._Engine)
+    pulled: list[str] = []
+
+    def absent(image: str) -> None:
+        raise LookupError(image)
+
+    images = SimpleNamespace(get=absent, pull=pulled.append)
+    engine._docker = SimpleNamespace(client=SimpleNamespace(images=images))
+    engine._not_found = engine._error = LookupError
+    with pytest.raises(Missing, match="the image 'multi-mcp:latest'; build it with `make docker-build`"):
+        engine.provide(IMAGE)
+    engine.provide("somebody/else:1")
+    assert pulled == ["somebody/else:1"]
+    ours = kubernetes.fixtures_pod(IMAGE, share(tmp_path, target(tmp_path, "kubernetes")))
+    assert ours["spec"]["containers"][0]["imagePullPolicy"] == "Never"
 
 
 # Kubernetes

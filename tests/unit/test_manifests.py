@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 BASE = K8S / "multi-mcp.yaml"
 VERSIONS = [f"1.{minor}" for minor in range(25, 38)]
-IMAGE = "localhost/multi-mcp:latest"
+IMAGE = "multi-mcp:latest"
 
 Manifest = dict[str, Any]
 
@@ -88,6 +88,15 @@ def test_the_base_is_for_1_20() -> None:
     assert {document["apiVersion"] for document in RELEASES["fixtures"]} == {"v1", "apps/v1"}
     (handler,) = deployment()["spec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]
     assert handler == "exec"  # `sleep` is from 1.30 on
+
+
+def test_the_image_is_the_one_that_make_builds_and_kind_loads() -> None:
+    """What has no tag is `latest`."""
+    (built,) = re.findall(r"^IMAGE \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert built == IMAGE
+    users = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    assert "kind load docker-image multi-mcp --name multi-mcp-test\n" in users
+    assert IMAGE == "multi-mcp:latest"
 
 
 def test_they_fit_the_image() -> None:
@@ -218,7 +227,7 @@ def check_container(container: Manifest, grace: int) -> Iterator[str]:
     pause = re.search(r"\bsleep (\d+)$", hook)
     if pause is None or int(pause[1]) + 5 > grace:
         yield f"killed after {grace} s, before it has ended"
-    if (container["image"], container.get("imagePullPolicy")) != (IMAGE, "IfNotPresent"):
+    if (container["image"], container.get("imagePullPolicy")) != (IMAGE, "Never"):
         yield "the image would be pulled"
     if (
         not {"cpu", "memory"} <= container["resources"]["requests"].keys()
@@ -321,6 +330,7 @@ BROKEN: list[tuple[str, str, Any, str]] = [
     ("Deployment", f"{CONTAINER}.livenessProbe.httpGet.port", "else", "livenessProbe: no port else"),
     ("Deployment", f"{CONTAINER}.image", "multi-mcp", "would be pulled"),
     ("Deployment", f"{CONTAINER}.imagePullPolicy", "Always", "would be pulled"),
+    ("Deployment", f"{CONTAINER}.imagePullPolicy", "IfNotPresent", "would be pulled"),
     ("Deployment", f"{CONTAINER}.resources", {"requests": {"cpu": 1}, "limits": {}}, "no resources"),
     ("Deployment", f"{CONTAINER}.securityContext.readOnlyRootFilesystem", False, "more rights"),
     ("Deployment", f"{CONTAINER}.securityContext.capabilities", {"drop": []}, "more rights"),
