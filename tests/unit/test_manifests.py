@@ -17,7 +17,7 @@ import pytest
 
 from multimcp.config import parse
 
-validator = pytest.importorskip("kubernetes_validate", reason="not installed: see requirements-kubernetes.txt")
+validator = pytest.importorskip("kubernetes_validate", reason="not installed: see requirements/kubernetes.txt")
 yaml = pytest.importorskip("yaml")
 
 ROOT = Path(__file__).resolve().parents[2]
