@@ -102,6 +102,33 @@ def test_the_admin_commands(made: Process, clone: Path) -> None:
     assert removed["message"].startswith("server 'unit_converter' removed, in this process only")
 
 
+async def test_production_mode_sets_itself_up(clone: Path, tmp_path: Path) -> None:
+    """`./start-server.sh` in a clone of its own, called from elsewhere, with a calculator in place of npx.
+
+    tests/integration/test_start_server.py has the real servers.
+    """
+    mine = tmp_path / "multi-mcp"
+    shutil.copytree(clone, mine, symlinks=True, ignore=shutil.ignore_patterns(".venv", "msc"))
+    npx = tmp_path / "bin" / "npx"
+    npx.parent.mkdir()
+    npx.write_text(f'#!/bin/sh\nexec "{mine}/.venv/bin/python" "{mine}/fixtures/servers/calculator.py"\n')
+    npx.chmod(0o755)
+    env = environment(MULTI_MCP_PORT="0", GITHUB_PERSONAL_ACCESS_TOKEN="t", BRAVE_API_KEY="k")
+    env["PATH"] = f"{npx.parent}{os.pathsep}{env['PATH']}"
+    process = Process(str(mine / "start-server.sh"), cwd=tmp_path, env=env)
+    try:
+        process.expect("listening on", SETUP)
+        async with Client(url_of(process) + "/mcp") as client:
+            added = await client.call_tool("context7::add", {"a": 2, "b": 3})
+        assert added.structured_content == {"result": 5}
+        left = subprocess.check_output(["git", "ls-files", "--others", "--exclude-standard"], cwd=mine, text=True)
+        assert left == ""
+        process.popen.terminate()
+        assert process.wait(60) == 0, process.stderr
+    finally:
+        process.kill()
+
+
 async def test_uv_run(clone: Path) -> None:
     (command,) = [command for command in commands() if command.startswith("uv run main.py")]
     process = start(clone, f"{sys.executable} -m {command}", UV_PYTHON=sys.executable)

@@ -10,6 +10,7 @@ everybody's own registry is asked; the hashes say that it gave the same.
 
 import fcntl
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -33,6 +34,12 @@ def command(name: str) -> list[str]:
     if not program.exists():
         raise NodeError(f"no program {name!r} in {program.parent}: is its package in {HERE / 'package.json'}?")
     return [str(FOLDER / "bin" / "node"), str(program)]
+
+
+def dependencies() -> dict[str, str]:
+    """The pinned version of each package that is installed for its own sake, by name."""
+    pinned: dict[str, str] = json.loads((HERE / "package.json").read_text())["dependencies"]
+    return pinned
 
 
 def environment() -> dict[str, str]:
