@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.documentation import documented
 from tests.e2e import cluster, engine
-from tests.e2e.readme import commands
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -16,10 +16,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def image() -> str:
     """The id of the slim image; its name is engine.IMAGE."""
-    return engine.build(commands("Docker")[0])
+    return engine.build(documented("make docker-build"))
 
 
 @pytest.fixture(scope="session")
 def full_image() -> str:
     """The id of the image with Node.js."""
-    return engine.build(commands("Docker")[-1], engine.FULL)
+    return engine.build(documented("make docker-build TARGET=full"), engine.FULL)

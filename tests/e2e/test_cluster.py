@@ -1,4 +1,4 @@
-"""Multi-MCP in a real cluster: the manifests of k8s/ as they are, and the README's commands.
+"""Multi-MCP in a real cluster: the manifests of k8s/ as they are, and the commands of docs/operations.md.
 
 Rules:
 - Each test begins with as many ready replicas as there are to be, and leaves the configuration as it found it.
@@ -24,10 +24,10 @@ from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.documentation import documented
 from tests.e2e import engine
 from tests.e2e.clients import calculate, calculate_in_all_ways
 from tests.e2e.cluster import GONE, READY, Namespace, Object, load, namespace, until
-from tests.e2e.readme import commands
 from tests.integration.support import Process, text, within
 
 pytestmark = pytest.mark.kubernetes
@@ -72,10 +72,10 @@ def space(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Name
 
 @pytest.fixture(scope="module")
 def release(space: Namespace) -> Namespace:
-    """The base, as the README has it applied."""
-    run(space, "kubectl apply -f k8s/multi-mcp.yaml")
+    """The base, as docs/operations.md has it applied."""
+    run(space, documented("kubectl apply -f k8s/multi-mcp.yaml"))
     space.settled()
-    assert "successfully rolled out" in run(space, "kubectl rollout status deployment/multi-mcp")
+    assert "successfully rolled out" in run(space, documented("kubectl rollout status"))
     until(lambda: leads(space.address(NODE_PORT)), READY, "the port of the node leads to it")
     return space
 
@@ -91,15 +91,13 @@ def replicas(release: Namespace) -> Namespace:
 
 
 def run(space: Namespace, command: str) -> str:
-    """Run a command of the README in our namespace."""
-    assert command in commands("Kubernetes")
+    """Run a documented command in our namespace."""
     return space.kubectl(*command.split()[1:], timeout=READY)
 
 
 def high_availability(space: Namespace) -> str:
     """What `kubectl apply -k k8s/ha` applies; for a cluster before 1.23, with the versions that two kinds had there."""
-    assert "kubectl apply -k k8s/ha" in commands("Kubernetes")
-    rendered = space.kubectl("kustomize", "k8s/ha")
+    rendered = space.kubectl("kustomize", documented("kubectl apply -k").split()[-1])
     known = space.kubectl("api-versions").split()
     for new, old in (("policy/v1", "policy/v1beta1"), ("autoscaling/v2", "autoscaling/v2beta2")):
         assert f"apiVersion: {new}\n" in rendered
@@ -327,9 +325,9 @@ def storm(replicas: Namespace) -> Storm:
 
 
 def test_a_fresh_release_answers(release: Namespace) -> None:
-    """At the port of the node that the README's command shows, and under the names that the Service has in it."""
+    """At the port of the node that the documented command shows, and under the names that the Service has in it."""
     url = release.address(NODE_PORT)
-    assert urlsplit(url).hostname in run(release, "kubectl get nodes -o wide").split()
+    assert urlsplit(url).hostname in run(release, documented("kubectl get nodes")).split()
     asyncio.run(calculate_in_all_ways(url))
     for name in ("multi-mcp", f"multi-mcp.{release.name}", f"multi-mcp.{release.name}.svc.cluster.local"):
         assert get(url, "/mcp_tools", Host=f"{name}:8080").json()["tools"].keys() == SHIPPED.keys()
@@ -337,9 +335,7 @@ def test_a_fresh_release_answers(release: Namespace) -> None:
 
 
 def test_port_forward(release: Namespace) -> None:
-    command = "kubectl port-forward service/multi-mcp 8080"
-    assert command in commands("Kubernetes")
-    options = command.replace(" 8080", " :8080").split()[1:]
+    options = documented("kubectl port-forward").replace(" 8080", " :8080").split()[1:]
     process = Process("sh", "-c", 'exec "$@" >&2', "-", "kubectl", "--namespace", release.name, *options)
     try:
         port = process.expect(r"Forwarding from 127\.0\.0\.1:(\d+)").group(1)
@@ -351,7 +347,7 @@ def test_port_forward(release: Namespace) -> None:
 def test_an_edited_configmap_reaches_all_replicas(replicas: Namespace) -> None:
     """Here with the fixture servers as pods of their own, by their addresses: the cluster may have no names."""
     assert len(replicas.settled()) == REPLICAS
-    run(replicas, "kubectl apply -f k8s/fixtures.yaml")
+    run(replicas, documented("kubectl apply -f k8s/fixtures.yaml"))
     servers = dict(SERVERS)
     for name, path in (("fixture-calculator", "/mcp"), ("fixture-weather", "/sse")):
         replicas.kubectl("rollout", "status", f"deployment/{name}", f"--timeout={READY:.0f}s", timeout=READY)
@@ -449,10 +445,10 @@ def test_without_a_key_nobody_adds_servers(replicas: Namespace) -> None:
 
 @pytest.fixture(scope="module")
 def guarded(replicas: Namespace) -> Namespace:
-    """The replicas want a key, `first`, as the README has it set."""
-    create, use = (command for command in commands("Kubernetes") if re.search("create secret|API_KEY", command))
-    replicas.kubectl(*re.sub('=".*"', "=first", create).split()[1:])
-    run(replicas, use)
+    """The replicas want a key, `first`, as docs/operations.md has it set."""
+    create = re.sub('=".*"', "=first", documented("kubectl create secret"))
+    run(replicas, create)
+    run(replicas, documented("kubectl set env"))
     return replicas
 
 
@@ -481,7 +477,7 @@ def test_applying_again_and_deleting(guarded: Namespace) -> None:
     """Applied again, the manifest replaces no replica and removes no key; deleted, it leaves nothing."""
     pods = guarded.settled()
     assert len(pods) == REPLICAS
-    run(guarded, "kubectl apply -f k8s/multi-mcp.yaml")
+    run(guarded, documented("kubectl apply -f k8s/multi-mcp.yaml"))
     assert guarded.settled() == pods
     assert get(guarded.address(NODE_PORT), "/mcp_tools").status_code == 401
     guarded.kubectl("delete", "-f", "-", "--wait=false", text=high_availability(guarded))
@@ -489,19 +485,3 @@ def test_applying_again_and_deleting(guarded: Namespace) -> None:
     kinds = "configmap,service,endpoints,deployment,replicaset,pod,hpa,pdb,networkpolicy"
     selector = ("--selector", "app.kubernetes.io/name=multi-mcp")
     until(lambda: not guarded.get(kinds, *selector)["items"], GONE, "nothing is left")
-
-
-def test_every_command_of_the_readme_is_run() -> None:
-    """Here, but for those of kind: it needs an image of a node, and rights, that a machine without a registry lacks."""
-    known = {
-        "kubectl apply -f k8s/multi-mcp.yaml",
-        "kubectl rollout status deployment/multi-mcp",
-        "kubectl port-forward service/multi-mcp 8080",
-        "kubectl get nodes -o wide",
-        "kubectl apply -f k8s/fixtures.yaml",
-        "kubectl apply -k k8s/ha",
-    }
-    written = [command for command in commands("Kubernetes") if not command.startswith("kind ")]
-    secret = {command for command in written if "secret" in command or "API_KEY" in command}
-    assert len(secret) == 2
-    assert set(written) == known | secret

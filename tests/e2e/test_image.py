@@ -17,6 +17,7 @@ import pytest
 from mcp import Client
 
 from multimcp import __version__
+from tests.documentation import documented
 from tests.e2e.clients import TIMEOUT, calculate_in_all_ways
 from tests.e2e.engine import (
     BUILD,
@@ -35,7 +36,6 @@ from tests.e2e.engine import (
     new_name,
     remove,
 )
-from tests.e2e.readme import commands
 from tests.integration.support import Process, RawClient, quick, until, within
 
 pytestmark = pytest.mark.docker
@@ -77,10 +77,10 @@ def in_foreground(name: str, command: str, cwd: Path = ROOT) -> Iterator[Contain
 
 @pytest.fixture(scope="module")
 def made(image: str) -> Iterator[Container]:
-    """`make docker-run` as the README says, but for the port and the name."""
+    """`make docker-run` as docs/operations.md says, but for the port and the name."""
     name = new_name()
     options = f"MULTI_MCP_PORT=0 CONTAINER={name} IMAGE={image} DOCKER={DOCKER}"
-    with in_foreground(name, f"{commands('Docker')[1]} {options}") as running:
+    with in_foreground(name, f"{documented('make docker-run')} {options}") as running:
         yield running
 
 
@@ -108,11 +108,11 @@ def test_it_is_for_this_machine_only(made: Container) -> None:
     assert {address["HostIp"] for addresses in published.values() for address in addresses} == {"127.0.0.1"}
 
 
-async def test_the_readmes_docker_run(image: str, tmp_path: Path) -> None:
+async def test_the_documented_docker_run(image: str, tmp_path: Path) -> None:
     """As written, but for the port, the names, and the engine's command."""
-    _, _, *steps, run, _ = commands("Docker")
+    run = documented("docker run ")
     shutil.copy(ROOT / "mcp.json", tmp_path)
-    for step in steps:
+    for step in (documented("mkdir my-servers"), documented("cp mcp.json my-servers")):
         subprocess.run(step.split(), cwd=tmp_path, check=True, timeout=COMMAND)
     name = new_name()
     changes = {

@@ -1,4 +1,4 @@
-"""What a new user does: a clean clone in an empty environment, and every command of the README.
+"""What a new user does: a clean clone in an empty environment, and the commands of README.md and docs/.
 
 `make test` and `uv run tox` run this very suite, so they are not run here whole: CI runs the first, and of the second
 the part that is quick.
@@ -6,7 +6,6 @@ the part that is quick.
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +16,8 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
+from tests.documentation import documented, example
 from tests.e2e.clients import calculate, calculate_in_all_ways
-from tests.e2e.readme import commands
 from tests.integration.support import Process, descendants, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +71,7 @@ def stop(process: Process) -> None:
 @pytest.fixture(scope="module")
 def made(clone: Path) -> Iterator[Process]:
     """`make run`, on a free port."""
-    process = start(clone, "make run")
+    process = start(clone, documented("make run"))
     try:
         yield process
         stop(process)
@@ -91,7 +90,12 @@ async def test_make_run_and_a_client_of_each_kind(made: Process) -> None:
 def test_the_admin_commands(made: Process, clone: Path) -> None:
     """As written, but for the port."""
     answers = []
-    for command in [command for command in commands() if command.startswith("curl ")]:
+    for command in (
+        documented("curl http://localhost:8080/mcp_servers"),
+        documented("curl http://localhost:8080/mcp_tools"),
+        documented("curl -X POST "),
+        documented("curl -X DELETE "),
+    ):
         here = command.replace("http://localhost:8080", url_of(made)).replace("curl ", "curl -sS --noproxy '*' ", 1)
         done = subprocess.run(["sh", "-c", here], cwd=clone, capture_output=True, text=True, timeout=SETUP, check=True)
         answers.append(json.loads(done.stdout))
@@ -130,8 +134,7 @@ async def test_production_mode_sets_itself_up(clone: Path, tmp_path: Path) -> No
 
 
 async def test_uv_run(clone: Path) -> None:
-    (command,) = [command for command in commands() if command.startswith("uv run main.py")]
-    process = start(clone, f"{sys.executable} -m {command}", UV_PYTHON=sys.executable)
+    process = start(clone, f"{sys.executable} -m {documented('uv run main.py')}", UV_PYTHON=sys.executable)
     try:
         await calculate(Client(url_of(process) + "/mcp"))
         stop(process)
@@ -155,7 +158,7 @@ def test_uv_run_tox(clone: Path) -> None:
 
 
 def uv(clone: Path, command: str) -> str:
-    """Run a `uv run` command of the README; returns its output."""
+    """Run a documented `uv run` command; returns its output."""
     done = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m {command}"],
         cwd=clone,
@@ -170,17 +173,14 @@ def uv(clone: Path, command: str) -> str:
 
 
 def test_the_harness_on_a_strangers_proxy(clone: Path) -> None:
-    """`list`, `init`, and the README's smallest target with Multi-MCP as the stranger, on a part of it all."""
-    listed, init, run = [command for command in commands() if "conformance" in command][1:4]
-    assert "tools:call:text  MUST" in uv(clone, listed)
-    uv(clone, init)
+    """`list`, `init`, and the documentation's smallest target with Multi-MCP as the stranger, on a part of it all."""
+    assert "tools:call:text  MUST" in uv(clone, documented("uv run --all-extras python -m conformance list"))
+    uv(clone, documented("uv run --all-extras python -m conformance init"))
     assert "[launch]" in (clone / "target.toml").read_text()
-    (smallest,) = re.findall(
-        r"^```toml\n(\[target\].*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    smallest = example("[target]", "toml")
     ours = '["$python", "-m", "multimcp", "--transport", "http", "--separator", "__"'
     (clone / "target.toml").write_text(smallest.replace('["my-proxy"', ours))
-    told = uv(clone, f"{run} --only 'tools:call:*'")
+    told = uv(clone, f"{documented('uv run tox -e conformance -- ')} --only 'tools:call:*'")
     assert "✓ tools:call:text" in told
     assert "my-proxy" in (clone / "report.html").read_text()
     for name in ("target.toml", "report.html"):
@@ -188,13 +188,11 @@ def test_the_harness_on_a_strangers_proxy(clone: Path) -> None:
 
 
 async def test_the_installed_command_over_stdio(clone: Path, tmp_path: Path) -> None:
-    """`pip install .`, and a client that starts `multi-mcp` as the README's JSON says."""
+    """It is installed into an environment, and a client starts `multi-mcp` there."""
     env = environment()
-    for step in (
-        [sys.executable, "-m", "venv", str(tmp_path / "venv")],
-        [str(tmp_path / "venv/bin/pip"), "install", "-q", "--disable-pip-version-check", str(clone)],
-    ):
-        subprocess.run(step, env=env, check=True, timeout=SETUP, capture_output=True)
+    for step in (documented("python3 -m venv .venv"), documented(".venv/bin/pip install .")):
+        here = step.replace("python3", sys.executable).replace(".venv", str(tmp_path / "venv"))
+        subprocess.run(here.split(), cwd=clone, env=env, check=True, timeout=SETUP, capture_output=True)
     (tmp_path / "mcp.json").write_text((clone / "mcp.json").read_text())
     shutil.copytree(clone / "fixtures", tmp_path / "fixtures")
     command = StdioServerParameters(
@@ -204,20 +202,6 @@ async def test_the_installed_command_over_stdio(clone: Path, tmp_path: Path) -> 
         cwd=tmp_path,
     )
     await calculate(Client(command))
-
-
-def test_every_command_of_the_readme_is_run() -> None:
-    """Here, in test_image.py, in test_cluster.py, or by CI (`make test`): none is there without a test."""
-    harness = {
-        "uv run tox -e conformance",
-        "uv run --all-extras python -m conformance list",
-        "uv run --all-extras python -m conformance init target.toml",
-        "uv run tox -e conformance -- --target target.toml --html report.html",
-    }
-    images = {*commands("Docker"), *commands("Kubernetes")}
-    known = {"make run", "make test", "uv run main.py --transport sse", *harness, *images}
-    assert {command for command in commands() if not command.startswith("curl ")} == known
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_what_a_clone_leaves_behind_is_ignored(made: Process, clone: Path) -> None:

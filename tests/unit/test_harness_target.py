@@ -20,6 +20,7 @@ from conformance.target import (
     placeholders,
     write_config,
 )
+from tests.documentation import example
 
 MINIMAL = """
 [target]
@@ -127,9 +128,8 @@ def test_a_wrong_one_names_the_key_and_the_remedy(tmp_path: Path, text: str, key
     assert remedy in said
 
 
-def test_the_containers_of_the_readme_are_right(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    (lines,) = re.findall(r"^```toml\n(\[launch\].*?)^```", text, re.MULTILINE | re.DOTALL)
+def test_the_documented_containers_are_right(tmp_path: Path) -> None:
+    lines = example("[launch]", "toml")
     for kind in ("docker", "kubernetes"):
         read = target(tmp_path, '[target]\nname = "t"\n' + lines.replace('"docker" ', f'"{kind}"'))
         assert (read.launch.kind, read.launch.port, read.transports) == (kind, 8080, ("sse", "http"))

@@ -1,0 +1,111 @@
+"""The snippets of docs/clients.md connect: configurations as clients use them, and programs of the SDKs.
+
+Rules:
+- A snippet is used as it is written. Replaced are the places that are the reader's: the URL, the key, `/path/to`.
+- What a snippet starts is started in `/` and with next to no environment, as desktop applications do.
+- Snippets for frameworks are compiled (tests/unit/test_documentation.py), and tried by hand.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from support import ROOT, TIMEOUT, Proxy, proxy, within
+
+from tests.documentation import Block, blocks, example
+from tests.npm import node
+
+KEY = "a-key"
+PAGE = ROOT / "docs" / "clients.md"
+SERVERS = example('{\n  "mcpServers": {\n    "calculator": {\n      "command": "/path/to', "json")
+"""The mcp.json for desktop applications."""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    servers = json.loads(here(SERVERS))["mcpServers"]
+    with proxy(tmp_path_factory.mktemp("clients"), servers, env={"MULTI_MCP_API_KEY": KEY}) as running:
+        yield running.wait_ready()
+
+
+def here(text: str, **places: str) -> str:
+    """The snippet with the places of this machine."""
+    places = {"/path/to/multi-mcp/.venv/bin/python": sys.executable, "/path/to/multi-mcp": str(ROOT), **places}
+    for place, ours in places.items():
+        text = text.replace(place, ours)
+    return text
+
+
+def entries(key: str) -> list[Any]:
+    """The entries under `mcpServers` and `servers` that have `key`, with the block in which each stands."""
+    found = []
+    for block in blocks("json"):
+        value = json.loads(block.text)
+        for name, entry in {**value.get("mcpServers", {}), **value.get("servers", {})}.items():
+            if name.startswith("multi-mcp") and entry.get(key, "npx") != "npx":
+                found.append(pytest.param(block, name, id=str(block)))
+    return found
+
+
+def entry(text: str, name: str) -> dict[str, Any]:
+    value = json.loads(text)
+    return value.get("mcpServers", value.get("servers"))[name]
+
+
+async def lists(client: Client) -> None:
+    async with within(TIMEOUT), client:
+        assert "calculator::add" in [tool.name for tool in (await client.list_tools()).tools]
+
+
+@pytest.mark.parametrize(("block", "name"), entries("url"))
+async def test_a_configuration_with_a_url(running: Proxy, block: Block, name: str) -> None:
+    text = here(block.text, **{"http://127.0.0.1:8080": running.url})
+    for variable in ("${MULTI_MCP_API_KEY}", "${env:MULTI_MCP_API_KEY}", "${input:multi-mcp-key}"):
+        text = text.replace(variable, KEY)
+    server = entry(text, name)
+    async with httpx2.AsyncClient(headers=server["headers"]) as http:
+        await lists(Client(streamable_http_client(server["url"], http_client=http)))
+
+
+@pytest.mark.parametrize(("block", "name"), entries("command"))
+async def test_a_configuration_with_a_command(tmp_path: Path, block: Block, name: str) -> None:
+    """`multi-mcp` is not installed here; tests/e2e/test_new_user.py installs it."""
+    (tmp_path / "mcp.json").write_text(here(SERVERS))
+    server = entry(block.text.replace("/path/to/mcp.json", str(tmp_path / "mcp.json")), name)
+    assert server["command"] == "/path/to/multi-mcp/.venv/bin/multi-mcp"
+    arguments = [str(ROOT / "main.py"), *server["args"]]
+    await lists(Client(StdioServerParameters(command=sys.executable, args=arguments, cwd="/")))
+
+
+def run(command: list[str], environment: dict[str, str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_python_sdk(running: Proxy, tmp_path: Path) -> None:
+    program = here(example("import asyncio\nimport os\n\nimport httpx2\nfrom mcp import Client\n", "python"))
+    program = program.replace("http://127.0.0.1:8080", running.url)
+    told = run([sys.executable, "-c", program], {**os.environ, "MULTI_MCP_API_KEY": KEY}, tmp_path)
+    assert told.startswith("calculator::add\n")
+    assert "text='5'" in told
+
+
+def test_the_typescript_sdk(npm: None, running: Proxy) -> None:
+    """Beside the installed packages, because that is where Node looks for them."""
+    program = example('import { Client } from "@modelcontextprotocol/sdk/client/index.js";', "js")
+    file = node.FOLDER / "documented.mjs"
+    file.write_text(program.replace("http://127.0.0.1:8080", running.url))
+    told = run([str(node.FOLDER / "bin" / "node"), str(file)], {**os.environ, "MULTI_MCP_API_KEY": KEY}, node.FOLDER)
+    file.unlink()
+    assert "'calculator::add'" in told
+    assert "text: '5'" in told
