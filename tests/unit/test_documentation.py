@@ -208,9 +208,3 @@ def test_the_readme_is_short_and_leads_everywhere() -> None:
     assert len(readme.read_text().splitlines()) <= 150
     led = set(links(readme))
     assert [page.name for page in PAGES if page != readme and f"docs/{page.name}" not in led] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_nobody_is_told_to_install_from_an_index(page: Path) -> None:
-    """There, the name `multi-mcp` is somebody else's."""
-    assert re.findall(r"(?:pip install|uvx|uv tool install|pipx install) [\"']?multi-mcp", page.read_text()) == []
