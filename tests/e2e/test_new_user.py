@@ -191,7 +191,7 @@ async def test_the_installed_command_over_stdio(clone: Path, tmp_path: Path) -> 
     """It is installed into an environment, and a client starts `multi-mcp` there."""
     env = environment()
     for step in (documented("python3 -m venv .venv"), documented(".venv/bin/pip install .")):
-        here = step.replace("python3", sys.executable).replace(".venv", str(tmp_path / "venv"))
+        here = step.replace(".venv", str(tmp_path / "venv")).replace("python3 ", f"{sys.executable} ")
         subprocess.run(here.split(), cwd=clone, env=env, check=True, timeout=SETUP, capture_output=True)
     (tmp_path / "mcp.json").write_text((clone / "mcp.json").read_text())
     shutil.copytree(clone / "fixtures", tmp_path / "fixtures")

@@ -21,7 +21,7 @@ from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from support import ROOT, TIMEOUT, Proxy, proxy, within
 
-from tests.documentation import Block, blocks, example
+from tests.documentation import Block, blocks, documented, example
 from tests.npm import node
 
 KEY = "a-key"
@@ -39,7 +39,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 def here(text: str, **places: str) -> str:
     """The snippet with the places of this machine."""
-    places = {"/path/to/multi-mcp/.venv/bin/python": sys.executable, "/path/to/multi-mcp": str(ROOT), **places}
+    places = {**places, "/path/to/multi-mcp/.venv/bin/python": sys.executable, "/path/to/multi-mcp": str(ROOT)}
     for place, ours in places.items():
         text = text.replace(place, ours)
     return text
@@ -90,6 +90,23 @@ def run(command: list[str], environment: dict[str, str], folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_inspector(npm: None, running: Proxy, tmp_path: Path) -> None:
+    """The installed one in place of what `npx` would download; over stdio with `multi-mcp` as above."""
+    (tmp_path / "mcp.json").write_text(here(SERVERS))
+    places = {
+        "npx @modelcontextprotocol/inspector": " ".join(node.command("mcp-inspector")),
+        "http://127.0.0.1:8080": running.url,
+        "/path/to/mcp.json": str(tmp_path / "mcp.json"),
+        "/path/to/multi-mcp/.venv/bin/multi-mcp": f"{sys.executable} {ROOT / 'main.py'}",
+    }
+    for command in (
+        documented("npx @modelcontextprotocol/inspector --cli http"),
+        documented("npx @modelcontextprotocol/inspector --cli -e"),
+    ):
+        told = run(["sh", "-c", here(command, **places)], {**os.environ, "MULTI_MCP_API_KEY": KEY}, tmp_path)
+        assert json.loads(told)["tools"][0]["name"] == "calculator::add"
 
 
 def test_the_python_sdk(running: Proxy, tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ CONFORMANCE = ROOT / "docs" / "conformance.md"
 
 NOT_RUN = {
     "claude mcp ": "Claude Code; docs/clients.md says with which version it was tried",
-    "npx @modelcontextprotocol/inspector ": "downloads; test_npm_clients.py has the Inspector, with its own arguments",
     "npx -y mcp-remote ": "downloads; docs/clients.md says with which version it was tried",
     "kind ": "needs an image of a node, and rights, that a machine without a registry lacks",
     "make test": ".ci/run runs it",
