@@ -20,6 +20,7 @@ from .backend import Backend
 from .config import decode, entries_of, parse
 from .errors import ConfigError, NameInUseError, UnknownServerError
 from .guard import REMEDY, error_response
+from .naming import read_spelling, unknown_spelling
 from .offer import PROMPTS, RESOURCES, TOOLS
 from .registry import Registry
 from .reload import ConfigFile
@@ -97,9 +98,13 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
         return JSONResponse({"message": f"server '{name}' removed, {reach}"})
 
     async def list_tools(request: Request) -> JSONResponse:
+        asked = request.query_params.get("names")
+        spelling = registry.spelling if asked is None else read_spelling(asked)
+        if spelling is None:
+            return error_response(400, unknown_spelling(str(asked)))
         tools: dict[str, list[str]] = {name: [] for name in registry.backends}
         names: dict[str, list[str]] = {name: [] for name in registry.backends}
-        for public, route in registry.catalog("legacy").routes[TOOLS].items():
+        for public, route in registry.catalog("legacy", None, spelling).routes[TOOLS].items():
             tools[route.server].append(route.name)
             names[route.server].append(public)
         return JSONResponse({"tools": tools, "names": names})

@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from . import __version__, admin
 from .catalog import Names
 from .errors import ListenError
 from .guard import REMEDY, Access
+from .naming import SPELLINGS, Spelling
 from .proxy import Proxy
 from .registry import Registry
 from .relay import Relay
@@ -79,20 +81,28 @@ class _Parts:
         self.relay = Relay(is_single)
         self.registry = Registry(names, self.relay, startup_timeout)
         self.proxy = Proxy(self.registry, self.relay)
-        self.server: Server[Any] = Server(
+        self.server = self._server(names.spelling)
+        self.manager = StreamableHTTPSessionManager(app=self._server(None), max_request_body_size=MAX_BODY)
+
+    def _server(self, names: Spelling | None) -> Server[Any]:
+        """The proxy as an SDK server whose connections have names in this spelling, or (None) in one that each HTTP
+        request asks for."""
+        server: Server[Any] = Server(
             "multi-mcp",
             version=__version__,
             title="Multi-MCP",
             get_tool_input_schema=self.proxy.input_schema,
             on_subscriptions_listen=self.relay.listen,
         )
-        self.server.middleware = [self.proxy]
-        self.manager = StreamableHTTPSessionManager(app=self.server, max_request_body_size=MAX_BODY)
+        server.middleware = [partial(self.proxy, names=names)]
+        return server
 
     def http(self, access: Access, keep: bool = False, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
         """All that is served over HTTP, to whom it may be; `keep` writes down what is added and removed."""
         routes = admin.routes(self.registry, self.file if keep else None, writable=not access.is_open)
-        return http_application(self.server, self.manager, routes, access=access, lifespan=lifespan)
+        servers: dict[Spelling | None, Server[Any]] = {None: self.server}
+        servers |= {spelling: self._server(spelling) for spelling in SPELLINGS}
+        return http_application(servers, self.manager, routes, access=access, lifespan=lifespan)
 
     def running(self) -> contextlib.AbstractAsyncContextManager[None]:
         """While the backends of the file are there."""

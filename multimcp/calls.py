@@ -22,6 +22,7 @@ from mcp.server.connection import Connection
 from mcp.shared.dispatcher import Outbound
 from mcp_types import INVALID_PARAMS, INVALID_REQUEST, LOG_LEVEL_META_KEY, METHOD_NOT_FOUND, LoggingLevel
 
+from .naming import Spelling
 from .offer import Era
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ class Session:
         self.level: str | None = None
         """From which level on it wants log messages; None while it has not said."""
         self.outbox = Outbox(connection.outbound)
+        self.names: Spelling = "plain"
+        """The spelling of names that it is shown."""
         self.connection = connection
         self.since = anyio.current_time()
         self.elicitations: set[str] = set()
@@ -107,7 +110,7 @@ class Client:
     """Who sent a request, and how it is reached while that is in flight.
 
     `session` is the client's in the legacy era; a modern request stands for itself. `level` is the one a modern
-    request asks for, `token` the client's progress token.
+    request asks for, `token` the client's progress token, `names` the spelling of names that it is shown.
     """
 
     era: Era
@@ -116,6 +119,7 @@ class Client:
     session: Session | None = None
     token: str | int | None = None
     level: str | None = None
+    names: Spelling = "plain"
 
     @property
     def who(self) -> object:

@@ -21,6 +21,7 @@ from .app import Settings, serve
 from .catalog import Names
 from .errors import ConfigError, ListenError
 from .guard import Access, Keys, allowed_host, allowed_origin
+from .naming import SPELLINGS
 from .reload import ConfigFile
 
 logger = logging.getLogger("multimcp")
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         transport=options.transport,
         access=Access(options.host, keys, options.allowed_host or frozenset(), options.allowed_origin or frozenset()),
         port=options.port,
-        names=Names(options.separator, options.namespace),
+        names=Names(options.separator, options.namespace, options.names),
         startup_timeout=options.startup_timeout,
         watch=not options.no_watch,
         persist=options.persist,
@@ -92,6 +93,12 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option("log-level", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "what to log on stderr, and above")
     option("separator", "::", str, "between a server's name and a tool's")
     option("namespace", "always", _one_of("always", "never"), "whether tools and prompts carry their server's name")
+    option(
+        "names",
+        "plain",
+        _one_of(*SPELLINGS),
+        "llm has names that LLM APIs take, server__tool; /mcp?names= and /sse?names= say it for one client",
+    )
     option(
         "startup-timeout",
         "10",

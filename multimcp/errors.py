@@ -4,6 +4,7 @@
     ├── ConfigError        the operator's (or the admin caller's): a configuration that cannot be used
     ├── NameInUseError     the admin caller's: a server of that name is there already
     ├── UnknownServerError the admin caller's: there is no server of that name
+    ├── AmbiguousNameError the client's: a name that could mean several tools or prompts
     ├── ListenError        the operator's: the address cannot be listened on
     └── BackendError       the backend's: it cannot be started or reached, or broke the protocol
 
@@ -29,6 +30,10 @@ class NameInUseError(MultiMCPError):
 
 class UnknownServerError(MultiMCPError):
     """A server is named that is not there."""
+
+
+class AmbiguousNameError(MultiMCPError):
+    """A client uses a name that several tools or prompts could have; the text has those they do have."""
 
 
 class ListenError(MultiMCPError):

@@ -7,13 +7,35 @@ Rules:
   the mapping is reversible.
 - A name that is taken all the same (servers `a` with `b::c` and `a::b` with `c`) gets its server's name once more.
 - Nothing is routed by splitting a tool's or prompt's name: a tool may itself be called `a::b`. Look it up.
+- In the spelling "llm" tools and prompts have names that LLM APIs take: `server__name`, or just `name` with namespace
+  "never". A name that had to be altered for that, or that another server could have as well, ends in a hash of server
+  and name: so it depends on no other server, and is the same in every process.
 """
 
+import json
 import re
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from itertools import count
+from typing import Final, Literal, get_args
 from urllib.parse import quote, unquote
 
 Namespace = Literal["always", "never"]
+
+Spelling = Literal["plain", "llm"]
+"""How tools and prompts are named: as the operator configured it, or as LLM APIs take it."""
+
+SPELLINGS: Final[tuple[Spelling, ...]] = get_args(Spelling)
+
+LLM_NAMES: Final = "[a-zA-Z0-9_-]{1,64}"
+"""The names that the LLM APIs take for tools (OpenAI, Anthropic and Bedrock)."""
+
+_LONGEST = 64
+_LEGAL = re.compile(LLM_NAMES)
+_ILLEGAL = re.compile("[^a-zA-Z0-9_-]")
+_LLM_SEPARATOR = "__"
+_DIGITS = 8
+"""Hexadecimal digits of a hash in a name: of 1,000 names that begin alike, two are the same in one of 8,000 cases."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(//)?")
 
@@ -21,6 +43,56 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(//)?")
 def public_name(server: str, name: str, separator: str) -> str:
     """The name under which the proxy offers a tool or prompt of `server`."""
     return f"{server}{separator}{name}"
+
+
+def read_spelling(text: str | None) -> Spelling | None:
+    """The spelling of this name, if there is one."""
+    return next((spelling for spelling in SPELLINGS if spelling == text), None)
+
+
+def unknown_spelling(text: str) -> str:
+    """What to tell who asks for a spelling that there is not."""
+    return f"names={text[:40]!r} is not one of {', '.join(SPELLINGS)}; correct the query of the URL, or leave it out"
+
+
+def is_legal(name: str) -> bool:
+    """Whether LLM APIs take a tool of this name."""
+    return _LEGAL.fullmatch(name) is not None
+
+
+def llm_names(server: str, name: str, namespace: Namespace) -> Iterator[str]:
+    """The legal names of a tool or prompt of `server`, without end and the best first.
+
+    The first one is taken by no other server, unless a hash comes twice; then the next will do.
+    """
+    full = name
+    may_be_anothers = False
+    if namespace == "always":
+        full = f"{server}{_LLM_SEPARATOR}{name}"
+        # `a` with `b__c` and `a__b` with `c`; `a` with `_c` and `a_` with `c`. In all other names the first separator
+        # is the one between server and name.
+        may_be_anothers = _LLM_SEPARATOR in f"{server}_"
+    if is_legal(full) and not may_be_anothers:
+        yield full
+    kept = _replaced(full)[: _LONGEST - _DIGITS - 1]
+    for attempt in count():
+        # As JSON, in which nothing else looks the same, and any string can be encoded.
+        told_apart = json.dumps([server, name, attempt] if attempt else [server, name])
+        yield f"{kept}_{sha256(told_apart.encode()).hexdigest()[:_DIGITS]}"
+
+
+def spellings(server: str, name: str, separator: str, shown: Iterable[str]) -> set[str]:
+    """What a client may call a tool or prompt of `server`.
+
+    That is what it is `shown` as, to this client or another; each separator between server and name; and what clients
+    make of all these when they replace each character that LLM APIs refuse.
+    """
+    full = {*shown, *(public_name(server, name, each) for each in (separator, "::", _LLM_SEPARATOR))}
+    return full | {_replaced(each) for each in full}
+
+
+def _replaced(name: str) -> str:
+    return _ILLEGAL.sub("_", name)
 
 
 def qualify(server: str, uri: str) -> str:

@@ -37,12 +37,14 @@ from mcp_types.methods import (
     SPEC_CLIENT_NOTIFICATION_METHODS,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from starlette.requests import Request
 
 from .backend import Backend
 from .calls import LEVELS, Client
 from .catalog import Catalog, Route
 from .connection import IMPLEMENTATION
-from .naming import qualify, unqualify
+from .errors import AmbiguousNameError
+from .naming import SPELLINGS, Spelling, qualify, read_spelling, unqualify
 from .offer import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Era, Kind
 from .registry import Registry
 from .relay import Relay
@@ -85,25 +87,31 @@ class Proxy:
             **{kind.method: self._lister(kind) for kind in KINDS},
         }
 
-    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
-        """Answer one message of a client (`mcp.server.context.ServerMiddleware`)."""
+    async def __call__(self, ctx: Context, call_next: CallNext, names: Spelling | None = None) -> HandlerResult:
+        """Answer one message of a client (`mcp.server.context.ServerMiddleware`).
+
+        `names` is the spelling of names for its connection; None if the HTTP request says that.
+        """
         context, method = ctx, ctx.method
+        names = names or asked_names(context.request) or self._registry.spelling
         era: Era = "modern" if context.protocol_version in MODERN_PROTOCOL_VERSIONS else "legacy"
         if context.request_id is None:
-            await self._pass_on(context, era)
+            await self._pass_on(context, era, names)
             return await call_next(context)
         if method == "initialize":
             await self._registry.greeting_ready()
             result = await call_next(context)
             self._relay.join(context, self._registry.forget)
+            if session := self._relay.session(context):
+                session.names = names
             return {**result, **self._introduction("legacy")} if isinstance(result, dict) else result
         is_known = (method, context.protocol_version) in CLIENT_REQUESTS
         if method == "subscriptions/listen" and is_known:
-            return await self._listen(context, call_next)
+            return await self._listen(context, call_next, names)
         handler = self._handlers.get(method) if is_known else self._forward_unknown
         if handler is None or (method in SPEC_CLIENT_METHODS and not is_known):
             return await call_next(context)
-        client = self._client(context, era)
+        client = self._client(context, era, names)
         if client is None:
             raise MCPError(INVALID_REQUEST, f"{method} before initialize")
         self._in_flight += 1
@@ -127,11 +135,22 @@ class Proxy:
             await anyio.sleep(ON_ITS_WAY)
 
     def input_schema(self, tool: str) -> Any | None:
-        """The input schema of a tool by its public name: the SDK checks a call's `Mcp-Param-*` headers against it."""
-        return self._registry.catalog("modern").input_schemas.get(tool)
+        """The input schema of a tool, however it is spelled: the SDK checks a call's `Mcp-Param-*` headers against it.
 
-    def _client(self, context: Context, era: Era) -> Client | None:
-        """Who sent a request; None for a legacy client that was not greeted yet."""
+        The SDK does not say whose call it is. None, and so no check, for a name that leads to different tools in the
+        spellings there are.
+        """
+        catalog = self._registry.catalog("modern")
+        with suppress(AmbiguousNameError):
+            route, *others = {catalog.spelled(spelling).understand(TOOLS, tool) for spelling in SPELLINGS}
+            return catalog.input_schemas.get(route) if route and not others else None
+        return None
+
+    def _client(self, context: Context, era: Era, names: Spelling) -> Client | None:
+        """Who sent a request; None for a legacy client that was not greeted yet.
+
+        `names` is the spelling for a modern client; a legacy one has that of its `initialize`.
+        """
         meta = (context.params or {}).get("_meta")
         meta = meta if isinstance(meta, dict) else {}
         token = meta.get("progressToken")
@@ -141,15 +160,15 @@ class Proxy:
         channel = context.session._request_outbound
         if era == "legacy":
             session = self._relay.session(context)
-            return Client(era, session.capabilities, channel, session, token) if session else None
+            return Client(era, session.capabilities, channel, session, token, None, session.names) if session else None
         level = meta.get(LOG_LEVEL_META_KEY)
         if level is not None and level not in LEVELS:
             raise MCPError(INVALID_PARAMS, f"Unknown log level: {level}")
         capabilities = meta.get(CLIENT_CAPABILITIES_META_KEY)
-        return Client(era, capabilities if isinstance(capabilities, dict) else {}, channel, None, token, level)
+        return Client(era, capabilities if isinstance(capabilities, dict) else {}, channel, None, token, level, names)
 
     def _catalog(self, client: Client) -> Catalog:
-        return self._registry.catalog(client.era, client.session)
+        return self._registry.catalog(client.era, client.session, client.names)
 
     def _introduction(self, era: Era) -> dict[str, Any]:
         """What `initialize` and `server/discover` say of the backends."""
@@ -162,18 +181,21 @@ class Proxy:
         versions = {"supportedVersions": list(MODERN_PROTOCOL_VERSIONS)}
         return _adapt(method, {**versions, **self._introduction(client.era)}, "legacy", client.era)
 
-    async def _pass_on(self, context: Context, era: Era) -> None:
+    async def _pass_on(self, context: Context, era: Era, names: Spelling) -> None:
         """Pass a client's notification on to the backends that it is for."""
         method, params = context.method, dict(context.params or {})
         is_for_all = method == "notifications/roots/list_changed" and era == "legacy"
         if method in SPEC_CLIENT_NOTIFICATION_METHODS and not is_for_all:
             return
-        client = self._client(context, era)
+        client = self._client(context, era, names)
         if client is None:
             return
         backends = list(self._registry.backends.values())
         if not is_for_all:
-            route, params = self._route_unknown(client, params)
+            try:
+                route, params = self._route_unknown(client, params)
+            except MCPError:  # nobody waits for an answer in which it could be said
+                return
             backends = [backend for backend in backends if route and backend.name == route.server]
         async with anyio.create_task_group() as group:
             for backend in backends:
@@ -201,9 +223,9 @@ class Proxy:
             self._backend(route).unwatch(client.who, route.name)
         return {}
 
-    async def _listen(self, context: Context, call_next: CallNext) -> HandlerResult:
+    async def _listen(self, context: Context, call_next: CallNext, names: Spelling) -> HandlerResult:
         """Serve a listening stream; resources that cannot be subscribed to are left out of its acknowledgment."""
-        client = self._client(context, "modern")
+        client = self._client(context, "modern", names)
         params = dict(context.params or {})
         notifications = params.get("notifications")
         uris = notifications.get("resourceSubscriptions") if isinstance(notifications, dict) else None
@@ -281,6 +303,8 @@ class Proxy:
         )
         if route := catalog.route(TOOLS, name) or catalog.route(PROMPTS, name):
             return route, {**params, "name": route.name}
+        if name and (route := _understood(catalog, TOOLS, name) or _understood(catalog, PROMPTS, name)):
+            return route, {**params, "name": route.name}
         if uri and (route := self._route_uri(client, uri)):
             return route, {**params, "uri": route.name}
         if route := self._tasks.get(task):
@@ -289,7 +313,7 @@ class Proxy:
         return Route(able[0], "") if len(able) == 1 else None, params
 
     async def _find_name(self, client: Client, kind: Kind, name: str) -> Route:
-        route = await self._find(lambda: self._catalog(client).route(kind, name))
+        route = await self._find(lambda: _understood(self._catalog(client), kind, name))
         if route is None:
             raise MCPError(INVALID_PARAMS, f"Unknown {kind.noun}: {name}")
         return route
@@ -369,6 +393,19 @@ class Proxy:
         public = uri if owner is None else qualify(server, uri)
         _remember(self._links, public, route)
         return public
+
+
+def _understood(catalog: Catalog, kind: Kind, name: str) -> Route | None:
+    """`Catalog.understand`, with its error as the client gets it."""
+    try:
+        return catalog.understand(kind, name)
+    except AmbiguousNameError as exc:
+        raise MCPError(INVALID_PARAMS, str(exc)) from None
+
+
+def asked_names(request: Request | None) -> Spelling | None:
+    """The spelling of names that the query of an HTTP request asks for, if it asks for one that there is."""
+    return read_spelling(request.query_params.get("names")) if request else None
 
 
 def _remember(routes: OrderedDict[str, Route], key: str, route: Route) -> None:

@@ -19,7 +19,8 @@ from .calls import Session
 from .catalog import Catalog, Names, build
 from .config import ServerConfig
 from .errors import NameInUseError, UnknownServerError
-from .offer import KINDS, Era, Offer
+from .naming import LLM_NAMES, Spelling
+from .offer import KINDS, TOOLS, Era, Offer
 from .relay import Relay
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ class Registry:
         self._deadline = anyio.current_time() + self._startup_timeout
         async with self._relay.running(), anyio.create_task_group() as self._group:
             self._group.start_soon(self._tell)
+            if self._names.spelling != "llm":
+                self._group.start_soon(self._report_refused)
             try:
                 self.configure(servers)
                 yield
@@ -98,6 +101,11 @@ class Registry:
         All replicas follow a change of the configuration at once: none may be taken out of service for it.
         """
         return not self._has_started and self._any("starting") and anyio.current_time() < self._deadline
+
+    @property
+    def spelling(self) -> Spelling:
+        """How names are spelled for clients that ask for nothing."""
+        return self._names.spelling
 
     def configure(self, servers: Mapping[str, ServerConfig]) -> None:
         """Follow the configuration file: stop, start or restart what changed in it since it was read last.
@@ -227,13 +235,13 @@ class Registry:
             if (key := backend.offered(era, session))
         }
 
-    def catalog(self, era: Era, session: Session | None = None) -> Catalog:
-        """What is offered now to a client."""
+    def catalog(self, era: Era, session: Session | None = None, spelling: Spelling = "plain") -> Catalog:
+        """What is offered now to a client, under names of this spelling."""
         key = era, session if session in self._apart else None
         if key not in self._catalogs:
             filters = {name: backend.config.tools for name, backend in self._backends.items()}
             self._catalogs[key] = build(self.offers(*key), self._names, filters)
-        return self._catalogs[key]
+        return self._catalogs[key].spelled(spelling)
 
     def capabilities(self, era: Era) -> dict[str, Any]:
         """The union of what the backends can do and the proxy relays.
@@ -292,6 +300,20 @@ class Registry:
         self._apart = {key for backend in backends for key in backend.offers if isinstance(key, Session)}
         self._changed.set()
         self._changed = anyio.Event()
+
+    async def _report_refused(self) -> None:
+        """Say once that LLM APIs would refuse names, when the first servers are there."""
+        await self.ready()
+        while not (refused := self.catalog("legacy").refused):
+            await self._changed.wait()
+        logger.info(
+            "LLM APIs would refuse %d of %d tool names, such as '%s', as they take %s only; for names that they take, "
+            "connect to /mcp?names=llm or /sse?names=llm, or start with --names llm (MULTI_MCP_NAMES=llm)",
+            len(refused),
+            len(self.catalog("legacy").routes[TOOLS]),
+            refused[0],
+            LLM_NAMES,
+        )
 
     async def _tell(self) -> None:
         while True:

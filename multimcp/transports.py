@@ -3,10 +3,12 @@
 Rules:
 - SSE (`/sse` with `/messages/`) and streamable HTTP (`/mcp`), both eras, are served by one application on one port.
 - Nothing is served past the guard.
+- `?names=` asks for a spelling of names: on `/sse` for all that comes over that stream, on `/mcp` for the session that
+  a request opens, or for that one request. A spelling that there is not is refused before anything else is done.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -14,14 +16,16 @@ from mcp.server import Server
 from mcp.server.sse import SseServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.shared.message import SessionMessage
+from mcp_types import INVALID_REQUEST
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import Lifespan, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from .guard import Access, Guard, error_response
+from .naming import Spelling, read_spelling, unknown_spelling
 from .stdio import Descriptor, MessageWriter, own_streams, read_lines
 from .streams import MessageReader
 
@@ -63,7 +67,7 @@ async def serve_stdio(server: Server[Any], on_end: Callable[[], None]) -> None:
 
 
 def http_application(
-    server: Server[Any],
+    servers: Mapping[Spelling | None, Server[Any]],
     manager: StreamableHTTPSessionManager,
     admin: Sequence[BaseRoute],
     *,
@@ -73,7 +77,7 @@ def http_application(
     """The ASGI application with all that is served over HTTP. `manager` must be running while it serves.
 
     Args:
-        server: answers the MCP messages that come over SSE.
+        servers: answer the MCP messages that come over SSE, by the spelling of names that `GET /sse` asks for.
         manager: answers those that come over streamable HTTP.
         admin: further routes.
         access: who is let in.
@@ -82,8 +86,8 @@ def http_application(
     sse = SseServerTransport("/messages/", max_request_body_size=MAX_BODY)
     return Starlette(
         routes=[
-            Route("/mcp", StreamableHTTPASGIApp(manager)),
-            Route("/sse", _SseEndpoint(server, sse)),
+            Route("/mcp", _Spelled(StreamableHTTPASGIApp(manager))),
+            Route("/sse", _Spelled(_SseEndpoint(servers, sse))),
             Mount("/messages/", app=sse.handle_post_message),
             *admin,
         ],
@@ -93,19 +97,35 @@ def http_application(
     )
 
 
+class _Spelled:
+    """ASGI application that refuses requests for names in a spelling that there is not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = Request(scope).query_params.get("names")
+        if names is None or read_spelling(names):
+            await self._app(scope, receive, send)
+        else:
+            error = {"code": INVALID_REQUEST, "message": unknown_spelling(names)}
+            await JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, 400)(scope, receive, send)
+
+
 class _SseEndpoint:
     """Serves one client over an SSE stream for as long as it is open."""
 
-    def __init__(self, server: Server[Any], sse: SseServerTransport) -> None:
-        self._server = server
+    def __init__(self, servers: Mapping[Spelling | None, Server[Any]], sse: SseServerTransport) -> None:
+        self._servers = servers
         self._sse = sse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
             await error_response(405, "GET opens the stream", {"Allow": "GET"})(scope, receive, send)
             return
+        server = self._servers[read_spelling(Request(scope).query_params.get("names"))]
         async with self._sse.connect_sse(scope, receive, send) as (read, write):
-            await self._server.run(read, write, self._server.create_initialization_options())
+            await server.run(read, write, server.create_initialization_options())
 
 
 async def _internal_error(request: Request, exc: Exception) -> JSONResponse:

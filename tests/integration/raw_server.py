@@ -3,6 +3,7 @@
 `python raw_server.py [BEHAVIOUR...]`; without any it is a decent legacy server with a tool `echo`.
 
   name=N            calls itself N
+  tool=N            its tool is called N
   able=JSON         has these capabilities, too; it subscribes and sets its level, whatever it says
   hang:METHOD       never answers METHOD
   exit:METHOD       exits when METHOD arrives
@@ -143,7 +144,7 @@ class Server:
         raise LookupError({"code": -32601, "message": f"no {method}"})
 
     def tools(self, cursor, era):
-        page = {"tools": [tool("echo", description=era, vendorKey={"x": [1]})]}
+        page = {"tools": [tool(self.has.get("tool", "echo"), description=era, vendorKey={"x": [1]})]}
         if self.called:
             page["tools"].append(tool("another"))
         if "headers" in self.has:

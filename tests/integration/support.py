@@ -206,11 +206,11 @@ class Proxy(Process):
 
     # And what follows, clients of the SDK.
 
-    def client(self, transport: str = "http", mode: str = "auto", **options: Any) -> Client:
+    def client(self, transport: str = "http", mode: str = "auto", query: str = "", **options: Any) -> Client:
         options.setdefault("read_timeout_seconds", TIMEOUT)
         if transport == "sse":
-            return Client(sse_client(self.url + "/sse"), mode=mode, **options)
-        return Client(self.url + "/mcp", mode=mode, **options)
+            return Client(sse_client(f"{self.url}/sse{query}"), mode=mode, **options)
+        return Client(f"{self.url}/mcp{query}", mode=mode, **options)
 
 
 def write_config(path: Path, servers: dict[str, Any]) -> Path:
@@ -282,11 +282,15 @@ def text(result: Any) -> str:
 
 
 class RawClient:
-    """A client over streamable HTTP that shows the wire: dicts in, dicts out. `headers` go with every request."""
+    """A client over streamable HTTP that shows the wire: dicts in, dicts out.
 
-    def __init__(self, url: str, era: str, headers: dict[str, str] | None = None) -> None:
+    `headers` go with every request, `query` (with its question mark) with every one of a modern client, and with the
+    `initialize` of a legacy one.
+    """
+
+    def __init__(self, url: str, era: str, headers: dict[str, str] | None = None, query: str = "") -> None:
         self.era = era
-        self._url = url + "/mcp"
+        self._url = f"{url}/mcp{query}"
         self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
         self._headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
         self._headers |= headers or {}
@@ -303,6 +307,7 @@ class RawClient:
             }
             self.hello = self.call("initialize", params)
             self._headers["MCP-Protocol-Version"] = "2025-11-25"
+            self._url = self._url.partition("?")[0]
             self.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
         else:
             self.hello = self.call("server/discover", {})

@@ -94,7 +94,7 @@ async def test_without_a_namespace_the_first_server_wins(tmp_path: Path) -> None
             assert [tool.name for tool in (await client.list_tools()).tools] == ["echo", "tool0", "tool1"]
             assert '"server": "one"' in text(await client.call_tool("echo", {}))
             with pytest.raises(MCPError, match="Unknown tool"):
-                await client.call_tool("one::echo", {})
+                await client.call_tool("two::echo", {})  # which is hidden
         running.expect(r"ERROR name collision: prompt 'greet' of 'two' is hidden by 'one'")
 
 

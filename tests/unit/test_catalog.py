@@ -1,11 +1,14 @@
 """Merging offers: names, order, routes, collisions, cache hints."""
 
+import re
 from typing import Any
 
 import pytest
 
 from multimcp.catalog import Catalog, Names, Route, build
 from multimcp.config import ToolFilter
+from multimcp.errors import AmbiguousNameError
+from multimcp.naming import LLM_NAMES
 from multimcp.offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Listing, Offer
 
 
@@ -47,7 +50,7 @@ def test_entries_keep_what_they_had() -> None:
         ("inputSchema", {"type": "object"}),
     ]
     assert item["name"] == "t"
-    assert catalog.input_schemas == {"a::t": {"type": "object"}}
+    assert catalog.input_schemas == {Route("a", "t"): {"type": "object"}}
 
 
 def test_names_that_look_alike_are_looked_up_not_split() -> None:
@@ -143,3 +146,143 @@ def test_the_strictest_hint_of_all_servers(
 def test_nothing_offered_is_not_cached() -> None:
     listing = build({}, Names(), {}).listings[TOOLS]
     assert (listing.items, listing.ttl_ms, listing.public) == ((), 0, False)
+
+
+ODD = ("t", "_t", "b__c", "a::b", "a.b", "a b", "日本", "", "x" * 80, "x" * 81, "\ud800", "search_notes-2")
+"""Names of tools as servers may have them."""
+
+
+def test_names_for_llms_are_legal_and_lead_to_the_same() -> None:
+    servers = ("a", "a_", "a__b", "a::b", "my srv", "日本", "s" * 69)
+    plain = build({name: offer(tools=[*ODD], prompts=[*ODD], resources=["n://x"]) for name in servers}, Names(), {})
+    llm = plain.spelled("llm")
+    for kind in (TOOLS, PROMPTS):
+        names = listed(llm, kind)
+        assert [llm.route(kind, name) for name in names] == list(plain.routes[kind].values())
+        assert len(set(names)) == len(names) == len(ODD) * len(servers)
+        assert all(re.fullmatch(LLM_NAMES, name, re.ASCII) for name in names)
+        assert all(llm.public[kind][plain.routes[kind][name]] for name in plain.routes[kind])
+    assert listed(llm, RESOURCES) == listed(plain, RESOURCES)
+    assert llm.refused == []
+    assert len(plain.refused) == len(plain.routes[TOOLS])
+
+
+def test_entries_have_another_name_for_llms_and_nothing_else() -> None:
+    item = {"x": 1, "name": "t", "title": "T", "inputSchema": {"type": "object"}}
+    plain = merged(a=Offer("v", listings={TOOLS: Listing((item,), 5, True)}))
+    llm = plain.spelled("llm")
+    assert list(llm.listings[TOOLS].items[0].items()) == list({**item, "name": "a__t"}.items())
+    assert (llm.listings[TOOLS].ttl_ms, llm.listings[TOOLS].public) == (5, True)
+    assert plain.spelled("llm") is llm
+    assert plain.spelled("plain") is plain
+    assert listed(plain, TOOLS) == ["a::t"]
+
+
+def test_names_for_llms_do_not_depend_on_other_servers() -> None:
+    offers = {name: offer(tools=[*ODD]) for name in ("a", "a__b", "a_", "my srv", "日本")}
+    together = build(offers, Names(), {}).spelled("llm")
+    backwards = build(dict(reversed(offers.items())), Names(), {}).spelled("llm")
+    alone: dict[Route, str] = {}
+    for name in offers:
+        alone |= build({name: offers[name]}, Names(), {}).spelled("llm").public[TOOLS]
+    assert together.public[TOOLS] == backwards.public[TOOLS] == alone
+
+
+def test_a_hash_that_comes_twice_is_another_one() -> None:
+    [taken] = listed(merged(Names(namespace="never"), a=offer(tools=["a.b"])).spelled("llm"), TOOLS)
+    catalog = merged(Names(namespace="never"), z=offer(tools=[taken]), a=offer(tools=["a.b"])).spelled("llm")
+    first, second = listed(catalog, TOOLS)
+    assert first == taken
+    assert re.fullmatch("a_b_[0-9a-f]{8}", second)
+    assert catalog.route(TOOLS, second) == Route("a", "a.b")
+
+
+def test_names_for_llms_without_a_namespace() -> None:
+    catalog = merged(Names(namespace="never"), a=offer(tools=["t", "a.b"]), b=offer(tools=["t", "a_b"])).spelled("llm")
+    first, dotted, under = listed(catalog, TOOLS)
+    assert (first, under) == ("t", "a_b")
+    assert re.fullmatch("a_b_[0-9a-f]{8}", dotted)
+    assert catalog.route(TOOLS, "t") == Route("a", "t")
+    assert catalog.collisions == ("tool 't' of 'b' is hidden by 'a'",)
+
+
+SPELLED = [
+    ("a::t", Route("a", "t")),
+    ("a__t", Route("a", "t")),
+    ("a.t", Route("a", "t")),
+    ("a_t", Route("a", "t")),  # what a client makes of a.t
+    ("my srv::t", Route("my srv", "t")),
+    ("my_srv__t", Route("my srv", "t")),
+    ("a::b.c", Route("a", "b.c")),
+    ("a__b_c", Route("a", "b.c")),
+    ("a__b.c", Route("a", "b.c")),
+    ("t", None),
+    ("b::t", None),
+    ("a:t", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize("shown", ["plain", "llm"])
+@pytest.mark.parametrize(("name", "route"), SPELLED)
+def test_every_spelling_of_one_tool_is_understood(shown: Any, name: str, route: Route | None) -> None:
+    plain = build({"a": offer(tools=["t", "b.c"]), "my srv": offer(tools=["t"], prompts=["p"])}, Names("."), {})
+    catalog = plain.spelled(shown)
+    assert catalog.understand(TOOLS, name) == route
+    for other in (plain, plain.spelled("llm")):
+        for kind in (TOOLS, PROMPTS):
+            for public, meant in other.routes[kind].items():
+                assert catalog.understand(kind, public) == meant
+    assert catalog.understand(PROMPTS, "my_srv__p") == Route("my srv", "p")
+    assert catalog.understand(TOOLS, "my_srv__p") is None
+
+
+def test_without_a_namespace_servers_can_be_named_all_the_same() -> None:
+    catalog = merged(Names(namespace="never"), a=offer(tools=["t"]), b=offer(tools=["t", "u.v"]))
+    assert catalog.understand(TOOLS, "a::t") == Route("a", "t")
+    assert catalog.understand(TOOLS, "u_v") == Route("b", "u.v")
+    assert catalog.understand(TOOLS, "b::t") is None  # which is hidden
+
+
+def test_a_spelling_of_two_tools_is_refused_with_both() -> None:
+    offers = {"a": offer(tools=["b__c", "d.e", "d_e"]), "a__b": offer(tools=["c"])}
+    plain = build(offers, Names(), {})
+    llm = plain.spelled("llm")
+    with pytest.raises(AmbiguousNameError) as caught:
+        plain.understand(TOOLS, "a__b__c")
+    assert str(caught.value) == ("'a__b__c' could mean the tool 'a::b__c' or 'a__b::c'; use one of these names")
+    # As it is listed, it means one.
+    assert llm.understand(TOOLS, "a__b__c") == Route("a", "b__c")
+    assert llm.understand(TOOLS, "a__d_e") == Route("a", "d_e")
+    offers = {"a": offer(tools=["d.e", "d:e"])}
+    with pytest.raises(AmbiguousNameError, match=r"'a__d_e' could mean the tool 'a__d_e_\w{8}' or 'a__d_e_\w{8}'; use"):
+        build(offers, Names(), {}).spelled("llm").understand(TOOLS, "a__d_e")
+
+
+def test_of_many_that_could_be_meant_a_few_are_told() -> None:
+    catalog = merged(a=offer(tools=["a.a", "a:a", "a a", "a/a", "a+a", "a=a", "a!a"]))
+    with pytest.raises(AmbiguousNameError) as caught:
+        catalog.understand(TOOLS, "a__a_a")
+    assert str(caught.value) == (
+        "'a__a_a' could mean the tool 'a::a.a', 'a::a:a', 'a::a a', 'a::a/a' or 'a::a+a', among others; "
+        "use one of these names"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        (Names(), ["a::t", "a::u.v"]),
+        (Names("__"), ["a__u.v"]),
+        (Names(namespace="never"), ["u.v"]),
+    ],
+)
+def test_names_that_llm_apis_would_refuse(names: Names, refused: list[str]) -> None:
+    catalog = merged(names, a=offer(tools=["t", "u.v"], prompts=["p.q"]))
+    assert catalog.refused == refused
+    assert catalog.spelled("llm").refused == []
+
+
+def test_nothing_is_understood_where_there_is_nothing() -> None:
+    for catalog in (Catalog(), Catalog().spelled("llm"), build({}, Names(), {})):
+        assert catalog.understand(TOOLS, "a::t") is None
