@@ -5,6 +5,7 @@ backend under names that never collide. Data flows one way, and a module imports
 
     errors      what can go wrong, and whose fault it is
     config      mcpServers JSON -> frozen models; parsing is pure, reading a file is apart
+    launch      the environment and the program of a server's process; pure
     naming      public name <-> (server, name); pure
     offer       what one backend offers in one era: pure data, and how its lists are read
     streams     MCP messages on a stream of texts

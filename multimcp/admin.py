@@ -65,7 +65,7 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
             data = decode(await request.body())
             config = parse(data, os.environ)
         except ConfigError as exc:
-            return error_response(400, f"the body: {exc}")
+            return error_response(400, str(exc.at("the body: ")))
         try:
             failed = await registry.add_and_wait(config.servers)
         except NameInUseError as exc:

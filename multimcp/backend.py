@@ -8,6 +8,7 @@ Rules:
 - A connection that ends is opened again, with backoff, for as long as the backend is wanted. What was offered stays
   offered meanwhile; subscriptions and the log level are restored. A call in flight fails with an error that names the
   backend; it is never sent twice.
+- A server whose configuration has variables that are not set is never started: it has failed until that changes.
 - One log line per change of state. No secret is in a log line or in `error`.
 """
 
@@ -93,13 +94,13 @@ class Backend:
     def __init__(self, name: str, config: ServerConfig, on_change: Callable[[], None], relay: Relay) -> None:
         self.name = name
         self.config = config
-        self.state: State = "disabled" if config.disabled else "starting"
-        self.error: str | None = None
+        self.state: State = "disabled" if config.disabled else "failed" if config.unset else "starting"
+        self.error: str | None = config.unset
         self.since = datetime.now(UTC)
         self.offers: dict[Era | Session, Offer] = {}
         self.settled = anyio.Event()
         """Set when the first attempt to connect has ended, well or badly."""
-        if config.disabled:
+        if self.is_idle:
             self.settled.set()
         self._on_change = on_change
         self._relay = relay
@@ -125,6 +126,11 @@ class Backend:
         self._stopped = anyio.Event()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether this server is never started with the configuration that it has."""
+        return self.config.disabled or self.config.unset is not None
+
+    @property
     def primary(self) -> Connection | None:
         """The connection opened first, which the backend lives and dies with."""
         return next(iter(self._connections.values()), None)
@@ -137,18 +143,20 @@ class Backend:
     def succeed(self, other: "Backend") -> None:
         """Take the place of another one: who watches it goes on, and what it offers is offered until this one is up."""
         self._watchers = other._watchers
-        if not self.config.disabled:
+        if not self.is_idle:
             self.offers = {key: offer for key, offer in other.offers.items() if not isinstance(key, Session)}
 
     async def run(self, last: "Backend | None" = None) -> None:
         """Keep the backend connected until it is stopped or the task is cancelled. Raises nothing.
 
-        It starts when nothing is left of the `last` one of its name. A disabled one is over then.
+        It starts when nothing is left of the `last` one of its name. One that is never started is over then.
         """
         try:
             if last:
                 await last.stop()
-            while not (self.config.disabled or self._stopping.is_set()):
+            if self.config.unset and not self.config.disabled:
+                logger.warning("%s: failed: %s; not tried until its configuration changes", self.name, self.error)
+            while not (self.is_idle or self._stopping.is_set()):
                 try:
                     await self._serve()
                     reason = LOST
@@ -160,7 +168,7 @@ class Backend:
                 self._delay = min(self._delay * 2, BACKOFF[1])
         finally:
             self._connections.clear()
-            if not self.config.disabled:
+            if not self.is_idle:
                 self._set_state("stopped")
             self._stopped.set()
 

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
             file.check_writable()
         keys = Keys({} if options.transport == "stdio" else environ)
     except ConfigError as exc:
-        print(f"multi-mcp: {exc}", file=sys.stderr)
+        print(exc.at("multi-mcp: "), file=sys.stderr)
         return 2
     settings = Settings(
         transport=options.transport,

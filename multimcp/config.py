@@ -1,34 +1,77 @@
 """The configuration file: `mcpServers` JSON as every MCP client knows it -> frozen models.
 
 Rules:
-- Parsing is pure (`parse`), and so is writing (`edit`); reading the file is apart (`load`).
-- A wrong type or value is a `ConfigError` that names the place (`mcpServers.weather.args[1]`) and the remedy.
-- An unknown key is a warning: other clients' files load as they are.
-- `${VAR}` and `${VAR:-default}` are filled in every string of an enabled server.
+- Parsing is pure (`parse`) but for one look whether a `command` with blanks in it is a file, and so is writing
+  (`edit`); reading the file is apart (`load`).
+- A wrong type or value is a `ConfigError` that lists all mistakes, each with its place (`mcpServers.weather.args[1]`)
+  and the remedy.
+- An unknown key is a warning: other clients' files load as they are. One that is spelled like a known key says so.
+- `${VAR}` and `${VAR:-default}` are filled in every string of an enabled server. A variable that is not set is no
+  mistake of form: that server alone fails (`ServerConfig.unset`).
 - No message quotes a value: values may be secrets.
 """
 
 import json
+import os
 import re
+import shutil
 from base64 import b64encode
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from .errors import ConfigError, NameInUseError
+from .errors import ConfigError, NameInUseError, unreadable
 
 Transport = Literal["stdio", "sse", "http"]
 Scope = Literal["shared", "session"]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+CREATE = 'create it ({"mcpServers": {}} is enough) or name another with --config'
 TOO_DEEP = "is nested too deeply; no setting needs that"
 _SHORTEST_SECRET = 4
 """Values below this length ("1", "on") are settings, not secrets, and blanking them would garble every message."""
+
+_SHORTEST_LINE = 8
+"""The same for one line of a secret that has several: shorter ones ("-----", "}") are in every text."""
+
+SECRET_NAME = re.compile(r"key|token|secret|passw|pwd|auth|credential|cookie", re.IGNORECASE)
+"""Variables whose values are secrets wherever they are filled in, in `args` for example."""
+
+_EXPECTED = {
+    (): 'an object, as in {"command": "npx", "args": ["-y", "some-server"]}',
+    ("command",): 'a string, the program alone, as in "npx"',
+    ("args",): 'a list of strings, as in ["x.py"]',
+    ("args", "*"): 'a string, as in "8080"',
+    ("env",): 'an object of strings, as in {"PORT": "8080"}',
+    ("env", "*"): 'a string, as in "8080"',
+    ("cwd",): 'a string, the path of a folder, as in "/srv/data"',
+    ("url",): 'a string, as in "https://example.com/mcp"',
+    ("headers",): 'an object of strings, as in {"Authorization": "Bearer ${TOKEN}"}',
+    ("headers", "*"): 'a string, as in "Bearer ${TOKEN}"',
+    ("type",): 'one of "stdio", "sse", "http"',
+    ("disabled",): "true or false, without quotes",
+    ("timeout",): "a number of seconds above 0, without quotes, as in 30",
+    ("scope",): 'one of "shared", "session"',
+    ("tools",): 'an object, as in {"include": ["read*"], "exclude": ["*_all"]}',
+    ("tools", "include"): 'a list of strings, as in ["read*"]',
+    ("tools", "exclude"): 'a list of strings, as in ["*_all"]',
+    ("tools", "*"): 'a string, as in "read*"',
+}
+"""What belongs into each place; "*" is any key of an object or any item of a list."""
+
+_OTHER_WORDS = {"serverurl": "url", "httpurl": "url", "endpoint": "url", "cmd": "command"}
+"""Keys of other clients, in lower case, that mean one of ours and are not spelled like it."""
+
+_OTHER_ROOTS = ("servers", "mcp_servers", "mcp-servers", "context_servers", "mcp")
+"""Where other clients have what is `mcpServers` here."""
+
+Place = tuple[str | int, ...]
 
 
 def _transport(value: object) -> object:
@@ -73,6 +116,13 @@ class ServerConfig(BaseModel):
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     scope: Scope = "shared"
     tools: ToolFilter = ToolFilter()
+    _unset: str | None = PrivateAttr(None)
+    _secrets: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def unset(self) -> str | None:
+        """Why this server cannot be started as long as the configuration stays as it is: variables are not set."""
+        return self._unset
 
     @property
     def transport(self) -> Transport:
@@ -83,11 +133,23 @@ class ServerConfig(BaseModel):
             return "stdio"
         return "sse" if urlsplit(self.url or "").path.rstrip("/").endswith("/sse") else "http"
 
-    def redact(self, text: str) -> str:
-        """`text` without this server's secrets: the values of `env` and `headers`, and the URL's user and query."""
-        values = [*self.env.values(), *self.headers.values()]
-        # "Bearer x" is quoted as x, too, and where a text is made one line, so is what it quotes.
-        values += [part for value in values for part in (value.partition(" ")[2], " ".join(value.split()))]
+    def redact(self, text: str, more: Iterable[str] = ()) -> str:
+        """`text` without this server's secrets, and without those in `more`.
+
+        They are the values of `env` and `headers`, the URL's user and query, and the values of variables that were
+        filled in, in `args` for example, if a variable's name (`API_KEY`) says that it holds a secret.
+        """
+        values = [*self.env.values(), *self.headers.values(), *self._secrets, *more]
+        # "Bearer x" is quoted as x, too. A text that is made one line, JSON or part of a URL spells what it quotes so.
+        spellings = (
+            lambda value: value.partition(" ")[2],
+            lambda value: " ".join(value.split()),
+            lambda value: json.dumps(value)[1:-1],
+            lambda value: quote(value, safe=""),
+        )
+        values += [spell(value) for value in values for spell in spellings]
+        # Of a secret of several lines each line is one: a server's stderr is read line by line.
+        values += [line for value in values for line in value.splitlines() if len(line.strip()) >= _SHORTEST_LINE]
         if self.url:
             parts = urlsplit(self.url)
             bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
@@ -96,7 +158,7 @@ class ServerConfig(BaseModel):
             values += [parts.query, user, password, unquote(user), unquote(password)]
             if user or password:  # as they are sent
                 values.append(b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())
-        for secret in sorted((value.strip() for value in values), key=len, reverse=True):
+        for secret in sorted({value.strip() for value in values}, key=len, reverse=True):
             if len(secret) >= _SHORTEST_SECRET:
                 text = text.replace(secret, "***")
         return text
@@ -117,7 +179,13 @@ def entries_of(data: Any) -> dict[str, Any]:
         ConfigError: the operator's: there are none.
     """
     if not isinstance(data, dict) or not isinstance(data.get("mcpServers"), dict):
-        raise ConfigError('expected a JSON object with an object "mcpServers" in it, as in {"mcpServers": {}}')
+        text = 'expected a JSON object with an object "mcpServers" in it, as in {"mcpServers": {}}'
+        if isinstance(data, dict) and "mcpServers" not in data:
+            for key in data:
+                if key.lower() in _OTHER_ROOTS or get_close_matches(key.lower(), ["mcpservers"], cutoff=0.8):
+                    text += f'; did you mean "mcpServers" where it says "{key}"?'
+                    break
+        raise ConfigError(text)
     entries: dict[str, Any] = data["mcpServers"]
     return entries
 
@@ -130,27 +198,33 @@ def parse(data: Any, environ: Mapping[str, str]) -> Config:
         environ: where `${VAR}` is looked up.
 
     Raises:
-        ConfigError: the operator's; names the place and the remedy.
+        ConfigError: the operator's; lists all mistakes, each with the place and the remedy.
     """
     entries = entries_of(data)
     warnings = [f"unknown key '{key}' is ignored" for key in data if key != "mcpServers"]
     servers: dict[str, ServerConfig] = {}
+    problems: list[str] = []
     for name, raw in entries.items():
         place = f"mcpServers.{name}"
         if not name or not name.isprintable():
-            raise ConfigError(f"mcpServers: {name!a} cannot be a server's name; use printable characters")
-        # A disabled server may lack what it needs: that is a good reason to disable it.
-        is_disabled = isinstance(raw, dict) and raw.get("disabled") is True
+            problems.append(f"mcpServers: {name!a} cannot be a server's name; use printable characters")
+            continue
         try:
-            server = ServerConfig.model_validate(raw if is_disabled else _fill(raw, environ, place))
-        except ValidationError as exc:
-            raise ConfigError(_first_problem(exc, place)) from None
+            server, mistakes = _server(raw, environ)
         except RecursionError:
-            raise ConfigError(f"{place}: {TOO_DEEP}") from None
-        _check(server, place)
+            server, mistakes = None, {(): TOO_DEEP}
+        if server is None:
+            problems += [f"{place}{_spell(where)}: {text}" for where, text in mistakes.items()]
+            continue
         for model, given, where in ((ServerConfig, raw, place), (ToolFilter, raw.get("tools", {}), f"{place}.tools")):
-            warnings += [f"{where}: unknown key '{key}' is ignored" for key in given if key not in model.model_fields]
+            for key in given:
+                if key not in model.model_fields:
+                    meant = _meant(key, model)
+                    hint = f'; did you mean "{meant}"?' if meant else ""
+                    warnings.append(f"{where}: unknown key '{key}' is ignored{hint}")
         servers[name] = server
+    if problems:
+        raise ConfigError(*problems)
     return Config(servers, tuple(warnings))
 
 
@@ -158,19 +232,18 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     """Read and parse the file at `path`.
 
     Raises:
-        ConfigError: the operator's; the text starts with the path.
+        ConfigError: the operator's; each mistake starts with the path.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as exc:
-        remedy = 'create it ({"mcpServers": {}} is enough) or name another with --config'
-        raise ConfigError(f"{path}: cannot be read ({exc.strerror}); {remedy}") from None
+        raise ConfigError(f"{path}: {unreadable(exc, CREATE)}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     try:
         return parse(decode(text), environ)
     except ConfigError as exc:
-        raise ConfigError(f"{path}: {exc}") from None
+        raise exc.at(f"{path}: ") from None
 
 
 def edit(text: str, put: Mapping[str, Any], drop: Collection[str]) -> str:
@@ -203,7 +276,12 @@ def decode(text: str | bytes) -> Any:
         return data
     except json.JSONDecodeError as exc:
         place = f"line {exc.lineno}, column {exc.colno}"
-        raise ConfigError(f"is not valid JSON at {place}: {exc.msg}; correct it there") from None
+        remedy = (
+            "take the comment out, JSON has none"
+            if exc.doc[exc.pos : exc.pos + 1] in ("/", "#")
+            else "correct it there"
+        )
+        raise ConfigError(f"is not valid JSON at {place}: {exc.msg}; {remedy}") from None
     except UnicodeDecodeError:
         raise ConfigError("is not UTF-8 text; send it as UTF-8") from None
     except UnicodeEncodeError as exc:
@@ -224,48 +302,111 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _fill(value: Any, environ: Mapping[str, str], place: str) -> Any:
-    """`value` with `${VAR}` and `${VAR:-default}` filled in every string in it."""
-    if isinstance(value, dict):
-        return {key: _fill(item, environ, f"{place}.{key}") for key, item in value.items()}
-    if isinstance(value, list):
-        return [_fill(item, environ, f"{place}[{i}]") for i, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
+def _server(raw: Any, environ: Mapping[str, str]) -> tuple[ServerConfig | None, dict[Place, str]]:
+    """The model of one entry, or the mistakes in it, by place."""
+    if not isinstance(raw, dict):
+        return None, {(): f"expected {_EXPECTED[()]}"}
+    filling = _Filling(environ)
+    # A disabled server may lack what it needs: that is a good reason to disable it.
+    filled = raw if raw.get("disabled") is True else filling.fill(raw, ())
+    unset = {place: name for place, name in filling.unset.items() if place[0] in ServerConfig.model_fields}
+    try:
+        server = ServerConfig.model_validate(filled)
+    except ValidationError as exc:
+        errors = {error["loc"]: error["type"] for error in exc.errors(include_input=False, include_url=False)}
+        # One of a few words ("sse") may be what the variable would have said.
+        undecided = {place for place, kind in errors.items() if kind == "literal_error" and place in unset}
+        if mistakes := {place: f"expected {_expected(place)}" for place in errors if place not in undecided}:
+            return None, mistakes
+        # The server is not started anyway.
+        server = ServerConfig.model_validate({key: filled[key] for key in filled if (key,) not in undecided})
+    if mistakes := {place: text for place, text in _check(server, raw) if place not in unset}:
+        return None, mistakes
+    server._secrets = tuple(filling.secrets)
+    if unset:
+        names = dict.fromkeys(name for _, name in sorted(unset.items(), key=str))
+        where = {name: [_spell(place)[1:] for place, other in unset.items() if other == name] for name in names}
+        listed = " and ".join(f"{name} ({', '.join(places)})" for name, places in where.items())
+        what = f"variable {listed} is" if len(where) == 1 else f"variables {listed} are"
+        example = next(iter(where)) if len(where) == 1 else "NAME"
+        server._unset = (
+            f"the environment {what} not set; set {'it' if len(where) == 1 else 'them'} before Multi-MCP starts, "
+            f"or write ${{{example}:-default}}"
+        )
+    return server, {}
 
-    def fill(match: re.Match[str]) -> str:
-        name, default = match.groups()
-        # As in a shell, `:-` stands in for an empty variable too.
-        found = environ.get(name) or default if default is not None else environ.get(name)
-        if found is None:
-            raise ConfigError(
-                f"{place}: the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
-            )
-        return found
 
-    return _VARIABLE.sub(fill, value)
+class _Filling:
+    """Fills `${VAR}` and `${VAR:-default}` in every string of a value.
+
+    `unset` are the variables that were not there, by the place where they are wanted, and are left as they are written;
+    `secrets` are the values that were filled in and that nobody is to see.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.unset: dict[Place, str] = {}
+        self.secrets: list[str] = []
+
+    def fill(self, value: Any, place: Place) -> Any:
+        """`value`, which stands at `place`, with all variables in it filled."""
+        if isinstance(value, dict):
+            return {key: self.fill(item, (*place, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.fill(item, (*place, i)) for i, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+
+        def replace(match: re.Match[str]) -> str:
+            name, default = match.groups()
+            # As in a shell, `:-` stands in for an empty variable too.
+            found = self._environ.get(name) or default if default is not None else self._environ.get(name)
+            if found is None:
+                self.unset.setdefault(place, name)
+                return match.group()
+            if SECRET_NAME.search(name):
+                self.secrets.append(found)
+            return found
+
+        return _VARIABLE.sub(replace, value)
 
 
-def _first_problem(exc: ValidationError, place: str) -> str:
-    error = exc.errors(include_input=False, include_url=False)[0]
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
-    message = error["msg"]
-    if error["type"] in ("model_type", "dict_type"):
-        message = "Input should be an object"
-    return f"{place}{where}: {message[0].lower()}{message[1:]}; correct it"
+def _spell(place: Place) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
 
 
-def _check(server: ServerConfig, place: str) -> None:
-    """What no single field can tell."""
+def _expected(place: Place) -> str:
+    for key in (place, (*place[:1], "*")):
+        if text := _EXPECTED.get(tuple(str(part) for part in key)):
+            return text
+    return _EXPECTED[()]
+
+
+def _meant(key: str, model: type[BaseModel]) -> str | None:
+    """The key of ours that an unknown one may well be meant to be."""
+    close = get_close_matches(key.lower(), list(model.model_fields), n=1, cutoff=0.8)
+    return close[0] if close else _OTHER_WORDS.get(key.lower()) if model is ServerConfig else None
+
+
+def _check(server: ServerConfig, raw: Mapping[str, Any]) -> Iterable[tuple[Place, str]]:
+    """What no single field can tell: the mistakes, with their places."""
     if (server.command is None) == (server.url is None):
         both = "not both" if server.command is not None else "neither is there"
-        raise ConfigError(f'{place}: give either "command" (a server to start) or "url" (a running one): {both}')
-    if server.command is not None and not server.command.strip():
-        raise ConfigError(f"{place}.command: is empty; name the program to start")
+        text = f'give either "command" (a server to start) or "url" (a running one): {both}'
+        unknown = [key for key in raw if key not in ServerConfig.model_fields]
+        if server.command is None and (meant := [key for key in unknown if _meant(key, ServerConfig)]):
+            text += f'; did you mean "{_meant(meant[0], ServerConfig)}" where it says "{meant[0]}"?'
+        yield (), text
+    if server.command is not None:
+        if not server.command.strip():
+            yield ("command",), 'is empty; name the program to start, as in "npx"'
+        elif _is_command_line(server.command, server.cwd):
+            example = '"command": "python", "args": ["x.py"]'
+            yield ("command",), f"has blanks in it; give the program alone, and its arguments apart, as in {example}"
     for name, value in server.headers.items():
         if not value.isprintable() or not value.isascii() or value != value.strip():
             remedy = "take out line breaks, spaces around it and what is not ASCII"
-            raise ConfigError(f"{place}.headers.{name}: cannot be sent; {remedy}")
+            yield ("headers", name), f"cannot be sent; {remedy}"
     if server.url is not None:
         try:
             parts = urlsplit(server.url)
@@ -273,7 +414,18 @@ def _check(server: ServerConfig, place: str) -> None:
         except ValueError:
             usable = False
         if not usable:
-            raise ConfigError(f"{place}.url: is not an http:// or https:// URL; write it in full")
+            yield ("url",), 'is not an http:// or https:// URL; write it in full, as in "https://example.com/mcp"'
     if server.type is not None and (server.type == "stdio") != (server.command is not None):
         needs = '"command"' if server.type == "stdio" else '"url"'
-        raise ConfigError(f'{place}.type: "{server.type}" needs {needs}')
+        yield ("type",), f'"{server.type}" needs {needs}'
+
+
+def _is_command_line(command: str, cwd: str | None) -> bool:
+    """Whether a `command` is a program with its arguments, and not the path of a program that has blanks in it.
+
+    Where the path of a program is not there (yet), its server fails alone when it is started.
+    """
+    words = command.split()
+    if len(words) < 2 or shutil.which(command) or os.path.exists(os.path.join(cwd or "", command)):
+        return False
+    return os.sep not in words[0] or os.path.isfile(os.path.join(cwd or "", words[0]))

@@ -10,6 +10,8 @@ Rules:
 """
 
 import logging
+import os
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, ContextVar
@@ -61,6 +63,7 @@ from . import __version__
 from .calls import LOG, OVER, UPDATED, VISITED, Call, Params, Session, ask
 from .config import ServerConfig
 from .errors import BackendError, backend_failure, describe, unwrap
+from .launch import environment, program
 from .offer import KINDS, TOOLS, Era, Kind, Listing, Offer, read_listing
 from .relay import Relay
 from .remote import http_client, http_status, open_sse
@@ -347,9 +350,11 @@ class Connection:
     async def _streams(self) -> AsyncGenerator[Any, None]:
         config = self._config
         if config.command is not None:
-            command = [config.command, *config.args]
+            in_venv = sys.prefix != sys.base_prefix
+            started = program(config.command, config.env, os.environ, sys.executable, in_venv=in_venv)
+            command, env = [started, *config.args], environment(os.environ, config.env)
             try:
-                async with open_process(command, env=config.env, cwd=config.cwd, on_noise=self._on_noise) as streams:
+                async with open_process(command, env=env, cwd=config.cwd, on_noise=self._on_noise) as streams:
                     yield streams
             except FileNotFoundError:
                 raise BackendError(not_found(config.command, config.cwd)) from None

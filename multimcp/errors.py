@@ -12,6 +12,8 @@ What a backend answers with a JSON-RPC error is not one of these: it is an `MCPE
 proxy with code, message and data as they were.
 """
 
+import errno
+
 from mcp import MCPError
 from mcp_types import INTERNAL_ERROR
 
@@ -21,7 +23,18 @@ class MultiMCPError(Exception):
 
 
 class ConfigError(MultiMCPError):
-    """A configuration that cannot be used. The text names the place (`mcpServers.weather.args[1]`) and the remedy."""
+    """A configuration that cannot be used.
+
+    `problems` are all that is wrong with it, a line each, with the place (`mcpServers.weather.args[1]`) and the remedy.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+    def at(self, place: str) -> "ConfigError":
+        """The same, with each problem put behind `place`."""
+        return type(self)(*(f"{place}{problem}" for problem in self.problems))
 
 
 class NameInUseError(MultiMCPError):
@@ -42,6 +55,26 @@ class ListenError(MultiMCPError):
 
 class BackendError(MultiMCPError):
     """A backend cannot be started or reached, or answers with something that is not MCP."""
+
+
+_UNREADABLE = {
+    errno.EACCES: "let this user read it, and enter the folders above it",
+    errno.EPERM: "let this user read it",
+    errno.EISDIR: "it is a folder; name a file in it",
+    errno.ENOTDIR: "a part of its path is a file, not a folder; correct the path",
+    errno.ELOOP: "its links lead in a circle; correct them",
+    errno.ENAMETOOLONG: "its path is too long; correct it",
+}
+
+
+def unreadable(exc: OSError, where_missing: str) -> str:
+    """What to say of a file that the system does not let us read, with the remedy.
+
+    Args:
+        where_missing: the remedy if there is no such file.
+    """
+    remedy = where_missing if exc.errno == errno.ENOENT else _UNREADABLE.get(exc.errno or 0, "see to that first")
+    return f"cannot be read ({exc.strerror}); {remedy}"
 
 
 def unwrap(exc: BaseException) -> BaseException:

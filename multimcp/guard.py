@@ -24,7 +24,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .errors import ConfigError
+from .errors import ConfigError, unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +76,7 @@ class Keys:
             # What is no text cannot be sent either, and is refused as that.
             text = self.file.read_text(encoding="utf-8-sig", errors="replace")
         except OSError as exc:
-            remedy = "correct the path, or let this user read the file"
-            raise ConfigError(f"{place}: cannot be read ({exc.strerror}); {remedy}") from None
+            raise ConfigError(f"{place}: {unreadable(exc, 'correct the path, or create it')}") from None
         keys = _parse(text, place)
         if self._keys and keys != self._keys:
             logger.info("%s: changed", place)

@@ -253,7 +253,7 @@ class Registry:
         declared = {key for offer in offers.values() for key in offer.capabilities}
         resources = [offer.capabilities.get("resources") for offer in offers.values()]
         subscribe = any(isinstance(capability, dict) and capability.get("subscribe") for capability in resources)
-        if not offers or any(not backend.offers and backend.state != "disabled" for backend in self._backends.values()):
+        if not offers or any(not backend.offers and not backend.is_idle for backend in self._backends.values()):
             declared |= {"completions", "logging"} | {kind.capability for kind in KINDS}
             subscribe = True
         capabilities: dict[str, Any] = {

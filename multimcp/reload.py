@@ -98,8 +98,10 @@ class ConfigFile:
             fcntl.flock(folder, fcntl.LOCK_EX)
             try:
                 text = edit(path.read_text(encoding="utf-8-sig"), put, drop)
-            except (ConfigError, NameInUseError) as exc:
-                raise type(exc)(f"{self.path}: {exc}") from None
+            except ConfigError as exc:
+                raise exc.at(f"{self.path}: ") from None
+            except NameInUseError as exc:
+                raise NameInUseError(f"{self.path}: {exc}") from None
             new, name = tempfile.mkstemp(prefix=".mcp-", dir=path.parent)
             try:
                 with open(new, "w", encoding="utf-8") as file:
@@ -131,7 +133,8 @@ def reported(look: Callable[[], None]) -> Callable[[], None]:
             if str(exc) != told:
                 told = str(exc)
                 if isinstance(exc, ConfigError):
-                    logger.error("%s; until then all stays as it is", exc)
+                    for problem in exc.problems:
+                        logger.error("%s; until then all stays as it is", problem)
                 else:
                     logger.exception("a change could not be followed; this is a fault of Multi-MCP")
 

@@ -19,7 +19,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, Process
-from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 
 from .streams import MessageReader, Unowned
@@ -82,12 +81,11 @@ async def open_process(
 ) -> AsyncGenerator[tuple[MessageReader, MessageWriter], None]:
     """Run an MCP server as a child process and talk to it over its standard streams.
 
-    When the process ends, the body is cancelled. On leaving, its process group is gone. Its environment is the SDK's
-    safe default (PATH, HOME, ...) and `env`, never the whole of ours; its stderr is ours.
+    When the process ends, the body is cancelled. On leaving, its process group is gone. Its stderr is ours.
 
     Args:
         command: program and arguments.
-        env: added to the default environment.
+        env: the whole of its environment.
         cwd: where it runs; None is where we run.
         on_noise: gets each line of stdout that is not an MCP message.
 
@@ -95,9 +93,7 @@ async def open_process(
         OSError: the operator's: the program or the folder is not there, or may not be used.
         ValueError: the operator's: a NUL byte in the command.
     """
-    process = await anyio.open_process(
-        command, env={**get_default_environment(), **env}, cwd=cwd, stderr=None, start_new_session=True
-    )
+    process = await anyio.open_process(command, env=env, cwd=cwd, stderr=None, start_new_session=True)
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -1,13 +1,14 @@
 """Options, their twins in the environment, and what a wrong one is answered with."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, TIMEOUT, proxy, raw, write_config
+from support import ROOT, TIMEOUT, RawClient, proxy, raw, stdio_client, until, write_config
 
 
 def run(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
@@ -29,7 +30,7 @@ def run(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess
         (None, ["mcp.json: cannot be read (No such file or directory)", "create it", "--config"]),
         ("{\n  oops", ["mcp.json: is not valid JSON at line 2, column 3", "correct it"]),
         ("[]", ["mcp.json: ", '"mcpServers"']),
-        ('{"mcpServers": {"w": {"command": "x", "args": ["a", 7]}}}', ["mcpServers.w.args[1]: ", "valid string"]),
+        ('{"mcpServers": {"w": {"command": "x", "args": ["a", 7]}}}', ["mcpServers.w.args[1]: ", "expected a string"]),
     ],
 )
 def test_a_configuration_that_cannot_be_used(tmp_path: Path, content: str | None, words: list[str]) -> None:
@@ -39,6 +40,86 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path, content: str | None
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert all(word in line for word in words), line
+
+
+def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
+    servers = {"a": {"comand": "npx"}, "b": {"command": "python x.py"}, "c": {"command": "x", "args": "s3cret"}}
+    write_config(tmp_path / "mcp.json", servers)
+    done = run("--config", "mcp.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        'multi-mcp: mcp.json: mcpServers.a: give either "command" (a server to start) or "url" (a running one): '
+        'neither is there; did you mean "command" where it says "comand"?',
+        "multi-mcp: mcp.json: mcpServers.b.command: has blanks in it; give the program alone, and its arguments apart, "
+        'as in "command": "python", "args": ["x.py"]',
+        'multi-mcp: mcp.json: mcpServers.c.args: expected a list of strings, as in ["x.py"]',
+    ]
+
+
+UNSET = "the environment variable NO_SUCH_KEY (env.K) is not set; set it before Multi-MCP starts, or write "
+
+
+def test_a_variable_that_is_not_set_fails_its_server_alone(tmp_path: Path) -> None:
+    reason = UNSET + "${NO_SUCH_KEY:-default}"
+    count = tmp_path / "count"
+    unset = raw(f"count={count}", env={"K": "${NO_SUCH_KEY}"})
+    with proxy(tmp_path, {"unset": unset, "fine": raw()}) as running:
+        running.wait_ready()
+        running.expect(re.escape(f"WARNING unset: failed: {reason}; not tried until its configuration changes"))
+        status = running.status()
+        assert (status["unset"]["state"], status["unset"]["error"]) == ("failed", reason)
+        assert (status["fine"]["state"], status["fine"]["error"]) == ("ready", None)
+        # Nothing of it is waited for, and a client is promised nothing in its name.
+        with RawClient(running.url, "legacy") as client:
+            assert [tool["name"] for tool in client.call("tools/list")["tools"]] == ["fine::echo"]
+        # What is posted fails the same way, and nothing is left of it.
+        posted = running.add(another=unset, good=raw()).json()
+        assert (posted["added"], posted["failed"]) == (["good"], {"another": reason})
+        # A file that is edited: mistakes of form change nothing and are told all; a value that is there starts it.
+        write_config(tmp_path / "mcp.json", {"unset": {"comand": "x"}, "fine": {"command": "a b"}})
+        running.expect(r"ERROR .*mcpServers\.unset: give .* did you mean .*; until then all stays as it is")
+        running.expect(r"ERROR .*mcpServers\.fine\.command: has blanks in it; .*; until then all stays as it is")
+        assert running.status()["fine"]["state"] == "ready"
+        assert not count.exists()
+        write_config(tmp_path / "mcp.json", {"unset": {**unset, "env": {"K": "v"}}, "fine": raw()})
+        running.expect("unset: ready")
+        # And back.
+        write_config(tmp_path / "mcp.json", {"unset": unset, "fine": raw()})
+        until(lambda: running.status()["unset"]["state"] == "failed")
+        assert "fine" in running.http("GET", "/mcp_tools").json()["tools"]
+        assert running.http("GET", "/mcp_tools").json()["tools"]["unset"] == []
+
+
+async def test_a_variable_that_is_not_set_over_stdio(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "mcp.json", {"unset": raw(env={"K": "${NO_SUCH_KEY}"}), "fine": raw()})
+    async with stdio_client(config) as client:
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["fine::echo"]
+
+
+def test_all_mistakes_of_what_is_posted(tmp_path: Path) -> None:
+    with proxy(tmp_path, {}) as running:
+        answer = running.add(a={"comand": "s3cret"}, b={"command": "x", "args": "s3cret"}, c=raw())
+        assert answer.status_code == 400
+        first, second = answer.json()["error"].splitlines()
+        assert first.startswith("the body: mcpServers.a: give either")
+        assert second == 'the body: mcpServers.b.args: expected a list of strings, as in ["x.py"]'
+        assert running.status() == {}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_this_user_cannot_read(tmp_path: Path) -> None:
+    write_config(tmp_path / "mcp.json", {}).chmod(0)
+    done = run(cwd=tmp_path)
+    assert done.returncode == 2
+    assert "mcp.json: cannot be read (Permission denied); let this user read it" in done.stderr
+
+
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    done = run("--config", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"multi-mcp: {tmp_path}: cannot be read (Is a directory); it is a folder; name a file in it\n"
+    )
 
 
 @pytest.mark.parametrize(

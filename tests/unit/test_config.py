@@ -1,6 +1,8 @@
 """mcpServers JSON -> models: what is accepted, what is inferred, and how a mistake is named."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +55,30 @@ def test_no_servers() -> None:
 @pytest.mark.parametrize(
     ("server", "words"),
     [
-        ([], "mcpServers.w: input should be an object"),
-        (None, "mcpServers.w: input should be an object"),
+        ([], 'mcpServers.w: expected an object, as in {"command": "npx"'),
+        (None, "mcpServers.w: expected an object"),
         ({}, 'mcpServers.w: give either "command" (a server to start) or "url" (a running one): neither is there'),
         ({"command": "x", "url": "http://h"}, "mcpServers.w: give either"),
-        ({"command": ["x"]}, "mcpServers.w.command: input should be a valid string"),
+        ({"command": ["x"]}, "mcpServers.w.command: expected a string, the program alone, as in"),
         ({"command": "  "}, "mcpServers.w.command: is empty"),
-        ({"command": "x", "args": "a b"}, "mcpServers.w.args: input should be a valid list"),
-        ({"command": "x", "args": ["a", 1]}, "mcpServers.w.args[1]: input should be a valid string"),
-        ({"command": "x", "env": {"PORT": 80}}, "mcpServers.w.env.PORT: input should be a valid string"),
-        ({"command": "x", "env": []}, "mcpServers.w.env: input should be an object"),
-        ({"command": "x", "disabled": "yes"}, "mcpServers.w.disabled: input should be a valid boolean"),
-        ({"command": "x", "timeout": "5"}, "mcpServers.w.timeout: input should be a valid number"),
-        ({"command": "x", "timeout": True}, "mcpServers.w.timeout: input should be a valid number"),
-        ({"command": "x", "timeout": 0}, "mcpServers.w.timeout: input should be greater than 0"),
-        ({"command": "x", "tools": {"include": "*"}}, "mcpServers.w.tools.include: input should be a valid list"),
-        ({"command": "x", "tools": []}, "mcpServers.w.tools: input should be an object"),
+        ({"command": "x", "args": "a b"}, 'mcpServers.w.args: expected a list of strings, as in ["x.py"]'),
+        ({"command": "x", "args": ["a", 1]}, "mcpServers.w.args[1]: expected a string, as in "),
+        ({"command": "x", "env": {"PORT": 80}}, "mcpServers.w.env.PORT: expected a string, as in "),
+        ({"command": "x", "env": []}, 'mcpServers.w.env: expected an object of strings, as in {"PORT": "8080"}'),
+        ({"command": "x", "cwd": 1}, "mcpServers.w.cwd: expected a string, the path of a folder"),
+        ({"url": 1}, "mcpServers.w.url: expected a string, as in "),
+        ({"url": "http://h", "headers": {"X": 1}}, "mcpServers.w.headers.X: expected a string, as in "),
+        ({"command": "x", "disabled": "yes"}, "mcpServers.w.disabled: expected true or false, without quotes"),
+        ({"command": "x", "timeout": "5"}, "mcpServers.w.timeout: expected a number of seconds above 0"),
+        ({"command": "x", "timeout": True}, "mcpServers.w.timeout: expected a number of seconds above 0"),
+        ({"command": "x", "timeout": 0}, "mcpServers.w.timeout: expected a number of seconds above 0"),
+        ({"command": "x", "timeout": "${T}"}, "mcpServers.w.timeout: expected a number of seconds above 0"),
+        ({"command": "x", "scope": "all"}, 'mcpServers.w.scope: expected one of "shared", "session"'),
+        ({"command": "x", "tools": {"include": "*"}}, "mcpServers.w.tools.include: expected a list of strings, as in"),
+        ({"command": "x", "tools": {"exclude": [1]}}, "mcpServers.w.tools.exclude[0]: expected a string, as in"),
+        ({"command": "x", "tools": []}, "mcpServers.w.tools: expected an object, as in"),
+        ({"command": "x", "args": ["${T}", 1]}, "mcpServers.w.args[1]: expected a string"),
+        ({"url": "h${T}", "headers": {"A": "${T}", "B": "\n"}}, "mcpServers.w.headers.B: cannot be sent"),
         ({"url": "h/mcp"}, "mcpServers.w.url: is not an http:// or https:// URL"),
         ({"url": "ftp://h/mcp"}, "mcpServers.w.url: is not an http:// or https:// URL"),
         ({"url": "http://:80/mcp"}, "mcpServers.w.url: is not an http:// or https:// URL"),
@@ -76,7 +86,7 @@ def test_no_servers() -> None:
         ({"url": "http://[::1"}, "mcpServers.w.url: is not an http:// or https:// URL"),
         ({"url": "http://h", "type": "stdio"}, 'mcpServers.w.type: "stdio" needs "command"'),
         ({"command": "x", "type": "sse"}, 'mcpServers.w.type: "sse" needs "url"'),
-        ({"command": "x", "type": "ws"}, "mcpServers.w.type: input should be 'stdio', 'sse' or 'http'"),
+        ({"command": "x", "type": "ws"}, 'mcpServers.w.type: expected one of "stdio", "sse", "http"'),
     ],
 )
 def test_a_mistake_names_its_place(server: Any, words: str) -> None:
@@ -140,12 +150,112 @@ def test_a_variable(text: str, environ: dict[str, str], value: str) -> None:
     assert one({"command": "x", "args": [text]}, **environ).args == [value]
 
 
-def test_a_missing_variable_names_itself_its_server_and_its_field() -> None:
+@pytest.mark.parametrize(
+    ("server", "reason"),
+    [
+        (
+            {"command": "x", "args": ["a", "${NOPE}"]},
+            "the environment variable NOPE (args[1]) is not set; set it before Multi-MCP starts, or write "
+            "${NOPE:-default}",
+        ),
+        (
+            {"command": "${P} x", "env": {"A": "${NOPE}", "B": "x${NOPE}"}},
+            "the environment variables P (command) and NOPE (env.A, env.B) are not set; set them before Multi-MCP "
+            "starts, or write ${NAME:-default}",
+        ),
+        (
+            {"url": "${BASE}/mcp", "type": "${BASE}", "headers": {"X": "${BASE}\n"}},
+            "the environment variable BASE (url, type, headers.X) is not set; set it before Multi-MCP starts, or "
+            "write ${BASE:-default}",
+        ),
+    ],
+)
+def test_a_variable_that_is_not_set_fails_its_server_alone(server: Any, reason: str) -> None:
+    servers = parse({"mcpServers": {"w": server, "fine": {"command": "x"}}}, {}).servers
+    assert {name: server.unset for name, server in servers.items()} == {"w": reason, "fine": None}
+    assert servers["w"].transport == ("http" if "url" in server else "stdio")
+
+
+def test_a_server_with_another_variable_that_is_not_set_has_changed() -> None:
+    assert one({"command": "x", "env": {"K": "${A}"}}) != one({"command": "x", "env": {"K": "${B}"}})
+    assert one({"command": "x", "env": {"K": "${A}"}}) == one({"command": "x", "env": {"K": "${A}"}})
+    assert one({"command": "x", "_unset": "x", "unset": "y"}).unset is None
+
+
+def test_a_variable_of_an_unknown_key_is_not_wanted() -> None:
+    assert one({"command": "x", "description": "costs ${AMOUNT}"}).unset is None
+
+
+def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    servers = {
+        "a": {"comand": "x", "args": "s3same"},
+        "b": {"command": "s3same x.py", "env": {"N": 1, "M": None}},
+        "\n": {},
+        "fine": {"command": "x"},
+        "c": {"url": "s3same", "type": "stdio"},
+    }
+    path.write_text(json.dumps({"mcpServers": servers}))
     with pytest.raises(ConfigError) as caught:
-        one({"command": "x", "args": ["a", "${NOPE}"]})
+        load(path, {})
+    places = [
+        "mcpServers.a.args: ",
+        "mcpServers.b.env.N: ",
+        "mcpServers.b.env.M: ",
+        "mcpServers: '\\n' cannot",
+        "mcpServers.c.url: ",
+        "mcpServers.c.type: ",
+    ]
+    assert len(caught.value.problems) == len(places)
+    for problem, place in zip(caught.value.problems, places, strict=True):
+        assert problem.startswith(f"{path}: {place}")
+        assert "s3same" not in problem
+    assert str(caught.value) == "\n".join(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("comand", "command"),
+        ("commands", "command"),
+        ("Command", "command"),
+        ("cmd", "command"),
+        ("serverUrl", "url"),
+        ("httpUrl", "url"),
+    ],
+)
+def test_a_word_close_to_a_known_key(key: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        one({"autoApprove": [], key: "x"})
     assert str(caught.value) == (
-        "mcpServers.w.args[1]: the environment variable NOPE is not set; set it, or write ${NOPE:-default}"
+        'mcpServers.w: give either "command" (a server to start) or "url" (a running one): neither is there; '
+        f'did you mean "{meant}" where it says "{key}"?'
     )
+
+
+@pytest.mark.parametrize("key", ["servers", "mcpServer", "mcpservers", "mcp_servers"])
+def test_other_words_for_the_servers(key: str) -> None:
+    with pytest.raises(ConfigError, match=f'did you mean "mcpServers" where it says "{key}"'):
+        parse({"inputs": [], key: {}}, {})
+
+
+@pytest.mark.parametrize("command", ["python x.py", "npx -y some-server", " uvx  x", "my tool/run", "/bin/sh x"])
+def test_a_command_with_its_arguments_in_it(command: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        one({"command": command})
+    assert str(caught.value) == (
+        "mcpServers.w.command: has blanks in it; give the program alone, and its arguments apart, as in "
+        '"command": "python", "args": ["x.py"]'
+    )
+
+
+def test_a_program_with_blanks_in_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / "my tools"
+    folder.mkdir()
+    (folder / "run it").touch(0o755)
+    assert one({"command": str(folder / "run it")}).command
+    assert one({"command": "my tools/run it", "cwd": str(tmp_path)}).command
+    assert one({"command": "/not mounted yet/run"}).command  # fails alone
 
 
 def test_a_disabled_server_needs_no_variables() -> None:
@@ -153,10 +263,13 @@ def test_a_disabled_server_needs_no_variables() -> None:
 
 
 def test_unknown_keys_are_warnings() -> None:
-    config = parse({"inputs": [], "mcpServers": {"w": {"command": "x", "autoApprove": [], "tools": {"only": 1}}}}, {})
+    config = parse(
+        {"inputs": [], "mcpServers": {"w": {"command": "x", "autoApprove": [], "arg": [], "tools": {"only": 1}}}}, {}
+    )
     assert config.warnings == (
         "unknown key 'inputs' is ignored",
         "mcpServers.w: unknown key 'autoApprove' is ignored",
+        "mcpServers.w: unknown key 'arg' is ignored; did you mean \"args\"?",
         "mcpServers.w.tools: unknown key 'only' is ignored",
     )
 
@@ -170,11 +283,12 @@ def test_unknown_keys_are_no_change() -> None:
     ("content", "words"),
     [
         (b'{"mcpServers": {}', "mcp.json: is not valid JSON at line 1, column 18: Expecting ',' delimiter; correct it"),
+        (b'{"mcpServers": {}, // all\n}', "line 1, column 20: Expecting property name enclosed in double quotes; take"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b'{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "the key 'a' comes twice"),
         (b"[" * 100_000, "mcp.json: is nested too deeply"),
         (b'{"mcpServers": {"a": {"command": "x", "y": ' + b"[" * 900 + b"]" * 900 + b"}}}", "is nested too deeply"),
-        (b'{"mcpServers": {"a": 1}}', "mcp.json: mcpServers.a: input should be an object"),
+        (b'{"mcpServers": {"a": 1}}', "mcp.json: mcpServers.a: expected an object"),
         (b'{"timeout": ' + b"1" * 5000 + b"}", "mcp.json: has a number of more digits than can be read"),
         (b'{"mcpServers": {"a": "\\ud83d"}}', r"mcp.json: has '\ud83d' in a string, half of a character; complete it"),
     ],
@@ -188,11 +302,25 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes, words: str) 
     assert words in str(caught.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be read \(No such file or directory\); create it"):
-        load(tmp_path / "mcp.json", {})
-    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
-        load(tmp_path, {})
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOENT, 'create it ({"mcpServers": {}} is enough) or name another with --config'),
+        (errno.EACCES, "let this user read it, and enter the folders above it"),
+        (errno.EISDIR, "it is a folder; name a file in it"),
+        (errno.ENOTDIR, "a part of its path is a file, not a folder; correct the path"),
+        (errno.ELOOP, "its links lead in a circle; correct them"),
+        (errno.EIO, "see to that first"),
+    ],
+)
+def test_a_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, code: int, words: str) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(ConfigError) as caught:
+        load(Path("mcp.json"), {})
+    assert str(caught.value) == f"mcp.json: cannot be read ({os.strerror(code)}); {words}"
 
 
 def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
@@ -212,6 +340,17 @@ def test_a_secret_is_blanked_however_it_is_quoted() -> None:
     server = one({"command": "x", "env": {"KEY": "-----BEGIN-----\nabc  def\n", "BASIC": "Basic dXNlcg=="}})
     quotes = "-----BEGIN-----\nabc  def|-----BEGIN----- abc def|dXNlcg=="
     assert server.redact(quotes) == "***|***|***"
+
+
+def test_a_secret_that_was_filled_in_is_blanked_wherever_it_stands() -> None:
+    server = one({"command": "x", "args": ["--key=${API_KEY}", "${HOME}"]}, API_KEY="sesame", HOME="/home/me")
+    assert server.redact("sesame of /home/me") == "*** of /home/me"
+
+
+def test_each_line_of_a_secret_is_blanked() -> None:
+    server = one({"command": "x", "env": {"KEY": "-----BEGIN KEY-----\nMIIEvQIBADAN\nend"}})
+    assert server.redact("a MIIEvQIBADAN b -----BEGIN KEY----- end") == "a *** b *** end"
+    assert server.redact(json.dumps({"KEY": server.env["KEY"]})) == '{"KEY": "***"}'
 
 
 def test_user_and_password_are_blanked_as_they_are_sent() -> None:

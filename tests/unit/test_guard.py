@@ -77,13 +77,17 @@ def test_a_key_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
         Keys({KEY_FILE: str(file)})
 
 
-@pytest.mark.parametrize(("name", "reason"), [("missing", "No such file or directory"), ("", "Is a directory")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing", "(No such file or directory); correct the path, or create it"),
+        ("", "(Is a directory); it is a folder; name a file in it"),
+    ],
+)
 def test_a_key_file_that_cannot_be_read(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(ConfigError) as error:
         Keys({KEY_FILE: str(tmp_path / name)})
-    assert str(error.value) == (
-        f"{KEY_FILE} ({tmp_path / name}): cannot be read ({reason}); correct the path, or let this user read the file"
-    )
+    assert str(error.value) == f"{KEY_FILE} ({tmp_path / name}): cannot be read {reason}"
 
 
 def test_both_at_once_is_one_too_many(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import multimcp
 CORE = (
     "errors",
     "config",
+    "launch",
     "naming",
     "offer",
     "streams",
