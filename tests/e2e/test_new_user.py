@@ -6,6 +6,7 @@ the part that is quick.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,9 +98,10 @@ async def test_production_mode_sets_itself_up(clone: Path, tmp_path: Path) -> No
     npx.parent.mkdir()
     npx.write_text(f'#!/bin/sh\nexec "{mine}/.venv/bin/python" "{mine}/fixtures/servers/calculator.py"\n')
     npx.chmod(0o755)
-    env = environment(MULTI_MCP_PORT="0", GITHUB_PERSONAL_ACCESS_TOKEN="t", BRAVE_API_KEY="k")
+    secrets = dict.fromkeys(re.findall(r"(\w+)=\.\.\.", documented("export ")), "a-secret")
+    env = environment(MULTI_MCP_PORT="0", **secrets)
     env["PATH"] = f"{npx.parent}{os.pathsep}{env['PATH']}"
-    process = Process(str(mine / "start-server.sh"), cwd=tmp_path, env=env)
+    process = Process(str(mine / documented("./start-server.sh")), cwd=tmp_path, env=env)
     try:
         process.expect("listening on", SETUP)
         async with Client(url_of(process) + "/mcp") as client:
