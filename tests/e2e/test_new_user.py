@@ -70,6 +70,8 @@ async def test_make_run_and_a_client_of_each_kind(made: Process) -> None:
 
 def test_the_admin_commands(made: Process, clone: Path) -> None:
     """As written, but for the port."""
+    for name in ("calculator", "weather"):
+        made.expect(f"{name}: ready")
     answers = []
     for command in (
         documented("curl http://localhost:8080/mcp_servers"),
