@@ -18,6 +18,8 @@ FILES = {  # what uv is to resolve, and the file that this one adds to
     DEV: (["--group=dev"], RUN),
     "requirements/fastmcp.txt": (["--group=fastmcp"], DEV),
     "requirements/kubernetes.txt": (["--group=kubernetes"], DEV),
+    # Not a group of pyproject.toml: uv resolves all groups as one, and langchain-mcp-adapters needs mcp 1.
+    "requirements/langgraph.txt": (["requirements/langgraph.in"], None),
     "requirements/image.txt": (["--group=image"], None),
     "requirements/node.txt": (["--group=node"], None),
 }
