@@ -1,5 +1,22 @@
 """Starts Multi-MCP from a checkout: `python main.py --help`."""
 
+# What `uv run main.py` installs: the dependencies in pyproject.toml, without those for development.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#   "mcp>=2.3,<3",
+#   "mcp-types>=2.3,<3",
+#   "anyio>=4.16",
+#   "pydantic>=2.12",
+#   "starlette>=1.0",
+#   "uvicorn>=0.40",
+#   "httpx2>=2.16",
+#   "watchfiles>=1.1",
+#   "httptools>=0.6.4",
+#   "uvloop>=0.21; sys_platform != 'win32'",
+# ]
+# ///
+
 import sys
 
 from multimcp.cli import main

@@ -162,4 +162,4 @@ def _init(options: argparse.Namespace) -> int:
 
 
 if importlib.util.find_spec("syrupy") is None:  # pragma: no cover
-    sys.exit("mcp-proxy-conformance: install the extra, too: pip install 'multi-mcp[conformance]'")
+    sys.exit("mcp-proxy-conformance: syrupy is not installed; in a checkout, pip install ./conformance brings it")

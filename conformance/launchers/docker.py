@@ -121,9 +121,7 @@ class _Engine:
             from testcontainers.core.container import Reaper
             from testcontainers.core.docker_client import DockerClient
         except ImportError:
-            raise Missing(
-                "the Python package testcontainers; pip install 'multi-mcp[conformance-docker]' has it"
-            ) from None
+            raise Missing("the Python package testcontainers; pip install testcontainers") from None
         self._labels = {LABEL: target}
         self._error = errors.APIError
         self._not_found = errors.NotFound

@@ -6,6 +6,7 @@ the part that is quick.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,41 +18,17 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
 from tests.documentation import documented, example
+from tests.e2e.checkout import copy, environment
 from tests.e2e.clients import calculate, calculate_in_all_ways
 from tests.integration.support import Process, descendants, until
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = 600.0
-KEPT = ("HOME", "LANG", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "PIP_CERT")
-
-
-def environment(**more: str) -> dict[str, str]:
-    """As good as empty: no virtual environment, no tool of ours on PATH but make, git and Python."""
-    base = os.path.dirname(os.path.realpath(sys.executable))
-    path = os.pathsep.join([base, "/usr/local/bin", "/usr/bin", "/bin"])
-    kept = {key: value for key, value in os.environ.items() if key in KEPT or key.startswith(("PIP_", "UV_"))}
-    # pip trusts the system's certificates, uv only when told.
-    return {**kept, "PATH": path, "UV_SYSTEM_CERTS": "1", **more}
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed and the uncommitted files, as a clone has them; nothing that git ignores."""
-    target = tmp_path_factory.mktemp("clone") / "multi-mcp"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
-    subprocess.run(["git", "init", "-q"], cwd=target, check=True)
-    subprocess.run(["git", "add", "--all"], cwd=target, check=True)
-    return target
+    return copy(tmp_path_factory.mktemp("clone") / "multi-mcp")
 
 
 def start(clone: Path, command: str, **env: str) -> Process:
@@ -60,11 +37,15 @@ def start(clone: Path, command: str, **env: str) -> Process:
     return process
 
 
+def main_of(process: Process) -> int:
+    """The process of main.py, which make or uv has started."""
+    family = descendants(process.popen.pid) | {process.popen.pid}
+    return max(pid for pid in family if b"main.py" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
+
+
 def stop(process: Process) -> None:
     """As an operator does, through make or uv."""
-    family = descendants(process.popen.pid) | {process.popen.pid}
-    proxies = [pid for pid in family if b"main.py" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
-    os.kill(max(proxies), 15)
+    os.kill(main_of(process), 15)
     assert process.wait(60) == 0, process.stderr
 
 
@@ -89,6 +70,8 @@ async def test_make_run_and_a_client_of_each_kind(made: Process) -> None:
 
 def test_the_admin_commands(made: Process, clone: Path) -> None:
     """As written, but for the port."""
+    for name in ("calculator", "weather"):
+        made.expect(f"{name}: ready")
     answers = []
     for command in (
         documented("curl http://localhost:8080/mcp_servers"),
@@ -117,7 +100,8 @@ async def test_production_mode_sets_itself_up(clone: Path, tmp_path: Path) -> No
     npx.parent.mkdir()
     npx.write_text(f'#!/bin/sh\nexec "{mine}/.venv/bin/python" "{mine}/fixtures/servers/calculator.py"\n')
     npx.chmod(0o755)
-    env = environment(MULTI_MCP_PORT="0", GITHUB_PERSONAL_ACCESS_TOKEN="t", BRAVE_API_KEY="k")
+    secrets = dict.fromkeys(re.findall(r"(\w+)=\.\.\.", documented("export ")), "a-secret")
+    env = environment(MULTI_MCP_PORT="0", **secrets)
     env["PATH"] = f"{npx.parent}{os.pathsep}{env['PATH']}"
     process = Process(str(mine / documented("./start-server.sh")), cwd=tmp_path, env=env)
     try:
@@ -136,10 +120,19 @@ async def test_production_mode_sets_itself_up(clone: Path, tmp_path: Path) -> No
 async def test_uv_run(clone: Path) -> None:
     process = start(clone, f"{sys.executable} -m {documented('uv run main.py')}", UV_PYTHON=sys.executable)
     try:
+        assert {"mcp", "uvicorn"} <= packages(process), "not seen: what it needs to run"
+        assert packages(process).isdisjoint({"mypy", "pytest", "ruff", "tox", "uv"})
         await calculate(Client(url_of(process) + "/mcp"))
         stop(process)
     finally:
         process.kill()
+
+
+def packages(process: Process) -> set[str]:
+    """The top-level names that the Python of a started main.py has installed."""
+    python = Path(f"/proc/{main_of(process)}/cmdline").read_bytes().split(b"\0")[0].decode()
+    (folder,) = Path(python).parents[1].glob("lib/python*/site-packages")
+    return {path.name for path in folder.iterdir()}
 
 
 def test_uv_run_tox(clone: Path) -> None:
@@ -174,8 +167,8 @@ def uv(clone: Path, command: str) -> str:
 
 def test_the_harness_on_a_strangers_proxy(clone: Path) -> None:
     """`list`, `init`, and the documentation's smallest target with Multi-MCP as the stranger, on a part of it all."""
-    assert "tools:call:text  MUST" in uv(clone, documented("uv run --all-extras python -m conformance list"))
-    uv(clone, documented("uv run --all-extras python -m conformance init"))
+    assert "tools:call:text  MUST" in uv(clone, documented("uv run python -m conformance list"))
+    uv(clone, documented("uv run python -m conformance init"))
     assert "[launch]" in (clone / "target.toml").read_text()
     smallest = example("[target]", "toml")
     ours = '["$python", "-m", "multimcp", "--transport", "http", "--separator", "__"'

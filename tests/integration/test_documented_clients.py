@@ -26,7 +26,7 @@ from tests.npm import node
 
 KEY = "a-key"
 PAGE = ROOT / "docs" / "clients.md"
-SERVERS = example('{\n  "mcpServers": {\n    "calculator": {\n      "command": "/path/to', "json")
+(SERVERS,) = (block.text for block in blocks("json") if "/path/to/multi-mcp/fixtures" in block.text)
 """The mcp.json for desktop applications."""
 
 
@@ -39,8 +39,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 def here(text: str, **places: str) -> str:
     """The snippet with the places of this machine."""
-    places = {**places, "/path/to/multi-mcp/.venv/bin/python": sys.executable, "/path/to/multi-mcp": str(ROOT)}
-    for place, ours in places.items():
+    for place, ours in {**places, "/path/to/multi-mcp": str(ROOT)}.items():
         text = text.replace(place, ours)
     return text
 
@@ -126,3 +125,10 @@ def test_the_typescript_sdk(npm: None, running: Proxy) -> None:
     file.unlink()
     assert "'calculator::add'" in told
     assert "text: '5'" in told
+
+
+@pytest.mark.parametrize("block", blocks("js"), ids=str)
+def test_javascript_that_is_not_run_here(npm: None, tmp_path: Path, block: Block) -> None:
+    file = tmp_path / "documented.mjs"
+    file.write_text(block.text)
+    run([str(node.FOLDER / "bin" / "node"), "--check", str(file)], dict(os.environ), tmp_path)

@@ -168,7 +168,7 @@ def test_no_option_or_variable_that_does_not_exist(page: Path) -> None:
     assert set(VARIABLE.findall(page.read_text())) - variables() == set()
 
 
-OTHERS = {"clients.md": {"--from"}}
+OTHERS = {"clients.md": {"--from", "--header"}}
 """Options of other programs, by page."""
 
 
@@ -207,3 +207,15 @@ def test_the_readme_is_short_and_leads_everywhere() -> None:
     assert len(readme.read_text().splitlines()) <= 150
     led = set(links(readme))
     assert [page.name for page in PAGES if page != readme and f"docs/{page.name}" not in led] == []
+
+
+# The changelog
+
+
+def test_the_changelog_has_each_heading_once() -> None:
+    """Rebases leave a second `### Changed` behind."""
+    _, *versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert [re.match(r"\[(.+?)\]", version)[1] for version in versions] == ["Unreleased", "0.1.0"]
+    for version in versions:
+        headings = re.findall(r"^### (.+)$", version, re.MULTILINE)
+        assert headings == [name for name in ("Added", "Changed", "Removed", "Fixed") if name in headings]

@@ -139,7 +139,7 @@ async def test_a_container_that_forks_is_told_from_one_that_does_not(
 
 def test_what_talks_to_docker_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "testcontainers.core.docker_client", None)
-    with pytest.raises(Missing, match=r"testcontainers; pip install 'multi-mcp\[conformance-docker\]'"):
+    with pytest.raises(Missing, match="testcontainers; pip install testcontainers"):
         docker._Engine("t")
 
 

@@ -1,10 +1,12 @@
-"""What is pinned, and where: requirements.txt for running, and in requirements/ what is added to that."""
+"""What is pinned, and where: requirements.txt for running, and in requirements/ what is added to that. And what is said
+of installing."""
 
 import importlib.util
 import re
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,9 +23,8 @@ def lock() -> ModuleType:
     return module
 
 
-def names(file: Path) -> list[str]:
-    """The packages that a requirements file pins itself."""
-    return re.findall(r"^([a-z0-9][a-z0-9.-]*)==", file.read_text(), re.MULTILINE)
+def project(file: str = "pyproject.toml") -> dict[str, Any]:
+    return tomllib.loads((ROOT / file).read_text())
 
 
 def normal(requirement: str) -> str:
@@ -51,11 +52,10 @@ def test_a_file_repeats_no_pin_of_those_that_it_adds_to(lock: ModuleType) -> Non
 
 
 def test_all_that_pyproject_asks_for_is_pinned(lock: ModuleType) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = {"requirements.txt": project["project"]["dependencies"]}
+    wanted = {"requirements.txt": project()["project"]["dependencies"]}
     asked_for = (ROOT / "requirements/langgraph.in").read_text().splitlines()
     wanted["requirements/langgraph.txt"] = [line for line in asked_for if not line.startswith("#")]
-    for name, group in project["dependency-groups"].items():
+    for name, group in project()["dependency-groups"].items():
         wanted[f"requirements/{name}.txt"] = [each for each in group if isinstance(each, str)]
     assert set(wanted) == set(lock.FILES)
     for file, asked in wanted.items():
@@ -63,12 +63,87 @@ def test_all_that_pyproject_asks_for_is_pinned(lock: ModuleType) -> None:
         assert {normal(each) for each in asked} <= pinned, file
 
 
-def test_every_dependency_has_its_reason_beside_it() -> None:
-    text = (ROOT / "pyproject.toml").read_text()
-    blocks = re.findall(r"^(?:dependencies|[a-z-]+) = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+def test_the_harness_asks_for_what_is_pinned_for_testing_it(lock: ModuleType) -> None:
+    """And for the versions that the proxy's pyproject.toml asks for, where both name a package."""
+    harness = project("conformance/pyproject.toml")["project"]
+    asked = {*harness["dependencies"], *harness["optional-dependencies"]["docker"]}
+    assert {normal(each) for each in asked} <= {normal(line) for line in lock.chain(ROOT / lock.DEV)}
+    here = {*project()["project"]["dependencies"], *project()["dependency-groups"]["dev"]}
+    shared = {normal(each) for each in asked} & {normal(each) for each in here}
+    assert {each for each in asked if normal(each) in shared} <= here
+
+
+def test_uv_run_installs_what_running_needs() -> None:
+    """`uv run main.py` goes by main.py, and would bring the group dev if nothing were written there."""
+    (block,) = re.findall(r"^# /// script\n((?:#.*\n)+?)# ///$", (ROOT / "main.py").read_text(), re.MULTILINE)
+    script = tomllib.loads(re.sub(r"^# ?", "", block, flags=re.MULTILINE))
+    assert script == {key: project()["project"][key] for key in ("requires-python", "dependencies")}
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "conformance/pyproject.toml"])
+def test_every_dependency_has_its_reason_beside_it(file: str) -> None:
+    blocks = re.findall(
+        r"^(?:dependencies|[a-z-]+) = \[\n(.*?)^\]", (ROOT / file).read_text(), re.MULTILINE | re.DOTALL
+    )
     lines = [line for block in blocks for line in block.splitlines() if re.match(r'  "[a-z0-9-]+(\[|>=|==|;)', line)]
-    assert len(lines) > 20
+    assert len(lines) > 10
     assert [line for line in lines if not re.search(r'",\s+# \w', line)] == []
+
+
+# On the package index, "multi-mcp" is another's project. From here it is installed by path: `pip install .`.
+INSTALLS = re.compile(
+    r"""\b(?: pip3?\ install | pipx\ \w+ | uv\ (?: add | tool\ \w+ | pip\ install | run\ --with ) | uvx )\b
+        (?: (?! --from [\s",]+ [./~$] ) [^\n`] )*?     # the same command, and not from a path
+        (?<! [\w/.-] ) multi[-_]mcp (?! [\w/.-] )""",
+    re.VERBOSE,
+)
+SHOWN = ("*.md", "*.json", "*.py", "*.sh", "*.toml", "*.yaml", "Makefile", "Dockerfile")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("pip install multi-mcp", True),
+        ("pip install 'multi-mcp[conformance]'", True),
+        ("python -m pip install -U multi_mcp==0.1.0", True),
+        ("pipx run multi-mcp --help", True),
+        ("uvx multi-mcp", True),
+        ("uv tool install multi-mcp", True),
+        ("uvx --from multi-mcp multi-mcp", True),
+        ('{"command": "uvx", "args": ["multi-mcp"]}', True),
+        ("pip install .", False),
+        ("pip install ./multi-mcp", False),
+        ("pip install multi-mcp-0.1.0.whl", False),
+        ("uvx --from . multi-mcp", False),
+        ('{"command": "uvx", "args": ["--from", "/path/to/multi-mcp", "multi-mcp"]}', False),
+        ("`pip install .` installs `multi-mcp`", False),
+        ("kind load docker-image multi-mcp", False),
+    ],
+)
+def test_an_install_from_an_index_is_recognised(line: str, found: bool) -> None:
+    assert bool(INSTALLS.search(line)) is found
+
+
+def test_nothing_tells_users_to_install_another_project_of_our_name() -> None:
+    folders = (
+        "multimcp",
+        "conformance",
+        "docs",
+        "examples",
+        "fixtures",
+        "docker",
+        "k8s",
+        "requirements",
+        "msc",
+        "assets",
+    )
+    shown = [path for pattern in SHOWN for path in ROOT.glob(pattern)]
+    shown += [path for folder in folders for pattern in SHOWN for path in (ROOT / folder).rglob(pattern)]
+    assert len(shown) > 50
+    found = [
+        f"{path.relative_to(ROOT)}: {hit.group()}" for path in shown for hit in INSTALLS.finditer(path.read_text())
+    ]
+    assert found == []
 
 
 def test_the_files_that_the_project_names_are_there() -> None:
