@@ -19,7 +19,7 @@ from starlette.routing import Route
 from .backend import Backend
 from .config import decode, entries_of, parse
 from .errors import ConfigError, NameInUseError, UnknownServerError
-from .guard import REMEDY, error_response
+from .guard import REMEDY, content_type, error_response
 from .naming import read_spelling, unknown_spelling
 from .offer import PROMPTS, RESOURCES, TOOLS
 from .registry import Registry
@@ -58,8 +58,7 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
 
     async def add_servers(request: Request) -> JSONResponse:
         # A browser asks first before it sends JSON for a web page, and is not answered.
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if "origin" in request.headers and kind != "application/json":
+        if "origin" in request.headers and content_type(request.headers) != "application/json":
             return error_response(415, "the body of a web page's request must be application/json")
         try:
             data = decode(await request.body())

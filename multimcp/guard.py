@@ -2,6 +2,8 @@
 
 Rules:
 - Every request is looked at, whatever its path, before anything else sees it; health alone wants no key.
+- A refusal has the form that the client reads: SDKs show their users the message of a JSON-RPC error, and of any other
+  body only the status. Its `id` is null, as nothing that a stranger sends is read; SDKs look for no other.
 - A web page must not use the proxy of whoever looks at it (DNS rebinding): a request names a host that is ours, and
   one that a browser sends comes from a page that is. A rebound name is never an address: where others can connect,
   any address will do as Host.
@@ -20,6 +22,7 @@ from pathlib import Path
 from secrets import compare_digest
 from urllib.parse import urlsplit
 
+from mcp_types import INVALID_REQUEST
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,6 +40,10 @@ REMEDY = f"set {_KEY} or {_KEY_FILE}, or bind to 127.0.0.1 (--host)"
 _ANY = "*"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _WITHOUT_KEY = {"/healthz", "/readyz"}
+_TAKE_MESSAGES = {"/mcp", "/sse", "/messages"}
+"""Where clients send JSON-RPC; `/sse` takes none, but a client of streamable HTTP that was given its URL tries."""
+
+_WELL_KNOWN = "/.well-known/"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -134,19 +141,23 @@ class Guard:
         self._addresses_are_known = not is_loopback(access.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = None if scope["type"] == "lifespan" else self._refusal(scope["path"], Headers(scope=scope))
+        refusal = None if scope["type"] == "lifespan" else self._refusal(scope)
         await (refusal or self._app)(scope, receive, send)
 
-    def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        path, headers = scope["path"], Headers(scope=scope)
+        refuse = _rpc_error_response if _has_rpc(scope, headers) else error_response
         if not self._knows_host(headers.get("host", "")):
             remedy = "if it is one of its names, add it with --allowed-host (MULTI_MCP_ALLOWED_HOST)"
-            return error_response(421, f"the Host header does not name this proxy; {remedy}")
+            return refuse(421, f"the Host header does not name this proxy; {remedy}")
         if "origin" in headers and not self._knows_origin(headers["origin"]):
             remedy = "to let it in, add its origin with --allowed-origin (MULTI_MCP_ALLOWED_ORIGIN)"
-            return error_response(403, f"the Origin header names a foreign web page; {remedy}")
+            return refuse(403, f"the Origin header names a foreign web page; {remedy}")
         if self._access.keys and path not in _WITHOUT_KEY and not self._has_key(headers):
-            remedy = "send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
-            return error_response(401, f"an API key of this proxy is wanted; {remedy}", {"WWW-Authenticate": "Bearer"})
+            text = "an API key of this proxy is required; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            if path.startswith(_WELL_KNOWN):  # OAuth clients would take a 401 for an authorization server's answer
+                return refuse(404, f"there is no OAuth here: {text}")
+            return refuse(401, text, {"WWW-Authenticate": "Bearer"})
         return None
 
     def _knows_host(self, host: str) -> bool:
@@ -217,6 +228,23 @@ def _address(host: str | None) -> IPv4Address | IPv6Address | None:
         return None
 
 
+def _has_rpc(scope: Scope, headers: Headers) -> bool:
+    """Whether this is a request in which clients send a JSON-RPC message."""
+    is_post = scope.get("method") == "POST" and scope["path"].removesuffix("/") in _TAKE_MESSAGES
+    return is_post and content_type(headers) == "application/json"
+
+
+def content_type(headers: Headers) -> str:
+    """What the body of a request is said to be, in lower case and without parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """How every error of HTTP is told; `text` is for the person who has to act."""
     return JSONResponse({"error": text}, status, headers)
+
+
+def _rpc_error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The same for a client that reads JSON-RPC."""
+    error = {"code": INVALID_REQUEST, "message": text}
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status, headers)

@@ -1,5 +1,6 @@
 """Who is let in over HTTP: reading the keys, the allowed hosts and origins, and the verdict on a request."""
 
+import json
 import logging
 import secrets
 from pathlib import Path
@@ -214,8 +215,10 @@ def test_an_origin_that_cannot_be_one(text: str) -> None:
     )
 
 
-async def answer(access: Access, path: str = "/mcp", *, kind: str = "http", **headers: str) -> tuple[int, Any]:
-    """The status and the headers that a guarded application answers with; 200 is its own."""
+async def exchange(
+    access: Access, path: str = "/mcp", *, kind: str = "http", method: str = "GET", **headers: str
+) -> list[Any]:
+    """The ASGI messages that a guarded application answers a request with; status 200 is its own."""
     sent: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -225,8 +228,15 @@ async def answer(access: Access, path: str = "/mcp", *, kind: str = "http", **he
         sent.append(message)
 
     raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
-    await Guard(app, access)({"type": kind, "path": path, "headers": raw}, None, send)  # type: ignore[arg-type]
-    return sent[0]["status"], dict(sent[0]["headers"])
+    scope = {"type": kind, "path": path, "headers": raw} | ({"method": method} if kind == "http" else {})
+    await Guard(app, access)(scope, None, send)  # type: ignore[arg-type]
+    return sent
+
+
+async def answer(*args: Any, **options: Any) -> tuple[int, Any]:
+    """The status and the headers that a guarded application answers with."""
+    start = (await exchange(*args, **options))[0]
+    return start["status"], dict(start["headers"])
 
 
 PUBLIC = Access("0.0.0.0")
@@ -331,6 +341,67 @@ async def test_the_key(headers: dict[str, str], good: bool) -> None:
             assert (status, got.get(b"www-authenticate")) == ((200, None) if good else (401, b"Bearer"))
     for path in ("/healthz", "/readyz"):
         assert (await answer(access, path, host="localhost", **headers))[0] == 200
+
+
+REFUSALS: list[tuple[int, dict[str, str], str]] = [
+    (421, {"host": "evil.example"}, "the Host header does not name this proxy; "),
+    (403, {"host": "localhost", "origin": "http://evil.example"}, "the Origin header names a foreign web page; "),
+    (401, {"host": "localhost"}, "an API key of this proxy is required; send it as 'Authorization: Bearer KEY' or "),
+]
+
+
+@pytest.mark.parametrize(("status", "headers", "words"), REFUSALS)
+@pytest.mark.parametrize(
+    ("method", "path", "content_type", "is_rpc"),
+    [
+        ("POST", "/mcp", "application/json", True),
+        ("POST", "/mcp", "Application/JSON; charset=utf-8", True),
+        ("POST", "/messages/", "application/json", True),
+        ("POST", "/messages", "application/json", True),
+        ("POST", "/sse", "application/json", True),  # a client of streamable HTTP that was given the wrong URL
+        ("POST", "/mcp", "text/plain", False),
+        ("POST", "/mcp", None, False),
+        ("GET", "/mcp", None, False),
+        ("GET", "/mcp", "application/json", False),
+        ("DELETE", "/mcp", "application/json", False),
+        ("GET", "/sse", None, False),
+        ("POST", "/mcp_servers", "application/json", False),
+        ("POST", "/mcp/x", "application/json", False),
+        ("POST", "/", "application/json", False),
+    ],
+)
+async def test_a_refusal_is_told_in_the_clients_own_form(
+    status: int, headers: dict[str, str], words: str, method: str, path: str, content_type: str | None, is_rpc: bool
+) -> None:
+    """SDKs show their users the message of a JSON-RPC error, and of another body at most that there was one."""
+    kind = {"content_type": content_type} if content_type else {}
+    start, body = await exchange(Access(keys=Keys({KEY: "one"})), path, method=method, **kind, **headers)
+    assert (start["status"], dict(start["headers"])[b"content-type"]) == (status, b"application/json")
+    told = json.loads(body["body"])
+    if is_rpc:
+        message = told["error"].pop("message")
+        assert told == {"jsonrpc": "2.0", "id": None, "error": {"code": -32600}}
+    else:
+        message = told.pop("error")
+        assert told == {}
+    assert message.startswith(words)
+
+
+@pytest.mark.parametrize("path", ["/.well-known/oauth-protected-resource/mcp", "/.well-known/x", "/.well-known/"])
+async def test_without_a_key_there_is_nothing_well_known(path: str) -> None:
+    """Else OAuth clients take the 401 there for the answer of an authorization server."""
+    access = Access(keys=Keys({KEY: "one"}))
+    for method in ("GET", "POST"):
+        start, body = await exchange(access, path, method=method, host="localhost")
+        assert start["status"] == 404
+        assert json.loads(body["body"]) == {
+            "error": "there is no OAuth here: an API key of this proxy is required; send it as "
+            "'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+        }
+    assert (await answer(access, path, host="localhost", x_api_key="one"))[0] == 200
+    assert (await answer(Access(), path, host="localhost"))[0] == 200
+    assert (await answer(access, path, host="evil.example"))[0] == 421
+    assert (await answer(access, path, host="localhost", origin="http://evil.example"))[0] == 403
 
 
 async def test_a_good_key_does_not_let_a_web_page_in() -> None:
