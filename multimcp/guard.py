@@ -44,6 +44,7 @@ _TAKE_MESSAGES = {"/mcp", "/sse", "/messages"}
 """Where clients send JSON-RPC; `/sse` takes none, but a client of streamable HTTP that was given its URL tries."""
 
 _WELL_KNOWN = "/.well-known/"
+"""Below the root, and below an endpoint, too: OAuth clients ask at both."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -155,7 +156,7 @@ class Guard:
             return refuse(403, f"the Origin header names a foreign web page; {remedy}")
         if self._access.keys and path not in _WITHOUT_KEY and not self._has_key(headers):
             text = "an API key of this proxy is required; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
-            if path.startswith(_WELL_KNOWN):  # OAuth clients would take a 401 for an authorization server's answer
+            if _WELL_KNOWN in path:  # OAuth clients would take a 401 for an authorization server's answer
                 return refuse(404, f"there is no OAuth here: {text}")
             return refuse(401, text, {"WWW-Authenticate": "Bearer"})
         return None
