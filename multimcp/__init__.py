@@ -22,6 +22,7 @@ backend under names that never collide. Data flows one way, and a module imports
     proxy       client -> backend: find the route, rename, forward, rename back
     guard       who is let in over HTTP: Host, Origin and the API key
     transports  the HTTP endpoints in front of the proxy
+    page        the page at /, for people; pure
     admin       /mcp_servers, /mcp_tools, health
     app         the one place where the parts are put together; cli reads the options beside it
 

@@ -1,4 +1,4 @@
-"""The admin API: which servers are there, adding and removing them, which tools they have, health.
+"""The admin API: which servers are there, adding and removing them, which tools they have, health; and the page at `/`.
 
 Rules:
 - Adding a server runs a command. Where others can connect without a key it is therefore not to be had (`writable`).
@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from . import __version__, page
 from .backend import Backend
 from .config import decode, entries_of, parse
 from .errors import ConfigError, NameInUseError, UnknownServerError
@@ -49,6 +50,14 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
 
         return guarded
 
+    async def front_page(request: Request) -> Response:
+        servers = {name: _status(backend) for name, backend in registry.backends.items()}
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(page.render(__version__, servers), headers=page.HEADERS)
+        states = {name: status["state"] for name, status in servers.items()}
+        body = {"name": "multi-mcp", "version": __version__, "endpoints": page.ENDPOINTS, "servers": states}
+        return JSONResponse(body, headers={"Vary": "Accept"})
+
     async def list_servers(request: Request) -> Response:
         backends = registry.backends
         active = [name for name, backend in backends.items() if backend.state == "ready"]
@@ -80,7 +89,8 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
             registry.note_written({name: config.servers[name] for name in added})
         message = f"{len(added)} of {len(config.servers)} servers added" + (f", {reach}" if added else "")
         warnings = {"warnings": config.warnings} if config.warnings else {}
-        return JSONResponse({"message": message, "added": added, "failed": failed, **warnings})
+        status = 200 if not failed else 207 if added else 502
+        return JSONResponse({"message": message, "added": added, "failed": failed, **warnings}, status)
 
     async def remove_server(request: Request) -> JSONResponse:
         name = request.path_params["name"]
@@ -117,6 +127,7 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
         return JSONResponse({"status": "ready"})
 
     return [
+        Route("/", front_page, methods=["GET"]),
         Route("/mcp_servers", list_servers, methods=["GET"]),
         Route("/mcp_servers", writing(add_servers), methods=["POST"]),
         # A server may be called `a/b`.

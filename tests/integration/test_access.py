@@ -30,7 +30,17 @@ from support import (
 KEYS = ("s3cret-0ld", "s3cret-n3w")
 WRONG = "s3cret-wr0ng"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
-PATHS = ("/mcp", "/sse", "/messages", "/messages/?session_id=00", "/mcp_servers", "/mcp_servers/a", "/mcp_tools", "/no")
+PATHS = (
+    "/",
+    "/mcp",
+    "/sse",
+    "/messages",
+    "/messages/?session_id=00",
+    "/mcp_servers",
+    "/mcp_servers/a",
+    "/mcp_tools",
+    "/no",
+)
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
 

@@ -11,12 +11,14 @@ import mcp_types as types
 import pytest
 from support import TIMEOUT, RawClient, descendants, fixture, proxy, raw, until, within
 
+from multimcp import __version__
+
 SECRET = "s3cr3t-t0ken"
 
 
 def test_adding_and_removing(shared: Any) -> None:
     answer = shared.add(a=raw(), b=raw("exit:start"), off=raw(disabled=True))
-    assert answer.status_code == 200
+    assert answer.status_code == 207
     body = answer.json()
     assert body["message"].startswith("2 of 3 servers added, in this process only")
     assert body["added"] == ["a", "off"]
@@ -48,6 +50,49 @@ def test_adding_and_removing(shared: Any) -> None:
     answer = shared.remove("a")
     assert (answer.status_code, answer.json()) == (404, {"error": "there is no server 'a'"})
     assert shared.http("GET", "/mcp_servers").json() == {"active_servers": [], "servers": {}}
+
+
+@pytest.mark.parametrize(
+    ("servers", "status"),
+    [
+        ({}, 200),
+        ({"a": raw()}, 200),
+        ({"off": raw(disabled=True)}, 200),
+        ({"a": raw(), "b": raw("exit:start")}, 207),
+        ({"b": raw("exit:start")}, 502),
+        ({"b": raw("exit:start"), "c": {"url": "http://127.0.0.1:1/mcp"}}, 502),
+    ],
+)
+def test_the_status_says_whether_servers_were_added(shared: Any, servers: dict[str, Any], status: int) -> None:
+    """`curl --fail` looks at nothing else."""
+    answer = shared.add(**servers)
+    body = answer.json()
+    assert answer.status_code == status
+    assert body["message"].startswith(f"{len(body['added'])} of {len(servers)} servers added")
+    assert {*body["added"], *body["failed"]} == set(servers)
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def test_the_page_for_people(shared: Any) -> None:
+    name = "<i>a"
+    shared.add(**{name: raw()})
+    page = shared.http("GET", "/", headers={"Accept": BROWSER})
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "&lt;i&gt;a" in page.text
+    assert name not in page.text
+    for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+        answer = shared.http("GET", "/", headers=headers)
+        told = answer.json()
+        assert (answer.status_code, told["name"], told["version"]) == (200, "multi-mcp", __version__)
+        assert told["servers"] == {name: "ready"}
+        assert "/mcp_servers" in told["endpoints"]
+    for path in told["endpoints"]:  # each of them is there
+        assert shared.http("PUT", path).status_code == 405, path
+    assert shared.http("POST", "/").status_code == 405
+    assert shared.http("GET", "/", headers={"Accept": BROWSER, "Host": "evil.example"}).status_code == 421
 
 
 def test_an_odd_name(shared: Any) -> None:

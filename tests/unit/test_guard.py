@@ -387,7 +387,9 @@ async def test_a_refusal_is_told_in_the_clients_own_form(
     assert message.startswith(words)
 
 
-@pytest.mark.parametrize("path", ["/.well-known/oauth-protected-resource/mcp", "/.well-known/", "/mcp/.well-known/openid-configuration"])
+@pytest.mark.parametrize(
+    "path", ["/.well-known/oauth-protected-resource/mcp", "/.well-known/", "/mcp/.well-known/openid-configuration"]
+)
 async def test_without_a_key_there_is_nothing_well_known(path: str) -> None:
     """Else OAuth clients take the 401 there for the answer of an authorization server."""
     access = Access(keys=Keys({KEY: "one"}))
