@@ -81,12 +81,11 @@ class _Parts:
         self.relay = Relay(is_single)
         self.registry = Registry(names, self.relay, startup_timeout)
         self.proxy = Proxy(self.registry, self.relay)
-        self.server = self._server(names.spelling)
-        self.manager = StreamableHTTPSessionManager(app=self._server(None), max_request_body_size=MAX_BODY)
+        self.server = self._server(None)
+        self.manager = StreamableHTTPSessionManager(app=self.server, max_request_body_size=MAX_BODY)
 
     def _server(self, names: Spelling | None) -> Server[Any]:
-        """The proxy as an SDK server whose connections have names in this spelling, or (None) in one that each HTTP
-        request asks for."""
+        """The proxy as an SDK server with names in this spelling, or (None) as an HTTP request or the operator says."""
         server: Server[Any] = Server(
             "multi-mcp",
             version=__version__,

@@ -90,7 +90,8 @@ class Proxy:
     async def __call__(self, ctx: Context, call_next: CallNext, names: Spelling | None = None) -> HandlerResult:
         """Answer one message of a client (`mcp.server.context.ServerMiddleware`).
 
-        `names` is the spelling of names for its connection; None if the HTTP request says that.
+        `names` is the spelling of names for its connection; None if its HTTP request says that, or nobody but the
+        operator.
         """
         context, method = ctx, ctx.method
         names = names or asked_names(context.request) or self._registry.spelling
