@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -200,6 +201,20 @@ def test_links(page: Path) -> None:
 
 
 # The README
+
+
+def test_the_picture_can_be_read_in_light_and_dark() -> None:
+    """What has a color has one in either scheme, and what is drawn has a class with one."""
+    assert "](assets/multi-mcp-diagram.svg)" in (ROOT / "README.md").read_text()
+    picture = ElementTree.parse(ROOT / "assets/multi-mcp-diagram.svg").getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    assert picture.findtext(f"{space}title")
+    style = picture.findtext(f"{space}style") or ""
+    light, dark = (set(re.findall(r"\.([a-z]+)", part)) for part in style.split("@media (prefers-color-scheme: dark)"))
+    assert light == dark == {element.get("class") for element in picture.iter()} - {None}
+    assert not [
+        element.tag for kind in ("rect", "text") for element in picture.iter(space + kind) if not element.get("class")
+    ]
 
 
 def test_the_readme_is_short_and_leads_everywhere() -> None:
