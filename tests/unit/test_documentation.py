@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -176,13 +177,19 @@ OTHERS = {"clients.md": {"--from", "--header"}}
 # Links
 
 
-def anchors(page: Path) -> set[str]:
+def anchors(page: Path) -> list[str]:
     """As GitHub makes them of headings."""
     headings = re.findall(r"^#+ (.+)$", FENCES.sub("", page.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 FENCES = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_heading_comes_once(page: Path) -> None:
+    """Two of the same are two who wrote the same part."""
+    assert [anchor for anchor, times in Counter(anchors(page)).items() if times > 1] == []
 
 
 def links(page: Path) -> Iterator[str]:
