@@ -26,10 +26,12 @@ _NAME = r"""
 _NO_ID = r"(?! (?<=\w:) [\w-]+ :\S )"
 """Not in a name made of parts, such as a requirement's id."""
 _SECRET_NAME = re.compile(_NAME, re.VERBOSE | re.IGNORECASE)
+# None of its repeats is possessive: Python 3.11.2 may lose a group then.
 _NAMED = re.compile(
     rf"""
     ( (?<![\w.-]) (?<!progress\ ) (?<!pagination\ ) {_NO_ID} {_NAME} \\*["']? [ \t]* [:=] (?![:=]) [ \t]* )
-    (?: (?P<quote> \\*["'] ) (?: (?! (?P=quote) ) (?: \\. | . ) )*+ (?P<closing> (?P=quote) )?   # none where it was cut
+    (?: (?P<quote> \\*["'] ) [^\\"']* (?: (?! (?P=quote) ) (?: \\. | . ) [^\\"']* )*
+        (?P<closing> (?P=quote) )?   # none where it was cut
       | \[ [^\]]* \]?
       | (?! (?: true|false|null|none ) \b ) [^\s{{}}\[\],;&"'<>\\] [^\s{{}}\],;&"'<>\\]*
     )
