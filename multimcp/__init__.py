@@ -8,6 +8,7 @@ backend under names that never collide. Data flows one way, and a module imports
     launch      the environment and the program of a server's process; pure
     naming      public name <-> (server, name); pure
     offer       what one backend offers in one era: pure data, and how its lists are read
+    seen        which lists a client has been given, so that it is told of what came since; pure
     streams     MCP messages on a stream of texts
     stdio       a backend's process and its standard streams, and our own stdin
     remote      HTTP toward a backend, and the SSE transport over it

@@ -24,6 +24,7 @@ from mcp_types import INVALID_PARAMS, INVALID_REQUEST, LOG_LEVEL_META_KEY, METHO
 
 from .naming import Spelling
 from .offer import Era
+from .seen import Seen
 
 logger = logging.getLogger(__name__)
 
@@ -81,15 +82,17 @@ class Outbox:
 class Session:
     """A legacy client, from its `initialize` until its connection ends."""
 
-    def __init__(self, connection: Connection, capabilities: Mapping[str, Any]) -> None:
+    def __init__(self, connection: Connection, capabilities: Mapping[str, Any], since: float, seen: Seen) -> None:
+        """`since` is when its `initialize` came, by the clock of the event loop."""
         self.capabilities = capabilities
+        self.since = since
+        self.seen = seen
         self.level: str | None = None
         """From which level on it wants log messages; None while it has not said."""
         self.outbox = Outbox(connection.outbound)
         self.names: Spelling = "plain"
         """The spelling of names that it is shown."""
         self.connection = connection
-        self.since = anyio.current_time()
         self.elicitations: set[str] = set()
         """The URLs it was sent to, by `elicitationId`, and is to be told of when they were visited."""
         self.gone = anyio.Event()
@@ -110,7 +113,9 @@ class Client:
     """Who sent a request, and how it is reached while that is in flight.
 
     `session` is the client's in the legacy era; a modern request stands for itself. `level` is the one a modern
-    request asks for, `token` the client's progress token, `names` the spelling of names that it is shown.
+    request asks for, `token` the client's progress token, `names` the spelling of names that it is shown. `since` is
+    when the client was first heard of; `seen` is None where it is not known which lists it has (a modern request over
+    HTTP says nothing of earlier ones).
     """
 
     era: Era
@@ -120,6 +125,8 @@ class Client:
     token: str | int | None = None
     level: str | None = None
     names: Spelling = "plain"
+    since: float = 0.0
+    seen: Seen | None = None
 
     @property
     def who(self) -> object:

@@ -103,7 +103,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "startup-timeout",
         "10",
         _seconds,
-        "seconds in which the first lists wait for servers, and which a server added later has to get ready",
+        "seconds that a server added over HTTP (POST /mcp_servers) has to get ready",
     )
     flag("no-watch", "do not follow the configuration file when it changes; SIGHUP still reads it again")
     flag("persist", "write what is added and removed over HTTP to the configuration file")

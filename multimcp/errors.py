@@ -98,6 +98,13 @@ def describe(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
+def printable(text: object, limit: int = 80) -> str:
+    """Foreign text on one line of ours: control characters escaped, and no longer than `limit` characters."""
+    text = str(text)
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
+    return shown if len(text) <= limit >= len(shown) else f"{shown[:limit]}..."
+
+
 def backend_failure(server: str, reason: str, code: int = INTERNAL_ERROR) -> MCPError:
     """The protocol error a client gets when the backend, not the client, is at fault."""
     return MCPError(code, f"MCP server '{server}': {reason}", {"server": server})

@@ -23,6 +23,7 @@ from mcp.server import ServerRequestContext
 from mcp.server.context import CallNext, HandlerResult
 from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
+    CLIENT_INFO_META_KEY,
     INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -48,6 +49,7 @@ from .naming import SPELLINGS, Spelling, qualify, read_spelling, unqualify
 from .offer import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Era, Kind
 from .registry import Registry
 from .relay import Relay
+from .seen import Seen
 
 logger = logging.getLogger(__name__)
 
@@ -93,16 +95,21 @@ class Proxy:
         `names` is the spelling of names for its connection; None if its HTTP request says that, or nobody but the
         operator.
         """
-        context, method = ctx, ctx.method
+        context, method, since = ctx, ctx.method, anyio.current_time()
         names = names or asked_names(context.request) or self._registry.spelling
         era: Era = "modern" if context.protocol_version in MODERN_PROTOCOL_VERSIONS else "legacy"
         if context.request_id is None:
             await self._pass_on(context, era, names)
-            return await call_next(context)
-        if method == "initialize":
-            await self._registry.greeting_ready()
             result = await call_next(context)
-            self._relay.join(context, self._registry.forget)
+            if method == "notifications/initialized" and (session := self._relay.session(context)):
+                self._relay.start_soon(self._registry.settle, session.seen)
+            return result
+        if method == "initialize":
+            await self._registry.greeting_ready(since)
+            result = await call_next(context)
+            hello = result if isinstance(result, dict) else {}
+            seen = self._registry.greet("legacy")
+            self._relay.join(context, hello.get("protocolVersion"), since, seen, self._registry.forget)
             if session := self._relay.session(context):
                 session.names = names
             return {**result, **self._introduction("legacy")} if isinstance(result, dict) else result
@@ -161,12 +168,25 @@ class Proxy:
         channel = context.session._request_outbound
         if era == "legacy":
             session = self._relay.session(context)
-            return Client(era, session.capabilities, channel, session, token, None, session.names) if session else None
+            if session is None:
+                return None
+            return Client(
+                era, session.capabilities, channel, session, token, None, session.names, session.since, session.seen
+            )
         level = meta.get(LOG_LEVEL_META_KEY)
         if level is not None and level not in LEVELS:
             raise MCPError(INVALID_PARAMS, f"Unknown log level: {level}")
         capabilities = meta.get(CLIENT_CAPABILITIES_META_KEY)
-        return Client(era, capabilities if isinstance(capabilities, dict) else {}, channel, None, token, level, names)
+        capabilities = capabilities if isinstance(capabilities, dict) else {}
+        since = self._relay.visit(context, meta.get(CLIENT_INFO_META_KEY))
+        seen = self._relay.seen_by_single(self._greet)
+        return Client(era, capabilities, channel, None, token, level, names, since, seen)
+
+    def _greet(self) -> Seen:
+        """What the only client, a modern one, has seen, which has just come."""
+        seen = self._registry.greet("modern")
+        self._relay.start_soon(self._registry.settle, seen)
+        return seen
 
     def _catalog(self, client: Client) -> Catalog:
         return self._registry.catalog(client.era, client.session, client.names)
@@ -178,7 +198,7 @@ class Proxy:
         return introduction | ({"instructions": instructions} if instructions else {})
 
     async def _discover(self, client: Client, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        await self._registry.greeting_ready()
+        await self._registry.greeting_ready(client.since)
         versions = {"supportedVersions": list(MODERN_PROTOCOL_VERSIONS)}
         return _adapt(method, {**versions, **self._introduction(client.era)}, "legacy", client.era)
 
@@ -230,8 +250,9 @@ class Proxy:
         params = dict(context.params or {})
         notifications = params.get("notifications")
         uris = notifications.get("resourceSubscriptions") if isinstance(notifications, dict) else None
-        if client is None or not isinstance(notifications, dict) or not isinstance(uris, list):
-            return await call_next(context)
+        if client is None or not isinstance(notifications, dict) or not isinstance(uris or [], list):
+            return await call_next(context)  # which refuses it
+        uris = uris or []
         watched: dict[str, Backend] = {}
 
         async def watch(uri: object) -> None:
@@ -245,11 +266,17 @@ class Proxy:
             async with anyio.create_task_group() as group:
                 for uri in uris:
                     group.start_soon(watch, uri)
-            params["notifications"] = {
-                **notifications,
-                "resourceSubscriptions": [uri for uri in uris if str(uri) in watched],
-            }
-            return await call_next(replace(context, params=params))
+            if uris:
+                params["notifications"] = {
+                    **notifications,
+                    "resourceSubscriptions": [uri for uri in uris if str(uri) in watched],
+                }
+            seen = client.seen
+            if seen is None:
+                seen = self._registry.greet("modern")
+                seen.is_settled = True  # it may have asked for lists long ago
+            with self._relay.listening(seen):
+                return await call_next(replace(context, params=params))
         finally:
             for backend in set(watched.values()):
                 backend.unwatch(client.who)
@@ -259,9 +286,9 @@ class Proxy:
             if params.get("cursor") is not None:
                 raise MCPError(INVALID_PARAMS, "Unknown cursor: this list comes in one page")
             if not self._called:
-                await self._registry.ready()
+                await self._registry.wait_for_lists(client)
             self._registry.refresh(client.era, client.session)
-            listing = self._catalog(client).listings[kind]
+            listing = self._registry.hand_out(client, kind)
             hints = {"ttlMs": listing.ttl_ms, "cacheScope": "public" if listing.public else "private"}
             result = {kind.key: list(listing.items)} | (hints if client.era == "modern" else {})
             return _adapt(method, result, "legacy", client.era)
@@ -329,7 +356,7 @@ class Proxy:
     async def _find(self, look_up: Callable[[], Route | None]) -> Route | None:
         """Look up; what is not there may belong to a backend that is still starting."""
         if (route := look_up()) is None:
-            await self._registry.ready(lambda: look_up() is not None)
+            await self._registry.ready(anyio.current_time(), lambda: look_up() is not None)
             route = look_up()
         return route
 

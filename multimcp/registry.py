@@ -2,7 +2,8 @@
 
 Rules:
 - Backends start concurrently, and none waits for another.
-- The catalog follows the offers; clients are told of a change once, bursts folded.
+- The catalog follows the offers; a client is told of a change once, bursts folded, unless it has read the lists since.
+- No client waits long for servers that are starting: it would give up, and have none.
 - A name belongs to one server at a time: the next one starts when the processes of the last one are gone.
 - Servers of the configuration file come first, in its order; then those that were added at run time, as they came.
 """
@@ -10,18 +11,20 @@ Rules:
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
 
 from .backend import Backend, State
-from .calls import Session
+from .calls import Client, Session
 from .catalog import Catalog, Names, build
 from .config import ServerConfig
 from .errors import NameInUseError, UnknownServerError
 from .naming import LLM_NAMES, Spelling
-from .offer import KINDS, TOOLS, Era, Offer
-from .relay import Relay
+from .offer import KINDS, TOOLS, Era, Kind, Listing, Offer
+from .relay import Listener, Relay
+from .seen import Seen
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +34,15 @@ FOLD = 0.05
 FIRST_UP = 0.3
 """Seconds in which the other backends may catch up with the first that is ready, before a client is greeted."""
 
-GREETING_WAIT = 3.0
-"""Seconds a client is kept waiting for its greeting while no backend is ready."""
+CLIENT_WAIT = 3.0
+"""Seconds from its first request in which a client waits for backends that are starting: for its greeting, while none
+is ready, and for its first lists. Many clients give up after 5 s; what is late is announced."""
+
+START_WAIT = 10.0
+"""Seconds from the start after which no client waits any more, and `/readyz` answers 200 whatever is still starting."""
+
+CALM = 1.0
+"""Seconds from its greeting in which a client that has asked for no list is not told of changes: it is about to ask."""
 
 _ERAS: tuple[Era, Era] = ("legacy", "modern")
 
@@ -43,7 +53,7 @@ class Registry:
     Args:
         names: how tools and prompts are named.
         relay: tells the clients of changes.
-        startup_timeout: seconds from the start in which lists wait for backends, and which one added later has.
+        startup_timeout: seconds that a backend has to get ready which is added at run time.
     """
 
     def __init__(self, names: Names, relay: Relay, startup_timeout: float) -> None:
@@ -62,15 +72,17 @@ class Registry:
         self._catalogs: dict[tuple[Era, Session | None], Catalog] = {}
         self._apart: set[Session] = set()
         """The clients that are offered what others are not: some backend has a connection for them alone."""
-        self._told: dict[tuple[Era, Session | None], Catalog] = {(era, None): Catalog() for era in _ERAS}
+        self._before: dict[tuple[Era, Session | None], Catalog] = {}
+        """The catalogs before the last change."""
+        self._version = 0
+        self._flushed = 0
         self._changed = anyio.Event()
-        self._changed_at = 0.0
         self._reported: set[str] = set()
 
     @asynccontextmanager
     async def running(self, servers: Mapping[str, ServerConfig]) -> AsyncGenerator[None, None]:
         """Start these servers, keep all servers connected, and stop them all on leaving."""
-        self._deadline = anyio.current_time() + self._startup_timeout
+        self._deadline = anyio.current_time() + START_WAIT
         async with self._relay.running(), anyio.create_task_group() as self._group:
             self._group.start_soon(self._tell)
             if self._names.spelling != "llm":
@@ -96,7 +108,7 @@ class Registry:
 
     @property
     def is_starting(self) -> bool:
-        """Whether some backend is still at its first attempt, within the startup timeout; never again once none was.
+        """Whether some backend is still at its first attempt, within `START_WAIT`; never again once none was.
 
         All replicas follow a change of the configuration at once: none may be taken out of service for it.
         """
@@ -208,18 +220,18 @@ class Registry:
             logger.info("%s: removed", backend.name)
         await backend.stop()
 
-    async def ready(self, found: Callable[[], bool] = lambda: False) -> None:
-        """Wait until something is `found` or no backend is starting any more, at most until the startup timeout."""
-        with anyio.move_on_after(self._deadline - anyio.current_time()):
+    async def ready(self, since: float, found: Callable[[], bool] = lambda: False) -> None:
+        """Wait until something is `found` or no backend is starting any more, at most `CLIENT_WAIT` from `since`."""
+        with anyio.move_on_after(min(since + CLIENT_WAIT, self._deadline) - anyio.current_time()):
             while not found() and self._any("starting"):
                 await self._changed.wait()
 
-    async def greeting_ready(self) -> None:
+    async def greeting_ready(self, since: float) -> None:
         """Wait a moment for backends still starting, so that a client can be told what they can do.
 
         A client that is greeted too early is told too much; one that waits for a hanging backend waits in vain.
         """
-        deadline = min(anyio.current_time() + GREETING_WAIT, self._deadline)
+        deadline = min(since + CLIENT_WAIT, self._deadline)
         one_is_up = False
         while anyio.current_time() < deadline and self._any("starting"):
             if not one_is_up and self._any("ready"):
@@ -240,8 +252,49 @@ class Registry:
         key = era, session if session in self._apart else None
         if key not in self._catalogs:
             filters = {name: backend.config.tools for name, backend in self._backends.items()}
-            self._catalogs[key] = build(self.offers(*key), self._names, filters)
+            built = build(self.offers(*key), self._names, filters)
+            before = self._before[key].listings if key in self._before else {}
+            # A list that did not change is the same object again: who is to be told of changes compares many.
+            same = {kind: before[kind] for kind, listing in built.listings.items() if before.get(kind) == listing}
+            self._catalogs[key] = replace(built, listings={**built.listings, **same})
         return self._catalogs[key].spelled(spelling)
+
+    def greet(self, era: Era) -> Seen:
+        """What a client has seen that is greeted now."""
+        return Seen(self.catalog(era).listings, self._version)
+
+    async def wait_for_lists(self, client: Client) -> None:
+        """Wait before a client's first lists, as `ready` does."""
+        if client.seen is None or not self._any("starting"):
+            return await self.ready(client.since)
+        client.seen.asking += 1
+        try:
+            await self.ready(client.since)
+        finally:
+            client.seen.asking -= 1
+            self._wake()
+
+    def hand_out(self, client: Client, kind: Kind) -> Listing:
+        """A list for a client, which has seen it from now on."""
+        if client.seen is not None:
+            # Names in another spelling change with the plain ones.
+            client.seen.hand_out(kind, self.catalog(client.era, client.session).listings, self._version)
+        elif self._flushed != self._version:
+            # Which of the listening streams is this client's, nobody knows. What is told now, it is told before it has
+            # the list, and not once more after it.
+            self._flushed = self._version
+            for listener in self._relay.listeners():
+                if listener.era == "modern":
+                    self._tell_listener(listener)
+        listing = self.catalog(client.era, client.session, client.names).listings[kind]
+        return replace(listing, ttl_ms=0) if self._any("starting") else listing  # a part of it must not be kept
+
+    async def settle(self, seen: Seen) -> None:
+        """A client is there now: it is told of changes when it has its first list, or does not ask for one."""
+        await anyio.sleep(CALM)
+        if not seen.is_settled:
+            seen.is_settled = True
+            self._wake()
 
     def capabilities(self, era: Era) -> dict[str, Any]:
         """The union of what the backends can do and the proxy relays.
@@ -294,16 +347,29 @@ class Registry:
 
     def _note_change(self) -> None:
         self._has_started |= not self._any("starting")
-        self._catalogs.clear()
-        self._changed_at = anyio.current_time()
+        self._version += 1
         backends = self._backends.values()
         self._apart = {key for backend in backends for key in backend.offers if isinstance(key, Session)}
+        catalogs = {**self._before, **self._catalogs}
+        self._before = {key: catalogs[key] for key in catalogs if key[1] is None or key[1] in self._apart}
+        self._catalogs.clear()
+        for backend in backends:
+            if backend.announced:
+                for listener in self._relay.listeners():
+                    key = backend.offered(listener.era, listener.session)
+                    for announced, capability in backend.announced:
+                        if announced == key:
+                            listener.seen.hear(capability, self._version)
+                backend.announced.clear()
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
 
     async def _report_refused(self) -> None:
         """Say once that LLM APIs would refuse names, when the first servers are there."""
-        await self.ready()
+        await self.ready(self._deadline)
         while not (refused := self.catalog("legacy").refused):
             await self._changed.wait()
         logger.info(
@@ -319,30 +385,23 @@ class Registry:
         while True:
             changed_again = self._changed  # held before looking: what changes while telling is not missed
             try:
-                await self._tell_once()
+                self._tell_once()
             except Exception:
                 logger.exception("clients could not be told of a change; this is a fault of Multi-MCP")
             await changed_again.wait()
             await anyio.sleep(FOLD)
 
-    async def _tell_once(self) -> None:
-        heard = {backend: backend.announced.copy() for backend in self._backends.values()}
-        for backend, announced in heard.items():
-            backend.announced -= announced
-        # Whose lists are those of all again is told of that, too.
-        apart = self._apart | {session for _, session in self._told if session}
-        shared = self._told["legacy", None]
-        for era, session in [*((era, None) for era in _ERAS), *(("legacy", session) for session in apart)]:
-            catalog, told = self.catalog(era, session), self._told.get((era, session), shared)
-            self._told[era, session] = catalog
-            changed = {kind.capability for kind in KINDS if catalog.listings.get(kind) != told.listings.get(kind)}
-            for backend, announced in heard.items():
-                changed |= {capability for key, capability in announced if key == backend.offered(era, session)}
-            if changed:
-                await self._relay.list_changed(era, changed, self._changed_at, only=session, but=apart)
-        for session in apart - self._apart:
-            del self._told["legacy", session]
+    def _tell_once(self) -> None:
+        self._flushed = self._version
+        for listener in self._relay.listeners():
+            self._tell_listener(listener)
         collisions = {text for era in _ERAS for text in self.catalog(era).collisions}
         for text in sorted(collisions - self._reported):
             logger.error("name collision: %s", text)
         self._reported = collisions
+
+    def _tell_listener(self, listener: Listener) -> None:
+        if listener.is_ready and listener.seen.is_settled and not listener.seen.asking:
+            lists = self.catalog(listener.era, listener.session).listings
+            for capability in listener.seen.news(lists, self._version):
+                listener.tell(capability)

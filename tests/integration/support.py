@@ -27,6 +27,7 @@ from mcp.client.stdio import StdioServerParameters
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = ROOT / "fixtures" / "servers"
 RAW = Path(__file__).with_name("raw_server.py")
+MAIN = ROOT / "main.py"
 TIMEOUT = 60.0
 
 
@@ -151,9 +152,7 @@ class Proxy(Process):
     def __init__(
         self, config: Path, *args: str, env: dict[str, str] | None = None, first: str = "", **options: Any
     ) -> None:
-        main = ["-c", f"{first}; from multimcp.cli import main; raise SystemExit(main())"]
-        command = main if first else [str(ROOT / "main.py")]
-        command = [sys.executable, *command, "--config", str(config), *args]
+        command = [sys.executable, *program(first), "--config", str(config), *args]
         super().__init__(*command, env={**os.environ, **(env or {})}, **options)
         self.url = ""
         self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
@@ -213,6 +212,10 @@ class Proxy(Process):
         return Client(f"{self.url}/mcp{query}", mode=mode, **options)
 
 
+PATIENT = "from multimcp import registry; registry.CLIENT_WAIT = registry.START_WAIT = 30"
+"""Code to be run before a proxy starts: its lists wait longer for servers, on machines that are busy."""
+
+
 def write_config(path: Path, servers: dict[str, Any]) -> Path:
     path.write_text(json.dumps({"mcpServers": servers}))
     return path
@@ -222,8 +225,9 @@ def write_config(path: Path, servers: dict[str, Any]) -> Path:
 def proxy(tmp_path: Path, servers: dict[str, Any], *args: str, **options: Any) -> Iterator[Proxy]:
     """A proxy over HTTP in front of these servers. Leaving the block ends it as `Proxy.stop` demands.
 
-    Servers have longer to start than they have by default, on machines that are busy.
+    Servers have longer to start than they have by default (`first` is `PATIENT`), on machines that are busy.
     """
+    options.setdefault("first", PATIENT)
     config = write_config(tmp_path / "mcp.json", servers)
     started = ["--transport", "http", "--port", "0", "--startup-timeout", "30"]
     process = Proxy(config, *started, *args, **options)
@@ -235,15 +239,22 @@ def proxy(tmp_path: Path, servers: dict[str, Any], *args: str, **options: Any) -
         process.kill()
 
 
-def stdio_client(config: Path, *args: str, mode: str = "auto", **options: Any) -> Client:
-    """A client that starts the proxy over stdio, as desktop clients do."""
+def program(first: str = "") -> list[str]:
+    """The proxy for Python to run; `first` is code to be run before it starts."""
+    return ["-c", f"{first}; from multimcp.cli import main; raise SystemExit(main())"] if first else [str(MAIN)]
+
+
+def stdio_client(config: Path, *args: str, mode: str = "auto", first: str = PATIENT, **options: Any) -> Client:
+    """A client that starts the proxy over stdio, as desktop clients do; `first` as for `proxy`."""
+    main = program(first)
+    options.setdefault("read_timeout_seconds", TIMEOUT)
     command = StdioServerParameters(
         command=sys.executable,
-        args=[str(ROOT / "main.py"), "--transport", "stdio", "--config", str(config), *args],
+        args=[*main, "--transport", "stdio", "--config", str(config), *args],
         env=dict(os.environ),
         cwd=ROOT,
     )
-    return Client(command, mode=mode, read_timeout_seconds=TIMEOUT, **options)
+    return Client(command, mode=mode, **options)
 
 
 @contextmanager

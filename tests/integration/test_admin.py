@@ -289,6 +289,8 @@ async def test_clients_hear_of_a_servers_own_changes(shared: Any) -> None:
         news.set()
 
     async with within(TIMEOUT), shared.client("sse", "legacy", message_handler=hear) as client:
+        # Else the SDK would list the tools between the call and its result: nothing would be left to be told.
+        await client.list_tools()
         await client.call_tool("a::echo", {})
         await news.wait()
         # The lists are read first, then the client is told, of what changed only.

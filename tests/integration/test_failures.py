@@ -33,7 +33,7 @@ from support import (
 
 def test_a_healthy_server_answers_beside_a_hanging_and_a_crashing_one(tmp_path: Path) -> None:
     servers = {"hanging": raw("hang:initialize"), "crashing": raw("exit:start"), "healthy": fixture("calculator")}
-    with proxy(tmp_path, servers, "--startup-timeout", "20") as running:
+    with proxy(tmp_path, servers) as running:
         running.expect("healthy: ready")
 
         async def call(mode: str) -> float:
@@ -63,7 +63,7 @@ def test_a_healthy_server_answers_beside_a_hanging_and_a_crashing_one(tmp_path: 
 
 async def test_a_call_waits_for_its_own_server_only(tmp_path: Path) -> None:
     servers = {"hanging": raw("hang:initialize"), "healthy": raw("slow:initialize=1")}
-    with proxy(tmp_path, servers, "--startup-timeout", "60") as running:
+    with proxy(tmp_path, servers) as running:
         client = RawClient(running.url, "modern")  # not greeted, so that the call comes before the server is ready
         assert running.status()["healthy"]["state"] == "starting"
         assert client.call("tools/call", {"name": "healthy::echo", "arguments": {}})["content"]
@@ -73,7 +73,8 @@ async def test_a_call_waits_for_its_own_server_only(tmp_path: Path) -> None:
 
 async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Path) -> None:
     servers = {"slow": raw("slow:initialize=1"), "late": raw("slow:initialize=4")}
-    with proxy(tmp_path, servers, "--startup-timeout", "2.5") as running:
+    first = "from multimcp import registry; registry.CLIENT_WAIT = 2.5"
+    with proxy(tmp_path, servers, first=first) as running:
         changed = anyio.Event()
 
         async def heard(message: Any) -> None:
