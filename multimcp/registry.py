@@ -255,7 +255,11 @@ class Registry:
             built = build(self.offers(*key), self._names, filters)
             before = self._before[key].listings if key in self._before else {}
             # A list that did not change is the same object again: who is to be told of changes compares many.
-            same = {kind: before[kind] for kind, listing in built.listings.items() if before.get(kind) == listing}
+            same = {
+                kind: replace(listing, items=before[kind].items)
+                for kind, listing in built.listings.items()
+                if kind in before and before[kind].items == listing.items
+            }
             self._catalogs[key] = replace(built, listings={**built.listings, **same})
         return self._catalogs[key].spelled(spelling)
 

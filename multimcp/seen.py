@@ -8,6 +8,7 @@ Rules:
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from .offer import KINDS, Kind, Listing
 
@@ -48,8 +49,7 @@ class Seen:
 
     def news(self, lists: Lists, version: int) -> set[str]:
         """The capabilities whose lists the client has to read again. It counts as told, and is not told twice."""
-        # A list that is the same as before is the same object, as a rule (`Registry.catalog`): that is quick to see.
-        changed = {kind.capability for kind in KINDS if lists.get(kind) != self._known[kind]}
+        changed = {kind.capability for kind in KINDS if _items(lists.get(kind)) != _items(self._known[kind])}
         for capability, heard in self._heard.items():
             kinds = {kind for kind in KINDS if kind.capability == capability}
             if any(self._version[kind] < heard for kind in kinds & self._asked or kinds):
@@ -59,3 +59,11 @@ class Seen:
             if kind.capability in changed:
                 self._known[kind], self._version[kind] = lists.get(kind), version
         return changed
+
+
+def _items(listing: Listing | None) -> tuple[Mapping[str, Any], ...]:
+    """What is listed. For how long it may be kept is no reason to read it again.
+
+    As a rule (`Registry.catalog`) it is the same object for as long as it is the same, which is quick to see.
+    """
+    return listing.items if listing else ()

@@ -103,9 +103,9 @@ async def test_nobody_is_told_of_what_his_list_has_already(
         arguments = {"kind": "tools", "name": "later"}
         await client.ask("tools/call", {"name": "changing::change", "arguments": arguments})
         await client.wait(lambda message: "list_changed" in str(message.get("method")), "list_changed", since)
-        assert changes(client, since) == ["tools"]
+        # Whose list was asked for over HTTP in the modern era, nobody knows: its streams are told right before that.
         if era == "legacy" or transport == "stdio":
-            assert "tools" in changes(client)
+            assert changes(client) == ["tools"]
 
 
 @pytest.mark.parametrize(("transport", "era"), WAYS)

@@ -24,6 +24,8 @@ def lists(**names: str) -> dict[Kind, Listing]:
         ([("list", TOOLS), ("now", lists(tools="a"))], {"tools"}),
         # Both lists of resources are one capability; who has one of them has to read the other.
         ([("list", RESOURCES), ("now", lists(templates="a"))], {"resources"}),
+        # For how long a list may be kept is no news.
+        ([("list", TOOLS), ("now", {TOOLS: Listing(ttl_ms=1000)})], set()),
         # A first list brings the client up to date; what it never asked for is told of from then on.
         ([("now", lists(tools="a", prompts="b")), ("list", TOOLS)], set()),
         ([("list", TOOLS), ("now", lists(prompts="b"))], {"prompts"}),
