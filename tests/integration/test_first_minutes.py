@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TIMEOUT, fixture, program, proxy, quick, raw, stdio_client, within, write_config
+from support import PATIENT, TIMEOUT, fixture, program, proxy, quick, raw, stdio_client, within, write_config
 
 from conformance.client import Client, Command, Url, connect
 
@@ -62,13 +62,16 @@ async def test_a_list_that_is_not_whole_must_not_be_kept(tmp_path: Path, era: An
 
 
 @asynccontextmanager
-async def opened(tmp_path: Path, servers: dict[str, Any], transport: Any, era: Any) -> AsyncIterator[Client]:
+async def opened(
+    tmp_path: Path, servers: dict[str, Any], transport: Any, era: Any, first: str = PATIENT
+) -> AsyncIterator[Client]:
     if transport == "stdio":
         config = write_config(tmp_path / "mcp.json", servers)
-        async with connect(Command((sys.executable, *program(), "--config", str(config))), "stdio", era) as client:
+        command = Command((sys.executable, *program(first), "--config", str(config)))
+        async with connect(command, "stdio", era) as client:
             yield client
     else:
-        with proxy(tmp_path, servers) as running:
+        with proxy(tmp_path, servers, first=first) as running:
             path = "/sse" if transport == "sse" else "/mcp"
             async with connect(Url(running.url + path), transport, era) as client:
                 yield client
@@ -111,7 +114,7 @@ async def test_nobody_is_told_of_what_his_list_has_already(
 @pytest.mark.parametrize(("transport", "era"), WAYS)
 async def test_what_comes_after_the_first_list_is_told(tmp_path: Path, transport: str, era: str) -> None:
     servers = {"one": raw(), "late": raw("slow:initialize=4")}
-    async with within(TIMEOUT), opened(tmp_path, servers, transport, era) as client:
+    async with within(TIMEOUT), opened(tmp_path, servers, transport, era, first="") as client:
         if era == "modern":
             await client.request("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
         if transport == "stdio":
