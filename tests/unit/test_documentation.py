@@ -102,7 +102,7 @@ def test_python(block: Block) -> None:
 def run_by_tests() -> set[str]:
     """What tests ask `documented` for, by a literal."""
     found = set()
-    for path in [*ROOT.glob("tests/e2e/*.py"), *ROOT.glob("tests/integration/*.py")]:
+    for path in [*ROOT.glob("tests/e2e/**/*.py"), *ROOT.glob("tests/integration/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "documented":
                 assert isinstance(node.args[0], ast.Constant), f"{path}: documented() wants a literal"
