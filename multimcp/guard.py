@@ -15,9 +15,12 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 
 import logging
 import re
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from math import inf
 from pathlib import Path
 from secrets import compare_digest
 from urllib.parse import urlsplit
@@ -27,7 +30,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .errors import ConfigError, unreadable
+from .errors import ConfigError, printable, unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,9 @@ _KEY_FILE = "MULTI_MCP_API_KEY_FILE"
 
 REMEDY = f"set {_KEY} or {_KEY_FILE}, or bind to 127.0.0.1 (--host)"
 """What is to be done where others can connect and there is no key."""
+
+PAUSE = 1.0
+"""Seconds between two log lines on requests that are refused for the same reason."""
 
 _ANY = "*"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -131,6 +137,25 @@ class Access:
         return not is_loopback(self.host) and not self.keys
 
 
+class _Refusals:
+    """The log of who was refused: a line a second for each reason at most, which counts what it stands for."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def note(self, scope: Scope, reason: str, given: str = "") -> None:
+        """A request was refused for a `reason`, one of a few; `given` is what it said, and no secret."""
+        now = time.monotonic()
+        if now - self._last.get(reason, -inf) < PAUSE:
+            self._left_out[reason] += 1
+            return
+        self._last[reason] = now
+        peer = scope["client"][0] if scope.get("client") else "a client of unknown address"
+        more = f" (and {left_out} more since the last such line)" if (left_out := self._left_out.pop(reason, 0)) else ""
+        logger.warning("refused %s: %s%s%s", printable(peer), reason, f" '{printable(given)}'" if given else "", more)
+
+
 class Guard:
     """ASGI middleware that refuses whom `access` does not let in."""
 
@@ -140,6 +165,7 @@ class Guard:
         self._names = {*_LOOPBACK, access.host.lower()}
         self._origins = {_origin(text) for text in access.origins}
         self._addresses_are_known = not is_loopback(access.host)
+        self._refusals = _Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = None if scope["type"] == "lifespan" else self._refusal(scope)
@@ -150,12 +176,16 @@ class Guard:
         refuse = _rpc_error_response if _has_rpc(scope, headers) else error_response
         if not self._knows_host(headers.get("host", "")):
             remedy = "if it is one of its names, add it with --allowed-host (MULTI_MCP_ALLOWED_HOST)"
+            self._refusals.note(scope, "an unknown Host,", headers.get("host", ""))
             return refuse(421, f"the Host header does not name this proxy; {remedy}")
         if "origin" in headers and not self._knows_origin(headers["origin"]):
             remedy = "to let it in, add its origin with --allowed-origin (MULTI_MCP_ALLOWED_ORIGIN)"
+            self._refusals.note(scope, "a foreign Origin,", headers["origin"])
             return refuse(403, f"the Origin header names a foreign web page; {remedy}")
         if self._access.keys and path not in _WITHOUT_KEY and not self._has_key(headers):
             text = "an API key of this proxy is required; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            has_any = "x-api-key" in headers or "authorization" in headers
+            self._refusals.note(scope, "a wrong API key" if has_any else "no API key")
             if _WELL_KNOWN in path:  # OAuth clients would take a 401 for an authorization server's answer
                 return refuse(404, f"there is no OAuth here: {text}")
             return refuse(401, text, {"WWW-Authenticate": "Bearer"})

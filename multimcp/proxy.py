@@ -14,6 +14,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +45,7 @@ from .backend import Backend
 from .calls import LEVELS, Client
 from .catalog import Catalog, Route
 from .connection import IMPLEMENTATION
-from .errors import AmbiguousNameError
+from .errors import AmbiguousNameError, printable
 from .naming import SPELLINGS, Spelling, qualify, read_spelling, unqualify
 from .offer import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Era, Kind
 from .registry import Registry
@@ -64,6 +65,10 @@ LINKS = 10_000
 
 ON_ITS_WAY = 0.02
 """Seconds in which a message that was read gets to its handler, and an answer to where it is written."""
+
+
+_server: ContextVar[str] = ContextVar("_server", default="")
+"""The server that a request was sent to, for its line in the log."""
 
 
 class Proxy:
@@ -95,7 +100,29 @@ class Proxy:
         `names` is the spelling of names for its connection; None if its HTTP request says that, or nobody but the
         operator.
         """
-        context, method, since = ctx, ctx.method, anyio.current_time()
+        if ctx.request_id is None or not logger.isEnabledFor(logging.DEBUG):
+            return await self._answer(ctx, call_next, names)
+        begun, outcome = anyio.current_time(), "cancelled"
+        token = _server.set("")
+        try:
+            result = await self._answer(ctx, call_next, names)
+            outcome = "isError" if isinstance(result, dict) and result.get("isError") is True else "ok"
+            return result
+        except MCPError as exc:
+            outcome = f"error {exc.code}"
+            raise
+        except Exception as exc:  # the SDK's, which answers with an error of its own
+            outcome = type(exc).__name__
+            raise
+        finally:
+            words = [printable(ctx.method), printable(_named(ctx.params or {}), 200)]
+            words += [f"({server})"] if (server := _server.get()) else []
+            shown = " ".join(filter(None, words))
+            logger.debug("%s: %s in %.1f ms", shown, outcome, 1000 * (anyio.current_time() - begun))
+            _server.reset(token)
+
+    async def _answer(self, context: Context, call_next: CallNext, names: Spelling | None) -> HandlerResult:
+        method, since = context.method, anyio.current_time()
         names = names or asked_names(context.request) or self._registry.spelling
         era: Era = "modern" if context.protocol_version in MODERN_PROTOCOL_VERSIONS else "legacy"
         if context.request_id is None:
@@ -375,6 +402,7 @@ class Proxy:
         asked: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Forward a request; `asked` maps URIs that the client spelled itself, by the backend's spelling."""
+        _server.set(route.server)
         result, spoken = await self._backend(route).request(client, method, params)
         # SDK clients list the tools before they hand out the result of a call. That list must not wait for a backend
         # that hangs: whoever calls has stopped looking around, and late backends are announced.
@@ -429,6 +457,14 @@ def _understood(catalog: Catalog, kind: Kind, name: str) -> Route | None:
         return catalog.understand(kind, name)
     except AmbiguousNameError as exc:
         raise MCPError(INVALID_PARAMS, str(exc)) from None
+
+
+def _named(params: Mapping[str, Any]) -> str:
+    """What a request is about, as its client calls it."""
+    ref = params.get("ref")
+    holders = [params, ref if isinstance(ref, Mapping) else {}]
+    names = [holder.get(key) for holder in holders for key in ("name", "uri")]
+    return next((name for name in names if isinstance(name, str)), "")
 
 
 def asked_names(request: Request | None) -> Spelling | None:
