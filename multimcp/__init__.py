@@ -10,6 +10,7 @@ backend under names that never collide. Data flows one way, and a module imports
     offer       what one backend offers in one era: pure data, and how its lists are read
     seen        which lists a client has been given, so that it is told of what came since; pure
     streams     MCP messages on a stream of texts
+    stderr      what a backend's processes say on stderr: shown, and the last lines kept; pure
     stdio       a backend's process and its standard streams, and our own stdin
     remote      HTTP toward a backend, and the SSE transport over it
     calls       a client's request in flight, and what comes back to the client meanwhile

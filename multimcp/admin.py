@@ -90,7 +90,10 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
         message = f"{len(added)} of {len(config.servers)} servers added" + (f", {reach}" if added else "")
         warnings = {"warnings": config.warnings} if config.warnings else {}
         status = 200 if not failed else 207 if added else 502
-        return JSONResponse({"message": message, "added": added, "failed": failed, **warnings}, status)
+        reasons = {name: failure.reason for name, failure in failed.items()}
+        said = {name: failure.stderr for name, failure in failed.items() if failure.stderr}
+        more = warnings | ({"stderr": said} if said else {})
+        return JSONResponse({"message": message, "added": added, "failed": reasons, **more}, status)
 
     async def remove_server(request: Request) -> JSONResponse:
         name = request.path_params["name"]
@@ -150,5 +153,6 @@ def _status(backend: Backend) -> dict[str, Any]:
         "serverInfo": offer.server_info if offer else None,
         **counts,
         "error": backend.error,
+        "stderr": backend.stderr.lines,
         "since": backend.since.isoformat(timespec="seconds"),
     }

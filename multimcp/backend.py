@@ -9,12 +9,15 @@ Rules:
   offered meanwhile; subscriptions and the log level are restored. A call in flight fails with an error that names the
   backend; it is never sent twice.
 - A server whose configuration has variables that are not set is never started: it has failed until that changes.
-- One log line per change of state. No secret is in a log line or in `error`.
+- One log line per change of state, and a short one for each attempt that fails as the last one did. What a server says
+  on stderr is logged under its name. No secret is in a log line or in `error`.
 """
 
 import logging
 import math
+import os
 import random
+import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,9 +36,11 @@ from .calls import LEVELS, UPDATED, Call, Client, Params, Session
 from .config import ServerConfig
 from .connection import CLOSE_TIMEOUT, ERA_PROBE, LIST_CHANGED, LOST, MISSED, Connection
 from .errors import BackendError, backend_failure, describe, unwrap
+from .launch import secrets
 from .offer import KINDS, Era, Offer
 from .relay import Relay
 from .remote import http_status
+from .stderr import Stderr, last_words
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +107,11 @@ class Backend:
         """Set when the first attempt to connect has ended, well or badly."""
         if self.is_idle:
             self.settled.set()
+        hidden = secrets(os.environ)
+        self.stderr = Stderr(
+            lambda text: config.redact(text, hidden), lambda line: logger.info("%s: stderr: %s", name, line)
+        )
+        self._reported = ""
         self._on_change = on_change
         self._relay = relay
         self._connections: dict[Era | Session, Connection] = {}
@@ -131,6 +141,12 @@ class Backend:
         return self.config.disabled or self.config.unset is not None
 
     @property
+    def last_words(self) -> str:
+        """What a server that is still being started said last, for the end of a sentence."""
+        words = last_words(self.stderr.lines)
+        return f"; its last words: {words}" if words else ""
+
+    @property
     def primary(self) -> Connection | None:
         """The connection opened first, which the backend lives and dies with."""
         return next(iter(self._connections.values()), None)
@@ -157,13 +173,16 @@ class Backend:
             if self.config.unset and not self.config.disabled:
                 logger.warning("%s: failed: %s; not tried until its configuration changes", self.name, self.error)
             while not (self.is_idle or self._stopping.is_set()):
+                connection = self._connect()
                 try:
-                    await self._serve()
+                    await self._serve(connection)
                     reason = LOST
                 except Exception as exc:
                     reason = self._explain(exc)
-                self._take_down(reason)
-                with anyio.move_on_after(random.uniform(BACKOFF[0], self._delay)):
+                self._take_down(reason + connection.last_words)
+                pause = random.uniform(BACKOFF[0], self._delay)
+                self._report(pause)
+                with anyio.move_on_after(pause):
                     await self._stopping.wait()
                 self._delay = min(self._delay * 2, BACKOFF[1])
         finally:
@@ -304,7 +323,7 @@ class Backend:
     async def _serve_beside(self, key: Era | Session, opening: _Opening) -> None:
         """Keep a connection in the other era, or one that a client has for itself, until it or the client ends."""
         session = key if isinstance(key, Session) else None
-        connection = Connection(self.name, self.config, self._relay, self._hear, session)
+        connection = self._connect(session)
         try:
             async with anyio.create_task_group() as group:
                 if session:
@@ -327,7 +346,7 @@ class Backend:
                 await connection.ended.wait()
                 group.cancel_scope.cancel()
         except Exception as exc:
-            opening.problem = self._explain(exc)
+            opening.problem = self._explain(exc) + connection.last_words
             logger.debug("%s: a further connection ended: %s", self.name, opening.problem)
             if session is None:
                 # A server that could not be reached, or has spoken this era, has not said that it does not.
@@ -343,9 +362,11 @@ class Backend:
         else:
             scope.cancel()
 
-    async def _serve(self) -> None:
-        """Connect, and stay until the connection ends or the backend is stopped."""
-        connection = Connection(self.name, self.config, self._relay, self._hear)
+    def _connect(self, owner: Session | None = None) -> Connection:
+        return Connection(self.name, self.config, self._relay, self._hear, self.stderr, owner)
+
+    async def _serve(self, connection: Connection) -> None:
+        """Open the first connection, and stay until it ends or the backend is stopped."""
         async with anyio.create_task_group() as self._group:
             self._group.start_soon(self._goodbye, self._group.cancel_scope)
             await _open(connection, self._group)
@@ -359,7 +380,9 @@ class Backend:
             self._group.start_soon(self._restore)
             await connection.lost.wait()
             if anyio.current_time() - self._up_at > BACKOFF[1]:
-                self._delay = 2 * BACKOFF[0]  # it was up for long: this is a new trouble
+                # It was up for long: this is a new trouble.
+                self._delay, self._reported = 2 * BACKOFF[0], ""
+                self.stderr.forget()
             self._take_down(LOST)
             await connection.ended.wait()  # its process is gone
             self._group.cancel_scope.cancel()
@@ -468,14 +491,23 @@ class Backend:
         self.state = state
         if changed:
             self.since = datetime.now(UTC)
-            level = {"failed": logging.WARNING, "stopped": logging.DEBUG}.get(state, logging.INFO)
-            logger.log(level, "%s: %s", self.name, self._news())
+            if state != "failed":  # which is said when it is known why (`_report`)
+                logger.log(logging.DEBUG if state == "stopped" else logging.INFO, "%s: %s", self.name, self._news())
         self.settled.set()
         self._on_change()
 
+    def _report(self, pause: float) -> None:
+        """Log that an attempt has failed, and that the next one is made after `pause` seconds."""
+        if self._stopping.is_set() or not self.error:
+            return
+        reason = re.sub(r"[0-9]+", "0", self.error)  # times and process ids are new each time
+        if reason == self._reported:
+            logger.info("%s: failed again, in the same way; next try in %.0f s", self.name, max(pause, 1))
+        else:
+            self._reported = reason
+            logger.warning("%s: failed: %s; trying again", self.name, self.error)
+
     def _news(self) -> str:
-        if self.state == "failed":
-            return f"failed: {self.error}; trying again"
         if self.state == "ready" and (primary := self.primary):
             numbers = {kind.noun: len(primary.offer.items(kind)) for kind in KINDS}
             counts = ", ".join(f"{n} {noun}{'s' * (n != 1)}" for noun, n in numbers.items() if n)

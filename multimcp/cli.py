@@ -9,6 +9,7 @@ Rules:
 import argparse
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -144,9 +145,46 @@ def _seconds(text: str) -> float:
     return value
 
 
+class _Stderr(logging.Handler):
+    """Writes to stderr and never waits for it: a client that does not read our stderr must not stop us.
+
+    What cannot be written is left out, and said so when something can be written again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left_out = 0
+        self._torn = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            if self._left_out and self._write(f"multi-mcp: {self._left_out} lines left out: nobody read stderr\n"):
+                self._left_out = 0
+            if self._left_out or not self._write(self.format(record) + "\n"):
+                self._left_out += 1
+        except OSError:  # whoever read it is gone
+            pass
+        except Exception:
+            self.handleError(record)
+
+    def _write(self, text: str) -> bool:
+        data = memoryview(("\n" * self._torn + text).encode(errors="backslashreplace"))
+        poll = select.poll()
+        poll.register(2, select.POLLOUT)
+        while data:
+            # A pipe that can be written to takes this much at once.
+            if not poll.poll(0):
+                return False
+            self._torn = True
+            data = data[os.write(2, data[: select.PIPE_BUF]) :]
+        self._torn = False
+        return True
+
+
 def _set_up_logging(level: str) -> None:
     """Our own lines, to stderr. The libraries' logs are not shown: they are many, and may hold secrets."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     logger.addHandler(handler)
     logger.setLevel(level)

@@ -11,6 +11,7 @@ Rules:
 
 import logging
 import os
+import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -63,10 +64,11 @@ from . import __version__
 from .calls import LOG, OVER, UPDATED, VISITED, Call, Params, Session, ask
 from .config import ServerConfig
 from .errors import BackendError, backend_failure, describe, unwrap
-from .launch import environment, program
+from .launch import environment, program, python_of
 from .offer import KINDS, TOOLS, Era, Kind, Listing, Offer, read_listing
 from .relay import Relay
 from .remote import http_client, http_status, open_sse
+from .stderr import Stderr
 from .stdio import not_found, open_process
 from .streams import Unowned
 
@@ -119,6 +121,8 @@ LEVEL_TIMEOUT = 1.0
 
 LOST = "the connection ended"
 
+NO_GREETING = "closed the connection during the handshake"
+
 CLOSE_TIMEOUT = 1.0
 """Seconds a remote backend has to be told that its session ends."""
 
@@ -127,6 +131,8 @@ MISSED = ""
 
 LIST_CHANGED = frozenset(f"notifications/{kind.capability}/list_changed" for kind in KINDS)
 
+
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError|ImportError|No module named")
 
 _sending: ContextVar[Call | None] = ContextVar("_sending", default=None)
 """The call in whose name something is sent. The SDK's streamable HTTP client hands it on to what comes back on the
@@ -151,9 +157,10 @@ class Connection:
         config: ServerConfig,
         relay: Relay,
         on_notification: OnNotification,
+        stderr: Stderr,
         owner: Session | None = None,
     ) -> None:
-        """`owner` is the client that has this connection for itself."""
+        """`stderr` is the server's; `owner` is the client that has this connection for itself."""
         self.owner = owner
         self.subscribed: dict[str, anyio.CancelScope] = {}
         """The resources whose updates the backend sends, by URI; the scope is that of the stream they come on."""
@@ -161,6 +168,8 @@ class Connection:
         self._config = config
         self._relay = relay
         self._on_notification = on_notification
+        self._stderr = stderr.process()
+        self._started: tuple[str, Mapping[str, str]] | None = None
         self._http_status: int | None = None
         self._unreachable: httpx2.TransportError | None = None
         self._noisy = self._doubtful = False
@@ -207,13 +216,24 @@ class Connection:
                     await self._listen_for_changes()
                     await self.read_offer()
                     greeted = True
+                    self._stderr.is_ready()
                     task_status.started()
                     await self._closing.wait()
                     group.cancel_scope.cancel()
             if not greeted:  # the process ended, but not its stdout
-                raise BackendError(self._no_greeting())
+                raise BackendError(NO_GREETING)
         finally:
             self.ended.set()
+
+    @property
+    def last_words(self) -> str:
+        """What its process said last, and which Python it was if it lacked a module; for the end of a sentence."""
+        if not (words := self._stderr.last_words):
+            return ""
+        text = f"; its last words: {words}"
+        if self._started and _MISSING_MODULE.search(words) and (python := python_of(*self._started)):
+            text += f'; it ran with {python}: install the module there, or give the path of another Python as "command"'
+        return text
 
     def close(self) -> None:
         """Have `run` say goodbye and return."""
@@ -319,7 +339,7 @@ class Connection:
             except (BackendError, MCPError) as exc:
                 # One bad list costs that list. Many servers have resources and no method for templates.
                 if self.lost.is_set():
-                    raise BackendError(f"ended the connection when asked for {kind.method}") from None
+                    raise BackendError(f"closed the connection when asked for {kind.method}") from None
                 if not (isinstance(exc, MCPError) and exc.code == METHOD_NOT_FOUND):
                     problems.append(f"{kind.method}: {describe(exc)}")
             if listing is not None:
@@ -353,11 +373,16 @@ class Connection:
             in_venv = sys.prefix != sys.base_prefix
             started = program(config.command, config.env, os.environ, sys.executable, in_venv=in_venv)
             command, env = [started, *config.args], environment(os.environ, config.env)
+            self._started = started, env
             try:
-                async with open_process(command, env=env, cwd=config.cwd, on_noise=self._on_noise) as streams:
+                async with open_process(
+                    command, env=env, cwd=config.cwd, on_noise=self._on_noise, on_stderr=self._stderr.feed
+                ) as streams:
                     yield streams
             except FileNotFoundError:
                 raise BackendError(not_found(config.command, config.cwd)) from None
+            finally:
+                self._stderr.end()
             return
         assert config.url is not None
         async with http_client(config.headers, self._watch) as client:
@@ -559,17 +584,13 @@ class Connection:
             await self._discover()
         except MCPError as exc:
             if await self._is_the_end(exc):
-                raise BackendError(self._no_greeting()) from None
+                raise BackendError(NO_GREETING) from None
             if self._unreachable is not None:
                 raise self._unreachable from None
             if self._http_status is not None:
                 answer = f"{http_status(self._http_status)}: {exc.message}"
                 raise BackendError(f"{self._config.url} answered {answer}") from None
             raise BackendError(f"refused the handshake with error {exc.code}: {exc.message}") from None
-
-    def _no_greeting(self) -> str:
-        where = " (its own words, if any, are above)" if self._config.command is not None else ""
-        return f"ended the connection when greeted{where}"
 
     async def _initialize(self) -> None:
         capabilities = self.owner.capabilities if self.owner else CAPABILITIES

@@ -11,7 +11,7 @@ Rules:
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -43,6 +43,15 @@ START_WAIT = 10.0
 
 CALM = 1.0
 """Seconds from its greeting in which a client that has asked for no list is not told of changes: it is about to ask."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a server could not be added, and the last lines of its stderr."""
+
+    reason: str
+    stderr: tuple[str, ...]
+
 
 _ERAS: tuple[Era, Era] = ("legacy", "modern")
 
@@ -165,11 +174,11 @@ class Registry:
         self._group.start_soon(run)
         return backend
 
-    async def add_and_wait(self, servers: Mapping[str, ServerConfig]) -> dict[str, str]:
+    async def add_and_wait(self, servers: Mapping[str, ServerConfig]) -> dict[str, "Failure"]:
         """Start servers beside the configuration file's, and remove those that are not ready in the startup timeout.
 
         Returns:
-            the reason for each server that failed, by name.
+            the servers that failed, by name.
 
         Raises:
             NameInUseError: the caller's: a name is taken; nothing was added.
@@ -184,7 +193,7 @@ class Registry:
                 await backend.settled.wait()
         late = f"was not ready within {self._startup_timeout:g} s (--startup-timeout)"
         failed = {
-            backend.name: backend.error or (late if backend.state == "starting" else "was removed")
+            backend.name: backend.error or (late + backend.last_words if backend.state == "starting" else "was removed")
             for backend in added
             if backend.state not in ("ready", "disabled")
         }
@@ -192,7 +201,10 @@ class Registry:
             failed[name] += "; it stays, as the configuration file has it by now"
         await self.take_back([backend for backend in added if backend.name in failed])
         gone = [backend.name for backend in added if self._backends.get(backend.name) is not backend]
-        return dict.fromkeys(gone, "was removed") | failed
+        said = {backend.name: tuple(backend.stderr.lines) for backend in added}
+        return {
+            name: Failure(reason, said[name]) for name, reason in (dict.fromkeys(gone, "was removed") | failed).items()
+        }
 
     async def take_back(self, added: Iterable[Backend]) -> None:
         """Remove servers that were added, unless they are the configuration file's by now."""

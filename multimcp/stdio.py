@@ -6,6 +6,8 @@ Rules:
   the process to itself, which is why this module exists.
 - Stopping: stdin is closed, then SIGTERM, then SIGKILL, each `GRACE` seconds apart.
 - A process that ends is noticed, also when something it started holds its stdout open.
+- Its stderr is read for as long as anything of it lasts, so that it is never made to wait; what holds the pipe open
+  after that, in a process group of its own, is not waited for.
 - What is written is one line per message, whole: a cancelled write never leaves half a line.
 
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/stdio
@@ -14,6 +16,7 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 import os
 import select
 import signal
+import subprocess
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -78,32 +81,69 @@ async def open_process(
     env: Mapping[str, str],
     cwd: str | None,
     on_noise: Callable[[str], None],
+    on_stderr: Callable[[bytes], None],
 ) -> AsyncGenerator[tuple[MessageReader, MessageWriter], None]:
     """Run an MCP server as a child process and talk to it over its standard streams.
 
-    When the process ends, the body is cancelled. On leaving, its process group is gone. Its stderr is ours.
+    When the process ends, the body is cancelled. On leaving, its process group is gone.
 
     Args:
         command: program and arguments.
         env: the whole of its environment.
         cwd: where it runs; None is where we run.
         on_noise: gets each line of stdout that is not an MCP message.
+        on_stderr: gets what comes on stderr, in pieces.
 
     Raises:
         OSError: the operator's: the program or the folder is not there, or may not be used.
         ValueError: the operator's: a NUL byte in the command.
     """
-    process = await anyio.open_process(command, env=env, cwd=cwd, stderr=None, start_new_session=True)
+    process = await anyio.open_process(command, env=env, cwd=cwd, stderr=subprocess.PIPE, start_new_session=True)
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_end_with, process, group.cancel_scope)
-            yield MessageReader(read_lines(process.stdout), on_noise), MessageWriter(process.stdin)
-            group.cancel_scope.cancel()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await _stop(process, process.stdin)
+    assert process.stderr is not None
+    async with anyio.create_task_group() as readers:
+        reading = _Reading(process.stderr, on_stderr)
+        readers.start_soon(reading.run)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_end_with, process, group.cancel_scope)
+                yield MessageReader(read_lines(process.stdout), on_noise), MessageWriter(process.stdin)
+                group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end_group(process, process.stdin)
+                await reading.stop()
+                with anyio.move_on_after(GRACE):
+                    await process.aclose()
+
+
+class _Reading:
+    """Reads a stream until it ends or is not wanted any more, whatever else is cancelled meanwhile."""
+
+    def __init__(self, stream: ByteReceiveStream, on_chunk: Callable[[bytes], None]) -> None:
+        self._stream = stream
+        self._on_chunk = on_chunk
+        self._scope = anyio.CancelScope(shield=True)
+        self._over = anyio.Event()
+
+    async def run(self) -> None:
+        try:
+            with (
+                self._scope,
+                suppress(anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError),
+            ):
+                while True:
+                    self._on_chunk(await self._stream.receive())
+        finally:
+            self._over.set()
+
+    async def stop(self) -> None:
+        """Read what is there already, and end."""
+        with anyio.move_on_after(LAST_WORDS):
+            await self._over.wait()
+        self._scope.cancel()
+        await self._over.wait()
 
 
 async def _end_with(process: Process, scope: anyio.CancelScope) -> None:
@@ -112,7 +152,7 @@ async def _end_with(process: Process, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _stop(process: Process, stdin: ByteSendStream) -> None:
+async def _end_group(process: Process, stdin: ByteSendStream) -> None:
     with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
         await stdin.aclose()
     for number in (signal.SIGTERM, signal.SIGKILL, None):
@@ -121,8 +161,6 @@ async def _stop(process: Process, stdin: ByteSendStream) -> None:
         # Gone since, or (EPERM) somebody else's by now: either way nothing of ours is left to signal.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
-    with anyio.move_on_after(GRACE):
-        await process.aclose()
 
 
 async def _group_gone(process: Process) -> bool:

@@ -18,6 +18,9 @@
   pages=N           tools come in N pages, the second under the empty cursor
   odd-entries       lists tools without a name, and one twice
   orphan            starts a child that ignores SIGTERM and outlives stdin
+  says:METHOD=TEXT  says TEXT on stderr when METHOD arrives; at the start, where METHOD is start
+  floods:METHOD=N   says N lines of 1,000 characters on stderr before it answers METHOD
+  daemon=FILE       starts a child in a session of its own that keeps stderr open for long; appends its pid to FILE
   stubborn          ignores SIGTERM and the end of stdin
   links=URI         links to URI in what its tool returns
   log=FILE          appends every message it gets to FILE
@@ -168,6 +171,10 @@ class Server:
 
     def handle(self, message):
         method = message.get("method")
+        if f"says:{method}" in self.has:
+            print(self.has[f"says:{method}"], file=sys.stderr, flush=True)
+        for number in range(int(self.has.get(f"floods:{method}", 0))):
+            print(f"{number:999}", file=sys.stderr)
         if f"exit:{method}" in self.has:
             os._exit(4)
         if method is None:
@@ -201,6 +208,14 @@ class Server:
         if "count" in self.has:
             with open(self.has["count"], "a") as file:
                 file.write(f"{os.getpid()}\n")
+        if "says:start" in self.has:
+            print(self.has["says:start"], file=sys.stderr, flush=True)
+        if "daemon" in self.has:
+            child = subprocess.Popen(
+                ["sleep", "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+            )
+            with open(self.has["daemon"], "a") as file:
+                file.write(f"{child.pid}\n")
         if "exit:start" in self.has:
             print("raw_server: no licence", file=sys.stderr)
             sys.exit(3)

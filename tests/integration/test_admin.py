@@ -38,6 +38,7 @@ def test_adding_and_removing(shared: Any) -> None:
         "prompts": 1,
         "resources": 1,
         "error": None,
+        "stderr": [],
     }
     assert shared.http("GET", "/mcp_tools").json() == {
         "tools": {"a": ["echo"], "off": []},

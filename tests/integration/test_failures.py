@@ -53,10 +53,10 @@ def test_a_healthy_server_answers_beside_a_hanging_and_a_crashing_one(tmp_path: 
             "crashing": "failed",
             "healthy": "ready",
         }
-        assert "ended the connection" in status["crashing"]["error"]
+        assert "closed the connection" in status["crashing"]["error"]
         assert running.http("GET", "/mcp_servers").json()["active_servers"] == ["healthy"]
         # The crashing one is tried again and again; its failure is one line.
-        assert len([line for line in running.lines if "crashing: failed" in line]) == 1
+        assert len([line for line in running.lines if "crashing: failed: " in line]) == 1
         # It counts as started when the hanging one had its time.
         running.wait_ready()
 
@@ -95,8 +95,8 @@ async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Pat
         ({"command": "/no/such/program"}, "'/no/such/program' was not found; check the path"),
         (raw(cwd="/no/such/folder"), "the folder '/no/such/folder' (its \"cwd\") does not exist"),
         ({"command": str(RAW)}, "Permission denied"),
-        (raw("exit:start"), "ended the connection when greeted"),
-        (raw("exit:initialize"), "ended the connection when greeted"),
+        (raw("exit:start"), "closed the connection during the handshake"),
+        (raw("exit:initialize"), "closed the connection during the handshake"),
         (raw("error:initialize"), "refused the handshake with error -31999: as I say"),
         ({"url": "http://127.0.0.1:1/mcp"}, "http://127.0.0.1:1/mcp cannot be reached"),
         ({"url": "http://127.0.0.1:1/sse"}, "http://127.0.0.1:1/sse cannot be reached"),
@@ -278,7 +278,7 @@ def test_a_server_that_dies_while_its_child_holds_its_stdout(shared: Any) -> Non
 
 def test_a_server_that_ends_while_its_child_holds_its_stdout_is_not_added(shared: Any) -> None:
     failed = shared.add(dying=raw("holds", "exit:initialize")).json()["failed"]
-    assert "ended the connection when greeted" in failed["dying"]
+    assert "closed the connection during the handshake" in failed["dying"]
 
 
 @pytest.mark.parametrize("behaviour", ["exit:tools/list", "error:initialize", "exit:prompts/list"])

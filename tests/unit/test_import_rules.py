@@ -15,6 +15,7 @@ CORE = (
     "naming",
     "offer",
     "streams",
+    "stderr",
     "stdio",
     "remote",
     "backend",
