@@ -26,6 +26,7 @@ backend under names that never collide. Data flows one way, and a module imports
     transports  the HTTP endpoints in front of the proxy
     page        the page at /, for people; pure
     admin       /mcp_servers, /mcp_tools, health
+    check       `multi-mcp check`: connect to every server once, and tell how it went
     app         the one place where the parts are put together; cli reads the options beside it
 
     client ─► transports ─► proxy ──route by catalog──► backend ─► MCP server

@@ -39,7 +39,7 @@ from .errors import BackendError, backend_failure, describe, unwrap
 from .launch import secrets
 from .offer import KINDS, Era, Offer
 from .relay import Relay
-from .remote import http_status
+from .remote import http_status, remedy
 from .stderr import Stderr, last_words
 
 logger = logging.getLogger(__name__)
@@ -517,9 +517,10 @@ class Backend:
     def _explain(self, exc: Exception) -> str:
         cause = unwrap(exc)
         if isinstance(cause, httpx2.HTTPStatusError):
-            text = f"{self.config.url} answered {http_status(cause.response.status_code)}"
+            status = cause.response.status_code
+            text = f"{self.config.url} answered {http_status(status)}{remedy(status)}"
         elif isinstance(cause, httpx2.TransportError):
-            text = f"{self.config.url} cannot be reached ({describe(cause)})"
+            text = f"{self.config.url} cannot be reached ({describe(cause)}); is it running, and is its URL right?"
         else:
             text = describe(cause)
         return self.config.redact(text)

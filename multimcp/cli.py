@@ -2,6 +2,7 @@
 
 Rules:
 - Every option `--a-b` is also `MULTI_MCP_A_B` in the environment; the command line wins. The API key is there only.
+- `check` as the first argument is another command (`check.main`), with options of its own.
 - 0: ended as told. 1: the address cannot be bound. 2: an option or the configuration cannot be used.
 - Everything for people goes to stderr, a line per event; stdout carries MCP and nothing else.
 """
@@ -17,7 +18,7 @@ from typing import Any
 
 import anyio
 
-from . import __version__
+from . import __version__, check
 from .app import Settings, serve
 from .catalog import Names
 from .errors import ConfigError, ListenError
@@ -29,9 +30,16 @@ logger = logging.getLogger("multimcp")
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Run the proxy; returns the exit code."""
+    """Run the proxy, or a check of its servers; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["check"]:
+        return check.main(words[1:], environ)
     parser = _parser(environ)
-    options = parser.parse_args(argv)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        files = [word for word in unknown if word.endswith(".json") or Path(word).is_file()]
+        hint = f"; did you mean --config {files[0]}?" if files else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if not options.separator:  # argparse makes nothing of `--separator=--`, too
         parser.error("argument --separator: cannot be empty (to have '--', set MULTI_MCP_SEPARATOR)")
     _set_up_logging(options.log_level)
@@ -63,7 +71,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="multi-mcp",
-        description="One MCP server in front of many.",
+        description="One MCP server in front of many. `multi-mcp check [FILE]` connects to every server once and tells "
+        "how it went.",
         epilog="Every option can also be set in the environment: --log-level as MULTI_MCP_LOG_LEVEL, and so on. "
         "Only there: MULTI_MCP_API_KEY, or MULTI_MCP_API_KEY_FILE, has the keys that clients over HTTP must send.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -103,7 +112,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     option(
         "startup-timeout",
         "10",
-        _seconds,
+        check.seconds,
         "seconds that a server added over HTTP (POST /mcp_servers) has to get ready",
     )
     flag("no-watch", "do not follow the configuration file when it changes; SIGHUP still reads it again")
@@ -133,16 +142,6 @@ def _each(read: Callable[[str], str]) -> Callable[[str], frozenset[str]]:
             raise argparse.ArgumentTypeError(str(exc)) from None
 
     return split
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
-    return value
 
 
 class _Stderr(logging.Handler):

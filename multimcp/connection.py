@@ -67,7 +67,7 @@ from .errors import BackendError, backend_failure, describe, unwrap
 from .launch import environment, program, python_of
 from .offer import KINDS, TOOLS, Era, Kind, Listing, Offer, read_listing
 from .relay import Relay
-from .remote import http_client, http_status, open_sse
+from .remote import http_client, http_status, open_sse, remedy
 from .stderr import Stderr
 from .stdio import not_found, open_process
 from .streams import Unowned
@@ -577,9 +577,11 @@ class Connection:
                     if era == "legacy" or await self._is_the_end(exc):
                         raise
                     # A modern-only server refuses `initialize`, and has nothing against another question.
+                    status = self._http_status
                     try:
                         return await self._discover()
                     except MCPError:
+                        self._http_status = status  # what is told is why `initialize` failed
                         raise exc from None
             await self._discover()
         except MCPError as exc:
@@ -588,7 +590,7 @@ class Connection:
             if self._unreachable is not None:
                 raise self._unreachable from None
             if self._http_status is not None:
-                answer = f"{http_status(self._http_status)}: {exc.message}"
+                answer = f"{http_status(self._http_status)}: {exc.message}{remedy(self._http_status)}"
                 raise BackendError(f"{self._config.url} answered {answer}") from None
             raise BackendError(f"refused the handshake with error {exc.code}: {exc.message}") from None
 

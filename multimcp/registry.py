@@ -174,7 +174,7 @@ class Registry:
         self._group.start_soon(run)
         return backend
 
-    async def add_and_wait(self, servers: Mapping[str, ServerConfig]) -> dict[str, "Failure"]:
+    async def add_and_wait(self, servers: Mapping[str, ServerConfig]) -> dict[str, Failure]:
         """Start servers beside the configuration file's, and remove those that are not ready in the startup timeout.
 
         Returns:

@@ -159,6 +159,20 @@ def _tls() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
+_REMEDIES = {
+    400: 'check its URL and its "type" ("http" or "sse")',
+    401: 'give the key that it wants in "headers"',
+    403: 'check the key in its "headers", and whether it may be used from here',
+    404: "check the path of its URL: most servers are at /mcp or /sse",
+    405: 'check its URL and its "type" ("http" or "sse")',
+}
+
+
+def remedy(status: int) -> str:
+    """What to do about a server that answers with this status, for the end of a sentence."""
+    return f"; {_REMEDIES[status]}" if status in _REMEDIES else ""
+
+
 def http_status(status: int) -> str:
     """`HTTP 404 Not Found`, for people."""
     try:

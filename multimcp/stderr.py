@@ -120,8 +120,7 @@ class Stderr:
             self._left_out = 0
 
     def _clean(self, line: str) -> str:
-        text = self._redact(_TERMINAL.sub("", line)).replace("\t", "    ")
-        text = text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        text = printable(self._redact(_TERMINAL.sub("", line)).replace("\t", "    "))
         return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
@@ -165,6 +164,11 @@ class ProcessStderr:
         if line:
             self._lines.append(line)
             self._server.note(line, self._known)
+
+
+def printable(text: str) -> str:
+    """`text` with control characters escaped: none of it does anything to a terminal or begins a new line."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def last_words(lines: list[str]) -> str:
