@@ -249,7 +249,7 @@ def program(first: str = "") -> list[str]:
 def stdio_client(
     config: Path, *args: str, mode: str = "auto", first: str = PATIENT, errlog: TextIO = sys.stderr, **options: Any
 ) -> Client:
-    """A client that starts the proxy over stdio, as desktop clients do; `first` as for `proxy`, stderr goes to `errlog`."""
+    """A client that starts the proxy over stdio, as desktop clients do; `first` is that of `proxy`."""
     main = program(first)
     options.setdefault("read_timeout_seconds", TIMEOUT)
     command = StdioServerParameters(
