@@ -2,9 +2,9 @@
 
 Rules:
 - The port is bound before any backend is started.
-- SIGTERM, SIGINT and a client that closes stdin end it the same way: connections that clients keep are given up, a
-  second for the requests in flight, then the backends are stopped; within five seconds in all. SIGHUP reads the
-  configuration file again; from a terminal that is gone it ends the process like the others.
+- SIGTERM, SIGINT and a client that closes stdin end it the same way: connections that clients keep are given up, the
+  requests in flight have a second, then open streams end and the backends are stopped; within five seconds in all.
+  SIGHUP reads the configuration file again; from a terminal that is gone it ends the process like the others.
 - SIGUSR1 says that the end is near: connections are given up, and all else goes on. Kubernetes sends SIGTERM when calls
   that began on a kept connection could not end any more; its preStop hook says it in time.
 """
@@ -38,7 +38,7 @@ from .proxy import Proxy
 from .registry import Registry
 from .relay import Relay
 from .reload import ConfigFile, reported, watch
-from .transports import MAX_BODY, http_application, serve_stdio
+from .transports import MAX_BODY, Streams, http_application, serve_stdio
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class _Parts:
         self.proxy = Proxy(self.registry, self.relay)
         self.server = self._server(None)
         self.manager = StreamableHTTPSessionManager(app=self.server, max_request_body_size=MAX_BODY)
+        self.streams = Streams()
 
     def _server(self, names: Spelling | None) -> Server[Any]:
         """The proxy as an SDK server with names in this spelling, or (None) as an HTTP request or the operator says."""
@@ -101,17 +102,18 @@ class _Parts:
         routes = admin.routes(self.registry, self.file if keep else None, writable=not access.is_open)
         servers: dict[Spelling | None, Server[Any]] = {None: self.server}
         servers |= {spelling: self._server(spelling) for spelling in SPELLINGS}
-        return http_application(servers, self.manager, routes, access=access, lifespan=lifespan)
+        return http_application(servers, self.manager, routes, self.streams, access=access, lifespan=lifespan)
 
     def running(self) -> contextlib.AbstractAsyncContextManager[None]:
         """While the backends of the file are there."""
         return self.registry.running(self.file.servers)
 
     async def drain(self) -> None:
-        """Open streams end; requests in flight have a moment."""
+        """Requests in flight have a moment; then open streams end, for whose end a server waits as for an answer."""
         self.relay.listen.close()
         with anyio.move_on_after(IN_FLIGHT):
             await self.proxy.idle()
+        self.streams.end()
 
 
 def application(config: str | os.PathLike[str]) -> Starlette:

@@ -8,13 +8,15 @@ Rules:
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
 
 import anyio
 from mcp.server import Server
 from mcp.server.sse import SseServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
+from mcp.shared._context_streams import ContextSendStream
 from mcp.shared.message import SessionMessage
 from mcp_types import INVALID_REQUEST
 from starlette.applications import Starlette
@@ -66,10 +68,32 @@ async def serve_stdio(server: Server[Any], on_end: Callable[[], None]) -> None:
             await server.run(reader, send, server.create_initialization_options())
 
 
+class Streams:
+    """The streams that clients keep open by a GET, on `/mcp` and `/sse`: they end when the client or `end` says so."""
+
+    def __init__(self) -> None:
+        self._ends: set[Callable[[], None]] = set()
+
+    @contextmanager
+    def opened(self, end: Callable[[], None]) -> Generator[None, None, None]:
+        """While a stream is open that `end` ends."""
+        self._ends.add(end)
+        try:
+            yield
+        finally:
+            self._ends.discard(end)
+
+    def end(self) -> None:
+        """Have all that are open end; this does not wait for them."""
+        for end in list(self._ends):
+            end()
+
+
 def http_application(
     servers: Mapping[Spelling | None, Server[Any]],
     manager: StreamableHTTPSessionManager,
     admin: Sequence[BaseRoute],
+    streams: Streams,
     *,
     access: Access,
     lifespan: Lifespan[Starlette] | None = None,
@@ -80,14 +104,15 @@ def http_application(
         servers: answer the MCP messages that come over SSE, by the spelling of names that `GET /sse` asks for.
         manager: answers those that come over streamable HTTP.
         admin: further routes.
+        streams: gets the streams that clients open.
         access: who is let in.
         lifespan: what has to be open while it is served, if the ASGI server is to see to that.
     """
     sse = SseServerTransport("/messages/", max_request_body_size=MAX_BODY)
     return Starlette(
         routes=[
-            Route("/mcp", _Spelled(StreamableHTTPASGIApp(manager))),
-            Route("/sse", _Spelled(_SseEndpoint(servers, sse))),
+            Route("/mcp", _Spelled(_McpEndpoint(manager, streams))),
+            Route("/sse", _Spelled(_SseEndpoint(servers, sse, streams))),
             Mount("/messages/", app=sse.handle_post_message),
             *admin,
         ],
@@ -112,12 +137,35 @@ class _Spelled:
             await JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, 400)(scope, receive, send)
 
 
-class _SseEndpoint:
-    """Serves one client over an SSE stream for as long as it is open."""
+class _McpEndpoint:
+    """Serves streamable HTTP. No answer is sent on the stream that a GET opens, so it may end at any time."""
 
-    def __init__(self, servers: Mapping[Spelling | None, Server[Any]], sse: SseServerTransport) -> None:
+    def __init__(self, manager: StreamableHTTPSessionManager, streams: Streams) -> None:
+        self._app = StreamableHTTPASGIApp(manager)
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        with anyio.CancelScope() as open_until, self._streams.opened(open_until.cancel):
+            await self._app(scope, receive, send)
+        if open_until.cancelled_caught:
+            await send({"type": "http.response.body"})
+
+
+class _SseEndpoint:
+    """Serves one client over an SSE stream for as long as it is open.
+
+    All answers are sent on it, so it ends only when those that wait to be written are.
+    """
+
+    def __init__(
+        self, servers: Mapping[Spelling | None, Server[Any]], sse: SseServerTransport, streams: Streams
+    ) -> None:
         self._servers = servers
         self._sse = sse
+        self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "GET":
@@ -125,7 +173,46 @@ class _SseEndpoint:
             return
         server = self._servers[read_spelling(Request(scope).query_params.get("names"))]
         async with self._sse.connect_sse(scope, receive, send) as (read, write):
-            await server.run(read, write, server.create_initialization_options())
+            answers = _Answers(write)
+            with self._streams.opened(answers.end):
+                await server.run(read, answers, server.create_initialization_options())
+
+
+class _Answers:
+    """The way to an SSE stream, which closes once it is told to end and nothing waits to be written.
+
+    To close the SDK's stream while messages wait in it would drop them.
+    """
+
+    def __init__(self, stream: ContextSendStream[SessionMessage]) -> None:
+        self._stream = stream
+        self._waiting = 0
+        self._is_ending = False
+
+    async def send(self, item: SessionMessage, /) -> None:
+        self._waiting += 1
+        try:
+            await self._stream.send(item)
+        finally:
+            self._waiting -= 1
+            self._close_if_due()
+
+    def end(self) -> None:
+        self._is_ending = True
+        self._close_if_due()
+
+    def _close_if_due(self) -> None:
+        if self._is_ending and not self._waiting:
+            self._stream.close()
+
+    async def aclose(self) -> None:
+        self._stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._stream.close()
 
 
 async def _internal_error(request: Request, exc: Exception) -> JSONResponse:

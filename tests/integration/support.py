@@ -338,8 +338,8 @@ class RawClient:
             self._headers["Mcp-Session-Id"] = session
         return response
 
-    def exchange(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and return the whole response message."""
+    def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """What an HTTP client is to send with a request: its `json` and `headers`."""
         self._id += 1
         headers = {}
         if self.era == "modern":
@@ -353,7 +353,13 @@ class RawClient:
             if isinstance(name := params.get("name") or params.get("uri"), str):
                 headers["Mcp-Name"] = name
             headers |= self.extra
-        response = self.post({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}, headers)
+        message = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}
+        return {"json": message, "headers": self._headers | headers}
+
+    def exchange(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return the whole response message."""
+        request = self.request(method, params)
+        response = self.post(request["json"], request["headers"])
         body = response.text
         if response.headers["content-type"].startswith("text/event-stream"):
             body = next(line[6:] for line in body.split("\n") if line.startswith("data: {") and '"id"' in line)
