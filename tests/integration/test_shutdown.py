@@ -120,8 +120,10 @@ def test_open_streams_delay_nothing(tmp_path: Path, kind: str) -> None:
     def attempt() -> float:
         with proxy(tmp_path, {"raw": raw("modern")}) as running:
             running.wait_ready()
-            with open_stream(running, kind):
-                return running.stop()
+            with open_stream(running, kind) as lines:
+                took = running.stop()
+                assert not any("error" in line for line in lines)  # which raises if the stream broke off
+                return took
 
     quick(IN_A_SECOND, attempt)
 
