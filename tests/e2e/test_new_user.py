@@ -186,12 +186,16 @@ async def test_the_installed_command_over_stdio(clone: Path, tmp_path: Path) -> 
     for step in (documented("python3 -m venv .venv"), documented(".venv/bin/pip install .")):
         here = step.replace(".venv", str(tmp_path / "venv")).replace("python3 ", f"{sys.executable} ")
         subprocess.run(here.split(), cwd=clone, env=env, check=True, timeout=SETUP, capture_output=True)
+    path = f"{tmp_path / 'venv/bin'}{os.pathsep}{env['PATH']}"
+    check = documented("multi-mcp check").split()
+    done = subprocess.run(check, cwd=clone, env={**env, "PATH": path}, capture_output=True, text=True, timeout=SETUP)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2 of 2 servers are ready"), done.stdout + done.stderr
     (tmp_path / "mcp.json").write_text((clone / "mcp.json").read_text())
     shutil.copytree(clone / "fixtures", tmp_path / "fixtures")
     command = StdioServerParameters(
         command=str(tmp_path / "venv/bin/multi-mcp"),
         args=["--config", str(tmp_path / "mcp.json")],
-        env={**env, "PATH": f"{tmp_path / 'venv/bin'}{os.pathsep}{env['PATH']}"},
+        env={**env, "PATH": path},
         cwd=tmp_path,
     )
     await calculate(Client(command))
