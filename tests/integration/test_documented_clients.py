@@ -8,6 +8,7 @@ Rules:
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
-from support import ROOT, TIMEOUT, Proxy, proxy, within
+from support import PATIENT, ROOT, TIMEOUT, Proxy, program, proxy, within
 
 from tests.documentation import Block, blocks, documented, example
 from tests.npm import node
@@ -81,8 +82,9 @@ async def test_a_configuration_with_a_command(tmp_path: Path, block: Block, name
     (tmp_path / "mcp.json").write_text(here(SERVERS))
     server = entry(block.text.replace("/path/to/mcp.json", str(tmp_path / "mcp.json")), name)
     assert server["command"] == "/path/to/multi-mcp/.venv/bin/multi-mcp"
-    arguments = [str(ROOT / "main.py"), *server["args"]]
-    await lists(Client(StdioServerParameters(command=sys.executable, args=arguments, cwd="/")))
+    arguments = [*program(PATIENT), *server["args"]]
+    environment = {"PYTHONPATH": str(ROOT)}
+    await lists(Client(StdioServerParameters(command=sys.executable, args=arguments, cwd="/", env=environment)))
 
 
 def run(command: list[str], environment: dict[str, str], folder: Path) -> str:
@@ -98,13 +100,13 @@ def test_the_inspector(npm: None, running: Proxy, tmp_path: Path) -> None:
         "npx @modelcontextprotocol/inspector": " ".join(node.command("mcp-inspector")),
         "http://127.0.0.1:8080": running.url,
         "/path/to/mcp.json": str(tmp_path / "mcp.json"),
-        "/path/to/multi-mcp/.venv/bin/multi-mcp": f"{sys.executable} {ROOT / 'main.py'}",
+        "/path/to/multi-mcp/.venv/bin/multi-mcp": shlex.join([sys.executable, *program(PATIENT)]),
     }
     for command in (
         documented("npx @modelcontextprotocol/inspector --cli http"),
         documented("npx @modelcontextprotocol/inspector --cli -e"),
     ):
-        told = run(["sh", "-c", here(command, **places)], {**os.environ, "MULTI_MCP_API_KEY": KEY}, tmp_path)
+        told = run(["sh", "-c", here(command, **places)], {**os.environ, "MULTI_MCP_API_KEY": KEY}, ROOT)
         assert json.loads(told)["tools"][0]["name"] == "calculator::add"
 
 
