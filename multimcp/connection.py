@@ -381,6 +381,9 @@ class Connection:
                     yield streams
             except FileNotFoundError:
                 raise BackendError(not_found(config.command, config.cwd)) from None
+            except PermissionError:
+                what = f"'{config.command}' cannot be run (Permission denied)"
+                raise BackendError(f"{what}; make it executable, or name the program that runs it") from None
             finally:
                 self._stderr.end()
             return

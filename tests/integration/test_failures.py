@@ -94,7 +94,7 @@ async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Pat
         ({"command": "no-such-program-here"}, "'no-such-program-here' was not found on PATH"),
         ({"command": "/no/such/program"}, "'/no/such/program' was not found; check the path"),
         (raw(cwd="/no/such/folder"), "the folder '/no/such/folder' (its \"cwd\") does not exist"),
-        ({"command": str(RAW)}, "Permission denied"),
+        ({"command": str(RAW)}, "cannot be run (Permission denied); make it executable"),
         (raw("exit:start"), "closed the connection during the handshake"),
         (raw("exit:initialize"), "closed the connection during the handshake"),
         (raw("error:initialize"), "refused the handshake with error -31999: as I say"),
@@ -104,7 +104,7 @@ async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Pat
 )
 def test_why_a_server_cannot_be_added(shared: Any, server: dict[str, Any], words: str) -> None:
     answer = shared.add(bad=server)
-    assert answer.status_code == 200
+    assert answer.status_code == 502
     body = answer.json()
     assert (body["added"], list(body["failed"])) == ([], ["bad"])
     assert words in body["failed"]["bad"]
