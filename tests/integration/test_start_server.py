@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,17 @@ def started(checkout: Path, *options: str, **env: str) -> Iterator[Process]:
     """The script, called from another folder. When the block is left a signal ends all that it started."""
     command = [str(checkout / "start-server.sh"), "--port", "0", "--startup-timeout", "60", *options]
     process = Process(*command, cwd=checkout.parent, env=environment(checkout, **env))
+    family: set[int] = set()
     try:
         yield process
         family = descendants(process.popen.pid)
         process.popen.send_signal(signal.SIGTERM)
-        assert process.wait(TIMEOUT) == 0, process.stderr
+        assert process.popen.wait(TIMEOUT) == 0, process.stderr
         assert not [pid for pid in family if alive(pid)]
     finally:
+        for pid in family | descendants(process.popen.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.kill()
 
 

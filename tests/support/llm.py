@@ -9,6 +9,7 @@ Rules:
 import json
 import re
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -105,7 +106,7 @@ def serve(plan: Plan) -> Iterator[tuple[str, list[Message]]]:
                 return
             message = answer(request, plan)
             reason = "tool_calls" if "tool_calls" in message else "stop"
-            frame = {"id": "chatcmpl-1", "created": 1, "model": request["model"]}
+            frame = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": 1, "model": request["model"]}
             usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
             if not request.get("stream"):
                 choices = [{"index": 0, "message": message, "finish_reason": reason}]
