@@ -120,18 +120,21 @@ class Journal:
         self._offset = 0
 
     def mark(self) -> None:
-        """From now on."""
-        self._offset = self.path.stat().st_size if self.path.exists() else 0
+        """From now on. A line that is being written now comes after the mark."""
+        self._offset += len(self._lines())
 
     @property
     def entries(self) -> list[Message]:
+        return [json.loads(line) for line in self._lines().splitlines()]
+
+    def _lines(self) -> bytes:
+        """The whole lines since the mark: the last one may still be on its way."""
         if not self.path.exists():
-            return []
+            return b""
         with self.path.open("rb") as file:
             file.seek(self._offset)
             text = file.read()
-        # The last line may still be on its way.
-        return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+        return text[: text.rfind(b"\n") + 1]
 
     def received(self, method: str) -> list[Message]:
         """Messages that reached it, by method."""
@@ -209,7 +212,7 @@ async def _address(log: Path, ended: Callable[[], bool]) -> str:
     with anyio.move_on_after(START_WAIT):
         while True:
             text = log.read_text(errors="replace")
-            if match := re.search(r"listening on (http://[^/\s]+)", text):
+            if match := re.search(r"listening on (http://[^/\s]+)[/\s]", text):  # it may be half written
                 return match[1]
             if ended():
                 break

@@ -81,6 +81,12 @@ def until(condition: Callable[[], Any], timeout: float = TIMEOUT, what: str = ""
     return value
 
 
+def whole_lines(file: Path) -> list[str]:
+    """The lines of a file that others write, none if it is not there; not the last one if that is still on its way."""
+    text = file.read_text() if file.exists() else ""
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
 def quick(bound: float, attempt: Callable[[], float]) -> None:
     """Check that `attempt`, which returns the seconds that count of it, takes less than `bound`, at best."""
     took: list[float] = []

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, TIMEOUT, Process, alive, descendants, raw, raw_http, until, write_config
+from support import (
+    ROOT,
+    TIMEOUT,
+    Process,
+    alive,
+    descendants,
+    raw,
+    raw_http,
+    until,
+    whole_lines,
+    write_config,
+)
 
 SECRET = "sesame-open-up"
 
@@ -92,7 +103,7 @@ def test_some_are_not(tmp_path: Path) -> None:
     assert table.returncode == 1
     assert "1 of 6 servers are ready" in table.stdout
     assert SECRET not in done.stdout + table.stdout + table.stderr
-    pids = [int(pid) for pid in count.read_text().split()]
+    pids = [int(pid) for pid in whole_lines(count)]
     assert len(pids) >= 6
     assert not any(alive(pid) for pid in pids)
 
@@ -137,7 +148,7 @@ def test_it_is_ended_by_a_signal(tmp_path: Path, number: signal.Signals) -> None
     config = write_config(tmp_path / "mcp.json", servers)
     process = Process(sys.executable, str(ROOT / "main.py"), "check", str(config), stdout=subprocess.PIPE)
     try:
-        until(lambda: count.exists() and len(count.read_text().split()) == 2)
+        until(lambda: len(whole_lines(count)) == 2)
         family = descendants(process.popen.pid)
         assert len(family) >= 2
         process.popen.send_signal(number)

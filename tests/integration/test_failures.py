@@ -27,6 +27,7 @@ from support import (
     server_process,
     text,
     until,
+    whole_lines,
     within,
 )
 
@@ -199,8 +200,8 @@ async def test_the_timeout_of_a_server(shared: Any, tmp_path: Path) -> None:
             await client.call_tool("slow::echo", {})
         assert caught.value.code == types.REQUEST_TIMEOUT
         # The server is told, under its own request id.
-        until(lambda: "notifications/cancelled" in log.read_text())
-    messages = [json.loads(line) for line in log.read_text().splitlines()]
+        until(lambda: "notifications/cancelled" in "".join(whole_lines(log)))
+    messages = [json.loads(line) for line in whole_lines(log)]
     called = next(message["id"] for message in messages if message["method"] == "tools/call")
     cancelled = next(m["params"]["requestId"] for m in messages if m["method"] == "notifications/cancelled")
     assert cancelled == called
@@ -211,7 +212,7 @@ def test_finding_out_the_era_costs_ten_seconds_once(tmp_path: Path, behaviour: s
     started = tmp_path / "started"
     with proxy(tmp_path, {"old": raw(behaviour, f"count={started}")}) as running:
         running.wait_ready()
-        (first,) = started.read_text().split()
+        (first,) = whole_lines(started)
         with RawClient(running.url, "legacy") as legacy, RawClient(running.url, "modern") as modern:
             times = []
             for client in (modern, legacy, modern, legacy, modern):
@@ -224,7 +225,7 @@ def test_finding_out_the_era_costs_ten_seconds_once(tmp_path: Path, behaviour: s
             assert times[0] < 15, times
             assert max(times[1:]) < 5, times
             # It was asked in a process of its own; the first one goes on.
-            assert len(started.read_text().split()) == 2
+            assert len(whole_lines(started)) == 2
             assert alive(int(first))
         assert running.status()["old"]["state"] == "ready"
 
@@ -346,14 +347,14 @@ def test_a_modern_connection_that_dies_is_opened_again(shared: Any, tmp_path: Pa
     shared.add(dual=raw("modern", f"count={started}"))
     with RawClient(shared.url, "modern") as client:
         assert client.call("tools/call", {"name": "dual::echo"})
-        first, second = map(int, started.read_text().split())
+        first, second = map(int, whole_lines(started))
         assert client.call("tools/list")["tools"][0]["description"] == "modern"
         os.kill(second, signal.SIGKILL)
         until(lambda: client.call("tools/list")["tools"][0]["description"] == "legacy")
         text = client.call("tools/call", {"name": "dual::echo"})["content"][0]["text"]
         assert json.loads(text)["era"] == "modern"
         assert alive(first)
-        assert len(started.read_text().split()) == 3
+        assert len(whole_lines(started)) == 3
     assert shared.status()["dual"]["state"] == "ready"
 
 

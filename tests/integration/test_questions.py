@@ -14,7 +14,17 @@ from pathlib import Path
 
 import pytest
 from ends import FORM, Message, form, legacy, modern, stage
-from support import TIMEOUT, Proxy, alive, fixture, proxy, server_process, until, within
+from support import (
+    TIMEOUT,
+    Proxy,
+    alive,
+    fixture,
+    proxy,
+    server_process,
+    until,
+    whole_lines,
+    within,
+)
 
 FORMS = {"elicitation": {"form": {}}}
 ROOTS = {"roots": [{"uri": "file:///home/ada"}]}
@@ -111,7 +121,7 @@ async def test_with_scope_session_both_are_asked(running: Proxy, journal: Path) 
         for client in (one, two):
             seen = (await client.call("own::capabilities").result())["structuredContent"]
             assert seen == {"capabilities": client.capabilities}
-    noted = [json.loads(line) for line in journal.read_text().splitlines()]
+    noted = [json.loads(line) for line in whole_lines(journal)]
     pids = {n: {e["pid"] for e in noted if e["at"] == "finished" and e["arguments"] == {"n": n}} for n in (1, 2)}
     assert len(pids[1] | pids[2]) == 2, pids
 

@@ -12,7 +12,15 @@ from typing import Any
 
 import anyio
 import pytest
-from support import ROOT, Proxy, fixture, proxy, until, write_config
+from support import (
+    ROOT,
+    Proxy,
+    fixture,
+    proxy,
+    until,
+    whole_lines,
+    write_config,
+)
 
 from conformance.client import ENVELOPE, Client, Command, Url, connect
 
@@ -33,8 +41,7 @@ class Scripted:
 
     def heard(self, method: str | None = None) -> list[dict[str, Any]]:
         """The messages it got so far, of one method or all; whole ones."""
-        text = self._log.read_text() if self._log.exists() else ""
-        messages = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        messages = [json.loads(line) for line in whole_lines(self._log)]
         return [message for message in messages if method in (None, message.get("method"))]
 
     def forget(self) -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import RawClient, raw, raw_http, until
+from support import (
+    RawClient,
+    raw,
+    raw_http,
+    until,
+    whole_lines,
+)
 
 MEGABYTE = 1024 * 1024
 
@@ -80,7 +86,7 @@ def test_a_connection_is_not_kept_until_the_server_closes_it(shared: Any, tmp_pa
         shared.add(closing={"url": f"{url}/mcp"})
         assert client.call("tools/call", {"name": "closing::echo"})["content"]
         # After each message a connection waits for the next one.
-        until(lambda: (lines := log.read_text().splitlines()).count("waited") == len(lines) / 2)
+        until(lambda: (lines := whole_lines(log)).count("waited") == len(lines) / 2)
         assert client.call("tools/call", {"name": "closing::echo"})["content"]
 
 
