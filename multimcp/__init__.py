@@ -7,6 +7,7 @@ backend under names that never collide. Data flows one way, and a module imports
     config      mcpServers JSON -> frozen models; parsing is pure, reading a file is apart
     launch      the environment and the program of a server's process; pure
     naming      public name <-> (server, name); pure
+    chain       the proxies in front of this one and behind it, so that none is behind itself; pure
     offer       what one backend offers in one era: pure data, and how its lists are read
     seen        which lists a client has been given, so that it is told of what came since; pure
     streams     MCP messages on a stream of texts

@@ -31,6 +31,7 @@ from starlette.types import Lifespan
 
 from . import __version__, admin
 from .catalog import Names
+from .chain import Chain
 from .errors import ListenError
 from .guard import REMEDY, Access
 from .naming import SPELLINGS, Spelling
@@ -79,7 +80,7 @@ class _Parts:
         self.file = file
         self.follow = reported(lambda: file.follow(self.registry))
         self.relay = Relay(is_single)
-        self.registry = Registry(names, self.relay, startup_timeout)
+        self.registry = Registry(names, self.relay, startup_timeout, Chain(os.environ, file.path))
         self.proxy = Proxy(self.registry, self.relay)
         self.server = self._server(None)
         self.manager = StreamableHTTPSessionManager(app=self.server, max_request_body_size=MAX_BODY)
@@ -169,6 +170,8 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
         else:  # also where the terminal is gone: nobody would ever end it
             stop.set()
 
+    if refusal := parts.registry.chain.refusal:
+        logger.error("no server is started and no client is served: %s", refusal)
     async with anyio.create_task_group() as group:
         async with parts.running(), anyio.create_task_group() as front:
             await group.start(_watch_signals, hear)

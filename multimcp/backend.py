@@ -33,6 +33,7 @@ from mcp_types import INVALID_PARAMS, REQUEST_TIMEOUT
 
 from .bridge import Held, converse
 from .calls import LEVELS, UPDATED, Call, Client, Params, Session
+from .chain import Chain
 from .config import ServerConfig
 from .connection import CLOSE_TIMEOUT, ERA_PROBE, LIST_CHANGED, LOST, MISSED, Connection
 from .errors import BackendError, backend_failure, describe, unwrap
@@ -96,7 +97,9 @@ class Backend:
     that have a connection of their own; it changes only together with a call of `on_change`.
     """
 
-    def __init__(self, name: str, config: ServerConfig, on_change: Callable[[], None], relay: Relay) -> None:
+    def __init__(
+        self, name: str, config: ServerConfig, on_change: Callable[[], None], relay: Relay, chain: Chain
+    ) -> None:
         self.name = name
         self.config = config
         self.state: State = "disabled" if config.disabled else "failed" if config.unset else "starting"
@@ -114,6 +117,7 @@ class Backend:
         self._reported = ""
         self._on_change = on_change
         self._relay = relay
+        self._chain = chain
         self._connections: dict[Era | Session, Connection] = {}
         self._opening: dict[Era | Session, _Opening] = {}
         self._watchers: dict[str, dict[object, _Watcher]] = {}
@@ -147,6 +151,11 @@ class Backend:
         return f"; its last words: {words}" if words else ""
 
     @property
+    def behind(self) -> list[Mapping[str, int]]:
+        """Which Multi-MCPs are behind it, by distance, for each of its connections."""
+        return [connection.behind for connection in self._connections.values()]
+
+    @property
     def primary(self) -> Connection | None:
         """The connection opened first, which the backend lives and dies with."""
         return next(iter(self._connections.values()), None)
@@ -176,9 +185,11 @@ class Backend:
                 connection = self._connect()
                 try:
                     await self._serve(connection)
-                    reason = LOST
+                    reason = connection.end_reason
                 except Exception as exc:
                     reason = self._explain(exc)
+                if connection.end_reason != LOST:
+                    self.offers = {}  # what came through ourselves must not stay offered
                 self._take_down(reason + connection.last_words)
                 pause = random.uniform(BACKOFF[0], self._delay)
                 self._report(pause)
@@ -363,7 +374,7 @@ class Backend:
             scope.cancel()
 
     def _connect(self, owner: Session | None = None) -> Connection:
-        return Connection(self.name, self.config, self._relay, self._hear, self.stderr, owner)
+        return Connection(self.name, self.config, self._relay, self._hear, self.stderr, self._chain, owner)
 
     async def _serve(self, connection: Connection) -> None:
         """Open the first connection, and stay until it ends or the backend is stopped."""
@@ -383,7 +394,7 @@ class Backend:
                 # It was up for long: this is a new trouble.
                 self._delay, self._reported = 2 * BACKOFF[0], ""
                 self.stderr.forget()
-            self._take_down(LOST)
+            self._take_down(connection.end_reason)
             await connection.ended.wait()  # its process is gone
             self._group.cancel_scope.cancel()
 
@@ -451,7 +462,7 @@ class Backend:
             heard, self._heard = self._heard, set()
             outdated, self._outdated = self._outdated, set()
             for connection in outdated:
-                with suppress(BackendError):  # it is lost, which is told elsewhere
+                with suppress(BackendError):  # it ends, which is told elsewhere
                     await connection.read_offer()
             self.announced |= heard
             self._publish()

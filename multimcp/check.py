@@ -20,6 +20,7 @@ from pathlib import Path
 import anyio
 
 from .backend import Backend
+from .chain import Chain
 from .config import Config, ServerConfig, load
 from .errors import ConfigError
 from .offer import PROMPTS, RESOURCES, TOOLS
@@ -70,8 +71,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             print(json.dumps({"file": str(options.file), "ok": False, "errors": exc.problems}, indent=2))
         print(exc.at("multi-mcp: "), file=sys.stderr)
         return 2
+    chain = Chain(environ, options.file)
+    if chain.refusal:  # a server of the file runs this command, which would go on for ever
+        print(f"multi-mcp: {chain.refusal}", file=sys.stderr)
+        return 2
     progress = _show_progress if sys.stderr.isatty() else lambda text: None
-    results, number = anyio.run(_check_until_told, config, options.timeout, progress)
+    results, number = anyio.run(_check_until_told, config, options.timeout, progress, chain)
     if number is not None:
         print(f"multi-mcp: check was ended by {signal.Signals(number).name}", file=sys.stderr)
         return 128 + number
@@ -85,16 +90,17 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 async def check(
-    servers: Mapping[str, ServerConfig], patience: float, progress: Callable[[str], None]
+    servers: Mapping[str, ServerConfig], patience: float, progress: Callable[[str], None], chain: Chain
 ) -> dict[str, Result]:
     """Connect to all servers; when this returns, or is cancelled, nothing of them is left.
 
     Args:
         patience: seconds that each has.
         progress: is given a line now and then on how far it is; an empty one at the end.
+        chain: leads to the servers.
     """
     relay = Relay()
-    backends = [Backend(name, config, lambda: None, relay) for name, config in servers.items()]
+    backends = [Backend(name, config, lambda: None, relay, chain) for name, config in servers.items()]
     results: dict[str, Result] = {}
     begun = anyio.current_time()
 
@@ -129,7 +135,7 @@ async def check(
 
 
 async def _check_until_told(
-    config: Config, patience: float, progress: Callable[[str], None]
+    config: Config, patience: float, progress: Callable[[str], None], chain: Chain
 ) -> tuple[dict[str, Result], int | None]:
     """The results, and the signal that ended it before they were complete."""
     results: dict[str, Result] = {}
@@ -149,7 +155,7 @@ async def _check_until_told(
         group.start_soon(obey)
         await is_listening.wait()
         with anyio.CancelScope() as checking:
-            results = await check(config.servers, patience, progress)
+            results = await check(config.servers, patience, progress, chain)
         group.cancel_scope.cancel()
     return results, told
 

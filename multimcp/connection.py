@@ -60,10 +60,11 @@ from mcp_types import (
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic_core import to_json
 
-from . import __version__
+from . import __version__, chain
 from .calls import LOG, OVER, UPDATED, VISITED, Call, Params, Session, ask
+from .chain import Chain
 from .config import ServerConfig
-from .errors import BackendError, backend_failure, describe, unwrap
+from .errors import BackendError, ChainError, backend_failure, describe, unwrap
 from .launch import environment, program, python_of
 from .offer import KINDS, TOOLS, Era, Kind, Listing, Offer, read_listing
 from .relay import Relay
@@ -87,6 +88,7 @@ HOP_BY_HOP = frozenset(
         CLIENT_CAPABILITIES_META_KEY,
         SERVER_INFO_META_KEY,
         SUBSCRIPTION_ID,
+        chain.META_KEY,
     }
 )
 """Keys of `_meta` that speak of one hop, not of the message; everything else in it crosses untouched."""
@@ -158,9 +160,10 @@ class Connection:
         relay: Relay,
         on_notification: OnNotification,
         stderr: Stderr,
+        chain: Chain,
         owner: Session | None = None,
     ) -> None:
-        """`stderr` is the server's; `owner` is the client that has this connection for itself."""
+        """`stderr` is the server's, `chain` leads here; `owner` is the client that has this connection for itself."""
         self.owner = owner
         self.subscribed: dict[str, anyio.CancelScope] = {}
         """The resources whose updates the backend sends, by URI; the scope is that of the stream they come on."""
@@ -170,6 +173,11 @@ class Connection:
         self._on_notification = on_notification
         self._stderr = stderr.process()
         self._started: tuple[str, Mapping[str, str]] | None = None
+        self._chain = chain
+        self.behind: Mapping[str, int] = {}
+        """Which Multi-MCPs are behind this connection, by distance; none if the server is not one itself."""
+        self.end_reason = LOST
+        """Why the connection ends, when it does. Anything but `LOST` says that the server leads back to ourselves."""
         self._http_status: int | None = None
         self._unreachable: httpx2.TransportError | None = None
         self._noisy = self._doubtful = False
@@ -228,7 +236,7 @@ class Connection:
     @property
     def last_words(self) -> str:
         """What its process said last, and which Python it was if it lacked a module; for the end of a sentence."""
-        if not (words := self._stderr.last_words):
+        if self.end_reason != LOST or not (words := self._stderr.last_words):
             return ""
         text = f"; its last words: {words}"
         if self._started and _MISSING_MODULE.search(words) and (python := python_of(*self._started)):
@@ -332,10 +340,12 @@ class Connection:
             listing = self._listings.get(kind)
             try:
                 with anyio.fail_after(LIST_TIMEOUT):
-                    listing, left_out = await read_listing(kind, self.request)
+                    listing, left_out = await read_listing(kind, self._read_page)
                 problems += left_out
             except TimeoutError:
                 problems.append(f"{kind.method}: was not answered within {LIST_TIMEOUT:g} s")
+            except ChainError:
+                raise
             except (BackendError, MCPError) as exc:
                 # One bad list costs that list. Many servers have resources and no method for templates.
                 if self.lost.is_set():
@@ -366,13 +376,36 @@ class Connection:
             tuple(problems),
         )
 
+    async def _read_page(self, method: str, params: Params) -> dict[str, Any]:
+        result = await self.request(method, params)
+        self._look_behind(result)
+        return result
+
+    def _look_behind(self, result: Mapping[str, Any]) -> None:
+        """Learn from an answer which Multi-MCPs are behind this connection.
+
+        Raises:
+            ChainError: the operator's: we are one of them, or there are too many; the connection ends.
+        """
+        if (behind := chain.read_behind(result)) is not None:
+            self.behind = behind
+            if reason := self._chain.reject(behind):
+                raise self._lead_back(reason)
+
+    def _lead_back(self, reason: str) -> ChainError:
+        """End the connection, as the server leads back to ourselves."""
+        self.end_reason = reason
+        self.close()
+        return ChainError(reason)
+
     @asynccontextmanager
     async def _streams(self) -> AsyncGenerator[Any, None]:
         config = self._config
         if config.command is not None:
             in_venv = sys.prefix != sys.base_prefix
             started = program(config.command, config.env, os.environ, sys.executable, in_venv=in_venv)
-            command, env = [started, *config.args], environment(os.environ, config.env)
+            command = [started, *config.args]
+            env = environment(os.environ, config.env) | self._chain.variable()
             self._started = started, env
             try:
                 async with open_process(
@@ -577,7 +610,7 @@ class Connection:
                 try:
                     return await self._initialize()
                 except MCPError as exc:
-                    if era == "legacy" or await self._is_the_end(exc):
+                    if era == "legacy" or chain.is_refusal(exc.data) or await self._is_the_end(exc):
                         raise
                     # A modern-only server refuses `initialize`, and has nothing against another question.
                     status = self._http_status
@@ -588,6 +621,8 @@ class Connection:
                         raise exc from None
             await self._discover()
         except MCPError as exc:
+            if chain.is_refusal(exc.data):
+                raise self._lead_back(exc.message) from None
             if await self._is_the_end(exc):
                 raise BackendError(NO_GREETING) from None
             if self._unreachable is not None:
@@ -603,8 +638,10 @@ class Connection:
             "protocolVersion": LATEST_HANDSHAKE_VERSION,
             "capabilities": dict(capabilities),
             "clientInfo": IMPLEMENTATION,
+            "_meta": {chain.META_KEY: self._chain.ids},
         }
-        hello = await self._dispatcher.send_raw_request("initialize", params, {"cancel_on_abandon": False})
+        options: CallOptions = {"cancel_on_abandon": False, "headers": {chain.HEADER: ",".join(self._chain.ids)}}
+        hello = await self._dispatcher.send_raw_request("initialize", params, options)
         version = hello.get("protocolVersion")
         if version not in HANDSHAKE_PROTOCOL_VERSIONS:
             raise BackendError(f"speaks protocol revision {version!r}, which Multi-MCP does not")
@@ -616,6 +653,8 @@ class Connection:
         self.era, self._version = "modern", MODERN_PROTOCOL_VERSIONS[-1]
         params, options = self._envelope("server/discover", {}, None)
         options["cancel_on_abandon"] = False
+        params["_meta"][chain.META_KEY] = self._chain.ids
+        options["headers"] = {**options.get("headers", {}), chain.HEADER: ",".join(self._chain.ids)}
         hello = await self._dispatcher.send_raw_request("server/discover", params, options)
         supported = hello.get("supportedVersions")
         mutual = [v for v in MODERN_PROTOCOL_VERSIONS if isinstance(supported, list) and v in supported]
@@ -626,6 +665,7 @@ class Connection:
         self._adopt("modern", mutual[-1], {**hello, "serverInfo": info})
 
     def _adopt(self, era: Era, version: str, hello: dict[str, Any]) -> None:
+        self._look_behind(hello)
         self.era, self._version, self._hello = era, version, hello
         capabilities = hello.get("capabilities")
         self._capabilities: dict[str, Any] = capabilities if isinstance(capabilities, dict) else {}
@@ -640,6 +680,8 @@ class Connection:
         if call is not None:
             options["request_id"] = call.id
             meta |= call.envelope(self.era)
+        elif self.behind:
+            meta[chain.META_KEY] = self._chain.ids
         if self.era == "modern":
             meta[PROTOCOL_VERSION_META_KEY] = self._version
             meta[CLIENT_INFO_META_KEY] = IMPLEMENTATION

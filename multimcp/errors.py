@@ -7,6 +7,7 @@
     ├── AmbiguousNameError the client's: a name that could mean several tools or prompts
     ├── ListenError        the operator's: the address cannot be listened on
     └── BackendError       the backend's: it cannot be started or reached, or broke the protocol
+        └── ChainError     the operator's: it is a Multi-MCP in front of this one, too
 
 What a backend answers with a JSON-RPC error is not one of these: it is an `MCPError` of the SDK and crosses the
 proxy with code, message and data as they were.
@@ -55,6 +56,10 @@ class ListenError(MultiMCPError):
 
 class BackendError(MultiMCPError):
     """A backend cannot be started or reached, or answers with something that is not MCP."""
+
+
+class ChainError(BackendError):
+    """A backend leads back to this Multi-MCP, or the chain of them is too long."""
 
 
 _UNREADABLE = {

@@ -44,6 +44,7 @@ from starlette.requests import Request
 from .backend import Backend
 from .calls import LEVELS, Client
 from .catalog import Catalog, Route
+from .chain import HEADER, META_KEY, read_chain
 from .connection import IMPLEMENTATION
 from .errors import AmbiguousNameError, printable
 from .naming import SPELLINGS, Spelling, qualify, read_spelling, unqualify
@@ -66,6 +67,11 @@ LINKS = 10_000
 ON_ITS_WAY = 0.02
 """Seconds in which a message that was read gets to its handler, and an answer to where it is written."""
 
+
+_GREETINGS = ("initialize", "server/discover")
+
+_TOLD = frozenset((*_GREETINGS, *(kind.method for kind in KINDS)))
+"""The methods in whose answers another Multi-MCP is told which ones are behind this one."""
 
 _server: ContextVar[str] = ContextVar("_server", default="")
 """The server that a request was sent to, for its line in the log."""
@@ -123,6 +129,27 @@ class Proxy:
 
     async def _answer(self, context: Context, call_next: CallNext, names: Spelling | None) -> HandlerResult:
         method, since = context.method, anyio.current_time()
+        given = self._chain_given(context)
+        if given is None:
+            return await self._answer_anybody(context, call_next, names, since)
+        if method in _GREETINGS and (reason := self._registry.chain.refuse(given, self._registry.behind)):
+            raise MCPError(INVALID_REQUEST, reason, {META_KEY: [self._registry.chain.id]})
+        result = await self._answer_anybody(context, call_next, names, since)
+        if not isinstance(result, dict) or method not in _TOLD:
+            return result
+        meta = result.get("_meta")
+        return {**result, "_meta": {**(meta if isinstance(meta, dict) else {}), META_KEY: self._registry.behind}}
+
+    def _chain_given(self, context: Context) -> list[str] | None:
+        """The chain of Multi-MCPs that a request gives; an empty one where this one must refuse every client."""
+        header = context.request.headers.get(HEADER) if context.request else None
+        given = read_chain(context.params, header)
+        return [] if given is None and self._registry.chain.refusal else given
+
+    async def _answer_anybody(
+        self, context: Context, call_next: CallNext, names: Spelling | None, since: float
+    ) -> HandlerResult:
+        method = context.method
         names = names or asked_names(context.request) or self._registry.spelling
         era: Era = "modern" if context.protocol_version in MODERN_PROTOCOL_VERSIONS else "legacy"
         if context.request_id is None:

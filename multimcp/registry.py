@@ -19,6 +19,7 @@ import anyio
 from .backend import Backend, State
 from .calls import Client, Session
 from .catalog import Catalog, Names, build
+from .chain import Chain, behind
 from .config import ServerConfig
 from .errors import NameInUseError, UnknownServerError
 from .naming import LLM_NAMES, Spelling
@@ -63,10 +64,12 @@ class Registry:
         names: how tools and prompts are named.
         relay: tells the clients of changes.
         startup_timeout: seconds that a backend has to get ready which is added at run time.
+        chain: leads to the backends; where it is refused, the configuration file's are not started.
     """
 
-    def __init__(self, names: Names, relay: Relay, startup_timeout: float) -> None:
+    def __init__(self, names: Names, relay: Relay, startup_timeout: float, chain: Chain) -> None:
         self._names = names
+        self.chain = chain
         self._relay = relay
         self._startup_timeout = startup_timeout
         self._deadline = 0.0
@@ -134,6 +137,8 @@ class Registry:
         What did not change goes on as it is, and so do servers that were added beside the file, unless it has their
         name now. Does not wait: servers become ready, or are gone, in their own time.
         """
+        if self.chain.refusal:
+            return
         before, self.written = self.written, servers
         for name in [name for name in before if name not in servers and name not in self._added]:
             if backend := self._backends.pop(name, None):
@@ -161,7 +166,8 @@ class Registry:
     def _start(self, name: str, config: ServerConfig) -> Backend:
         """Start a server; if there is one of this name, in its place."""
         replaced, last = self._backends.get(name), self._last.get(name)
-        backend = self._backends[name] = self._last[name] = Backend(name, config, self._note_change, self._relay)
+        backend = Backend(name, config, self._note_change, self._relay, self.chain)
+        self._backends[name] = self._last[name] = backend
         if replaced:
             logger.info("%s: restarted, as its configuration changed", name)
             backend.succeed(replaced)
@@ -250,6 +256,11 @@ class Registry:
                 one_is_up, deadline = True, min(deadline, anyio.current_time() + FIRST_UP)
             with anyio.move_on_after(deadline - anyio.current_time()):
                 await self._changed.wait()
+
+    @property
+    def behind(self) -> dict[str, int]:
+        """Which Multi-MCPs there are from here on, by distance; this one is the first."""
+        return behind(self.chain.id, [each for backend in self._backends.values() for each in backend.behind])
 
     def offers(self, era: Era, session: Session | None = None) -> dict[str, Offer]:
         """What each backend offers to a client: said to itself, or in its era where that is spoken, or in the other."""
