@@ -22,10 +22,9 @@ import anyio
 from .backend import Backend
 from .chain import Chain
 from .config import Config, ServerConfig, load
-from .errors import ConfigError
+from .errors import ConfigError, printable
 from .offer import PROMPTS, RESOURCES, TOOLS
 from .relay import Relay
-from .stderr import printable
 
 TIMEOUT = 30
 """Seconds a server has to get ready: enough to be started on a busy machine; who downloads it first gives it more."""

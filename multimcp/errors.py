@@ -14,6 +14,7 @@ proxy with code, message and data as they were.
 """
 
 import errno
+import sys
 
 from mcp import MCPError
 from mcp_types import INTERNAL_ERROR
@@ -103,10 +104,10 @@ def describe(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
-def printable(text: object, limit: int = 80) -> str:
-    """Foreign text on one line of ours: control characters escaped, and no longer than `limit` characters."""
+def printable(text: object, limit: int = sys.maxsize) -> str:
+    """Foreign text on one line: control characters are escaped, and it has about `limit` characters at most."""
     text = str(text)
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
     return shown if len(text) <= limit >= len(shown) else f"{shown[:limit]}..."
 
 

@@ -153,7 +153,9 @@ class _Refusals:
         self._last[reason] = now
         peer = scope["client"][0] if scope.get("client") else "a client of unknown address"
         more = f" (and {left_out} more since the last such line)" if (left_out := self._left_out.pop(reason, 0)) else ""
-        logger.warning("refused %s: %s%s%s", printable(peer), reason, f" '{printable(given)}'" if given else "", more)
+        logger.warning(
+            "refused %s: %s%s%s", printable(peer, 80), reason, f" '{printable(given, 80)}'" if given else "", more
+        )
 
 
 class Guard:

@@ -121,7 +121,7 @@ class Proxy:
             outcome = type(exc).__name__
             raise
         finally:
-            words = [printable(ctx.method), printable(_named(ctx.params or {}), 200)]
+            words = [printable(ctx.method, 80), printable(_named(ctx.params or {}), 200)]
             words += [f"({server})"] if (server := _server.get()) else []
             shown = " ".join(filter(None, words))
             logger.debug("%s: %s in %.1f ms", shown, outcome, 1000 * (anyio.current_time() - begun))

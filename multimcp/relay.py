@@ -137,7 +137,7 @@ class Relay:
         self._sessions[connection] = session
         self._came.set()
         name, number, transport = " ".join(_name(params.get("clientInfo"))), next(self._numbers), _transport(context)
-        logger.info("client %d connected: %s (%s, %s)", number, name, transport, printable(revision))
+        logger.info("client %d connected: %s (%s, %s)", number, name, transport, printable(revision, 40))
 
         def leave() -> None:
             self._sessions.pop(connection, None)
@@ -156,7 +156,7 @@ class Relay:
         key = (*_name(info), _transport(context))
         if key not in self._known:
             self._known[key] = anyio.current_time()
-            logger.info("client seen first: %s %s (%s, %s)", *key, printable(context.protocol_version))
+            logger.info("client seen first: %s %s (%s, %s)", *key, printable(context.protocol_version, 40))
             if len(self._known) > KNOWN:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
@@ -242,7 +242,7 @@ def _deliver(streams: Collection[Callable[[ServerEvent], None]], capability: str
 def _name(info: object) -> tuple[str, str]:
     """Name and version of a client, as it introduces itself, fit for a log line."""
     info = info if isinstance(info, Mapping) else {}
-    return printable(info.get("name", "unnamed")), printable(info.get("version", ""), 40)
+    return printable(info.get("name", "unnamed"), 80), printable(info.get("version", ""), 40)
 
 
 def _transport(context: ServerRequestContext[Any, Any]) -> str:

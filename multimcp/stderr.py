@@ -11,6 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from .errors import printable
+
 LONGEST = 1000
 """Characters of a line that are shown."""
 
@@ -164,11 +166,6 @@ class ProcessStderr:
         if line:
             self._lines.append(line)
             self._server.note(line, self._known)
-
-
-def printable(text: str) -> str:
-    """`text` with control characters escaped: none of it does anything to a terminal or begins a new line."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def last_words(lines: list[str]) -> str:
