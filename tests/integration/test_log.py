@@ -43,8 +43,8 @@ async def test_a_modern_client_is_named_once_for_each_transport(tmp_path: Path) 
 async def test_the_client_over_stdio(tmp_path: Path, mode: str, line: str) -> None:
     config = write_config(tmp_path / "mcp.json", {"one": raw()})
     log = tmp_path / "log"
-    first = f"import sys; sys.stderr = open({str(log)!r}, 'w', buffering=1); import multimcp.registry"
-    await ask(stdio_client(config, mode=mode, first=first))
+    with log.open("w") as errlog:
+        await ask(stdio_client(config, mode=mode, errlog=errlog))
     assert re.search(rf"INFO {line}: \S+ \S+ \(stdio, 20", log.read_text())
 
 
