@@ -27,8 +27,13 @@ RATE = 20.0
 _READ = 8 * LONGEST
 """Bytes of a line that are read; the rest is skipped, so that a line without an end costs no more than this."""
 
+_TAKEN = BURST + KEPT_LINES
+"""Lines that are taken of what is read at once: so many may be shown, and so many kept."""
+
 _REMEMBERED = 1000
 """Different lines that are remembered as shown."""
+
+_LINE_END = re.compile(rb"[\r\n]+")
 
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 """Colors, cursor movements and titles (ECMA-48)."""
@@ -111,6 +116,10 @@ class Stderr:
         self.tell_left_out()
         self._show(self._clean(line))
 
+    def skip(self, lines: int) -> None:
+        """Count lines that were not looked at as left out."""
+        self._left_out += lines
+
     def end_attempt(self) -> None:
         """A process has ended that never got ready; the next one says it all again."""
         self._is_over = True
@@ -139,14 +148,18 @@ class ProcessStderr:
     def feed(self, chunk: bytes) -> None:
         """Take what was read."""
         # A line that is drawn over and over ends with a carriage return each time.
-        for number, piece in enumerate(re.split(rb"[\r\n]", chunk)):
-            if number:
-                self._end_line()
-            self._partial += piece[: _READ - len(self._partial)]
+        pieces = _LINE_END.split(chunk)
+        pieces[0] = self._partial + pieces[0]
+        *lines, self._partial = (piece[:_READ] for piece in pieces)
+        if len(lines) > _TAKEN:  # to look at the others, too, would block the loop, and they would not be shown
+            self._take(lines[:BURST])
+            self._server.skip(len(lines) - _TAKEN)
+            lines = lines[-KEPT_LINES:]
+        self._take(lines)
 
     def end(self) -> None:
         """Nothing more comes."""
-        self._end_line()
+        self._take([self._partial])
         self._server.tell_left_out()
         if not self._is_ready:
             self._server.end_attempt()
@@ -161,11 +174,11 @@ class ProcessStderr:
         """What the process said last, in one line; empty if it said nothing."""
         return last_words(self._server.cleaned(self._lines))
 
-    def _end_line(self) -> None:
-        line, self._partial = self._partial.decode(errors="replace").rstrip(), b""
-        if line:
-            self._lines.append(line)
-            self._server.note(line, self._known)
+    def _take(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            if text := line.decode(errors="replace").rstrip():
+                self._lines.append(text)
+                self._server.note(text, self._known)
 
 
 def last_words(lines: list[str]) -> str:

@@ -80,6 +80,21 @@ def test_what_is_shown_in_a_second_is_bounded() -> None:
     ]
 
 
+def test_a_flood_of_lines_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    note = Stderr.note
+    monkeypatch.setattr(Stderr, "note", lambda *args: (looked_at.append(args[1]), note(*args)))
+    shown = Shown()
+    process = shown.stderr.process()
+    process.feed(b"".join(b"%d\n" % i for i in range(10_000)))
+    process.end()
+    last = [str(i) for i in range(10_000 - KEPT_LINES, 10_000)]
+    assert looked_at == [str(i) for i in range(BURST)] + last
+    assert shown.stderr.lines == last
+    left_out = f"({10_000 - BURST} lines left out: more than {RATE:g} a second)"
+    assert shown.lines == [str(i) for i in range(BURST)] + [left_out]
+
+
 def test_a_start_like_the_last_one_is_shown_once() -> None:
     shown = Shown()
     for pid in range(3):
