@@ -22,7 +22,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -42,6 +42,8 @@ _SHORTEST_LINE = 8
 
 SECRET_NAME = re.compile(r"key|token|secret|passw|pwd|auth|credential|cookie", re.IGNORECASE)
 """Variables whose values are secrets wherever they are filled in, in `args` for example."""
+
+_URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/]*)@")
 
 _EXPECTED = {
     (): 'an object, as in {"command": "npx", "args": ["-y", "some-server"]}',
@@ -136,10 +138,12 @@ class ServerConfig(BaseModel):
     def redact(self, text: str, more: Iterable[str] = ()) -> str:
         """`text` without this server's secrets, and without those in `more`.
 
-        They are the values of `env` and `headers`, the URL's user and query, and the values of variables that were
-        filled in, in `args` for example, if a variable's name (`API_KEY`) says that it holds a secret.
+        They are the values of `env` and `headers`, the URL's user and query, passwords of URLs wherever they stand, and
+        the values of variables that were filled in, in `args` for example, if a variable's name (`API_KEY`) says that it
+        holds a secret.
         """
         values = [*self.env.values(), *self.headers.values(), *self._secrets, *more]
+        values += [password for value in (*self.args, *values) for password in url_passwords(value)]
         # "Bearer x" is quoted as x, too. A text that is made one line, JSON or part of a URL spells what it quotes so.
         spellings = (
             lambda value: value.partition(" ")[2],
@@ -156,12 +160,18 @@ class ServerConfig(BaseModel):
             text = text.replace(self.url, bare)
             user, password = parts.username or "", parts.password or ""
             values += [parts.query, user, password, unquote(user), unquote(password)]
+            values += [value for name, value in parse_qsl(parts.query) if SECRET_NAME.search(name)]
             if user or password:  # as they are sent
                 values.append(b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())
         for secret in sorted({value.strip() for value in values}, key=len, reverse=True):
             if len(secret) >= _SHORTEST_SECRET:
                 text = text.replace(secret, "***")
         return text
+
+
+def url_passwords(text: str) -> list[str]:
+    """The passwords of URLs in a text, as they are written there and as they are meant."""
+    return [spell for found in _URL_PASSWORD.findall(text) for spell in (found, unquote(found))]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from urllib.parse import unquote, urlsplit
 
 from mcp.client.stdio import DEFAULT_INHERITED_ENV_VARS
 
-from .config import SECRET_NAME
+from .config import SECRET_NAME, url_passwords
 
 _INHERITED = re.compile(
     "|".join(
@@ -57,9 +56,7 @@ def secrets(ours: Mapping[str, str]) -> tuple[str, ...]:
         if _INHERITED.fullmatch(name):
             if SECRET_NAME.search(name):
                 found.append(value)
-            for url in re.findall(r"[a-z]+://[^\s/]*@", value):
-                password = urlsplit(url).password or ""
-                found += [password, unquote(password)]
+            found += url_passwords(value)
     return tuple(found)
 
 

@@ -336,7 +336,8 @@ def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_secrets_are_blanked() -> None:
     server = one({"url": "https://me:pass@h/sse?key=sesame", "headers": {"Authorization": "Bearer abcdef", "X": "on"}})
     text = "https://me:pass@h/sse?key=sesame said: on abcdef, Bearer abcdef, sesame, pass"
-    assert server.redact(text) == "https://h/sse said: on ***, ***, sesame, ***"
+    assert server.redact(text) == "https://h/sse said: on ***, ***, ***, ***"
+    assert one({"url": "https://h/mcp?user=me.too&apiKey=a%20key"}).redact("me.too: 'a key'") == "me.too: '***'"
     assert one({"command": "x", "env": {"A": "sesame", "B": "1"}}).redact("1 sesame") == "1 ***"
 
 
@@ -349,6 +350,13 @@ def test_a_secret_is_blanked_however_it_is_quoted() -> None:
 def test_a_secret_that_was_filled_in_is_blanked_wherever_it_stands() -> None:
     server = one({"command": "x", "args": ["--key=${API_KEY}", "${HOME}"]}, API_KEY="sesame", HOME="/home/me")
     assert server.redact("sesame of /home/me") == "*** of /home/me"
+
+
+@pytest.mark.parametrize("settings", [{"args": ["--db", "${DB}"]}, {"args": ["--db=${DB}/x?y"]}, {"env": {"DB": "${DB}"}}])
+def test_the_password_of_a_url_is_blanked_wherever_it_stands(settings: dict[str, Any]) -> None:
+    server = one({"command": "x", **settings}, DB="postgresql+psycopg://joe:hunt%5Ber[2@db.example:5432/joe")
+    shown = server.redact("joe at db.example with hunt%5Ber[2, or hunt[er[2; postgres://joe:hunt%5Ber[2@db.example")
+    assert shown == "joe at db.example with ***, or ***; postgres://joe:***@db.example"
 
 
 def test_each_line_of_a_secret_is_blanked() -> None:

@@ -47,6 +47,7 @@ def test_a_function_of_a_shell_is_not_handed_on() -> None:
     ("name", "value", "found"),
     [
         ("HTTPS_PROXY", "http://me:p%40ss@proxy:3128", {"p%40ss", "p@ss"}),
+        ("HTTP_PROXY", "http://me:p[s@s@proxy:3128", {"p[s@s"}),
         ("UV_INDEX_URL", "https://a.example/simple", set()),
         ("PIP_EXTRA_INDEX_URL", "https://u:one1@a.example/x https://u:two2@b.example/x", {"one1", "two2"}),
         ("UV_PUBLISH_TOKEN", "sesame", {"sesame"}),
