@@ -67,7 +67,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         config = load(options.file, environ)
     except ConfigError as exc:
         if options.json:
-            print(json.dumps({"file": str(options.file), "ok": False, "errors": exc.problems}, indent=2))
+            _print(json.dumps({"file": str(options.file), "ok": False, "errors": exc.problems}, indent=2))
         print(exc.at("multi-mcp: "), file=sys.stderr)
         return 2
     chain = Chain(environ, options.file)
@@ -80,11 +80,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         print(f"multi-mcp: check was ended by {signal.Signals(number).name}", file=sys.stderr)
         return 128 + number
     if options.json:
-        print(as_json(str(options.file), config, results))
+        _print(as_json(str(options.file), config, results))
     else:
         for warning in config.warnings:
             print(f"multi-mcp: {options.file}: {warning}", file=sys.stderr)
-        print(as_table(results))
+        _print(as_table(results))
     return 0 if all(result.is_fine for result in results.values()) else 1
 
 
@@ -107,6 +107,7 @@ async def check(
         with anyio.move_on_after(patience):
             await backend.settled.wait()
         results[backend.name] = _result(backend, anyio.current_time() - begun, patience)
+        await backend.stop()  # else one that has failed would be started again
 
     async def tell() -> None:
         while len(results) < len(backends):
@@ -206,6 +207,15 @@ def as_json(file: str, config: Config, results: Mapping[str, Result]) -> str:
     servers = {name: asdict(result) for name, result in results.items()}
     is_fine = all(result.is_fine for result in results.values())
     return json.dumps({"file": file, "ok": is_fine, "warnings": config.warnings, "servers": servers}, indent=2)
+
+
+def _print(text: str) -> None:
+    """Print the result; whoever reads it may have seen enough (`check --json | head -1`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python would try again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_progress(text: str) -> None:

@@ -32,7 +32,7 @@ Transport = Literal["stdio", "sse", "http"]
 Scope = Literal["shared", "session"]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-CREATE = 'create it ({"mcpServers": {}} is enough) or name another with --config'
+CREATE = 'create it ({"mcpServers": {}} is enough) or name another (--config FILE, or check FILE)'
 TOO_DEEP = "is nested too deeply; no setting needs that"
 _SHORTEST_SECRET = 4
 """Values below this length ("1", "on") are settings, not secrets, and blanking them would garble every message."""

@@ -108,6 +108,37 @@ def test_some_are_not(tmp_path: Path) -> None:
     assert not any(alive(pid) for pid in pids)
 
 
+def test_a_server_is_started_once(tmp_path: Path) -> None:
+    """One that fails is not tried again, and one that is ready ends, while others are waited for."""
+    failing, ready = tmp_path / "failing", tmp_path / "ready"
+    servers = {
+        "failing": raw(f"count={failing}", "exit:start"),
+        "ready": raw(f"count={ready}"),
+        "slow": raw("slow:initialize=4"),
+    }
+    process = Process(sys.executable, str(ROOT / "main.py"), "check", str(write_config(tmp_path / "x.json", servers)))
+    try:
+        until(lambda: ready.exists() and ready.read_text().endswith("\n"))
+        pid = int(ready.read_text())
+        until(lambda: not alive(pid))
+        assert process.popen.poll() is None
+        assert process.wait(TIMEOUT) == 1
+        assert len(failing.read_text().split()) == 1
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_nobody_reads_the_result(tmp_path: Path, option: list[str]) -> None:
+    config = write_config(tmp_path / "mcp.json", {"a": raw(disabled=True)})
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, str(ROOT / "main.py"), "check", str(config), *option]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("status", [401, 404, 405])
 def test_the_remedy_for_what_a_server_answers(tmp_path: Path, status: int) -> None:
     with raw_http(f"status:initialize={status}") as url:

@@ -309,7 +309,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes, words: str) 
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (errno.ENOENT, 'create it ({"mcpServers": {}} is enough) or name another with --config'),
+        (errno.ENOENT, 'create it ({"mcpServers": {}} is enough) or name another (--config FILE, or check FILE)'),
         (errno.EACCES, "let this user read it, and enter the folders above it"),
         (errno.EISDIR, "it is a folder; name a file in it"),
         (errno.ENOTDIR, "a part of its path is a file, not a folder; correct the path"),
