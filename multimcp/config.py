@@ -43,6 +43,9 @@ _SHORTEST_LINE = 8
 SECRET_NAME = re.compile(r"key|token|secret|passw|pwd|auth|credential|cookie", re.IGNORECASE)
 """Variables whose values are secrets wherever they are filled in, in `args` for example."""
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token (RFC 9110)."""
+
 _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/]*)@")
 
 _EXPECTED = {
@@ -139,8 +142,8 @@ class ServerConfig(BaseModel):
         """`text` without this server's secrets, and without those in `more`.
 
         They are the values of `env` and `headers`, the URL's user and query, passwords of URLs wherever they stand, and
-        the values of variables that were filled in, in `args` for example, if a variable's name (`API_KEY`) says that it
-        holds a secret.
+        the values of variables that were filled in, in `args` for example, if a variable's name (`API_KEY`) says that
+        it holds a secret.
         """
         values = [*self.env.values(), *self.headers.values(), *self._secrets, *more]
         values += [password for value in (*self.args, *values) for password in url_passwords(value)]
@@ -285,13 +288,10 @@ def decode(text: str | bytes) -> Any:
         json.dumps(data, ensure_ascii=False).encode()  # JSON can spell what no text can hold
         return data
     except json.JSONDecodeError as exc:
+        if not exc.doc.strip():
+            raise ConfigError('is empty; {"mcpServers": {}} is enough') from None
         place = f"line {exc.lineno}, column {exc.colno}"
-        remedy = (
-            "take the comment out, JSON has none"
-            if exc.doc[exc.pos : exc.pos + 1] in ("/", "#")
-            else "correct it there"
-        )
-        raise ConfigError(f"is not valid JSON at {place}: {exc.msg}; {remedy}") from None
+        raise ConfigError(f"is not valid JSON at {place}: {exc.msg}; {_remedy(exc)}") from None
     except UnicodeDecodeError:
         raise ConfigError("is not UTF-8 text; send it as UTF-8") from None
     except UnicodeEncodeError as exc:
@@ -300,6 +300,18 @@ def decode(text: str | bytes) -> Any:
         raise ConfigError("has a number of more digits than can be read; correct it") from None
     except RecursionError:
         raise ConfigError(TOO_DEEP) from None
+
+
+def _remedy(exc: json.JSONDecodeError) -> str:
+    # Python 3.13 points at the comma itself, older ones at what comes after it.
+    found = exc.doc[exc.pos : exc.pos + 1]
+    if found in ("]", "}", ",") and exc.doc[: exc.pos + (found == ",")].rstrip().endswith(","):
+        return "take out the comma before the bracket, JSON has none there"
+    return {
+        "/": "take the comment out, JSON has none",
+        "#": "take the comment out, JSON has none",
+        "'": "write double quotes, JSON has no others",
+    }.get(found, "correct it there")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -320,17 +332,20 @@ def _server(raw: Any, environ: Mapping[str, str]) -> tuple[ServerConfig | None, 
     # A disabled server may lack what it needs: that is a good reason to disable it.
     filled = raw if raw.get("disabled") is True else filling.fill(raw, ())
     unset = {place: name for place, name in filling.unset.items() if place[0] in ServerConfig.model_fields}
+    mistakes: dict[Place, str] = {}
     try:
         server = ServerConfig.model_validate(filled)
     except ValidationError as exc:
         errors = {error["loc"]: error["type"] for error in exc.errors(include_input=False, include_url=False)}
         # One of a few words ("sse") may be what the variable would have said.
         undecided = {place for place, kind in errors.items() if kind == "literal_error" and place in unset}
-        if mistakes := {place: f"expected {_expected(place)}" for place in errors if place not in undecided}:
-            return None, mistakes
-        # The server is not started anyway.
-        server = ServerConfig.model_validate({key: filled[key] for key in filled if (key,) not in undecided})
-    if mistakes := {place: text for place, text in _check(server, raw) if place not in unset}:
+        mistakes = {place: f"expected {_expected(place)}" for place in errors if place not in undecided}
+        wrong = {place[0] for place in errors}
+        server = ServerConfig.model_validate({key: value for key, value in filled.items() if key not in wrong})
+    for place, text in _check(server, raw):
+        if place not in unset:
+            mistakes.setdefault(place, text)
+    if mistakes:
         return None, mistakes
     server._secrets = tuple(filling.secrets)
     if unset:
@@ -399,12 +414,18 @@ def _meant(key: str, model: type[BaseModel]) -> str | None:
 
 
 def _check(server: ServerConfig, raw: Mapping[str, Any]) -> Iterable[tuple[Place, str]]:
-    """What no single field can tell: the mistakes, with their places."""
-    if (server.command is None) == (server.url is None):
-        both = "not both" if server.command is not None else "neither is there"
+    """What the types of fields cannot tell: the mistakes, with their places.
+
+    Args:
+        server: without the fields that have a wrong type.
+        raw: the entry, as it is written.
+    """
+    given = [key for key in ("command", "url") if raw.get(key) is not None]
+    if len(given) != 1:
+        both = "not both" if given else "neither is there"
         text = f'give either "command" (a server to start) or "url" (a running one): {both}'
         unknown = [key for key in raw if key not in ServerConfig.model_fields]
-        if server.command is None and (meant := [key for key in unknown if _meant(key, ServerConfig)]):
+        if not given and (meant := [key for key in unknown if _meant(key, ServerConfig)]):
             text += f'; did you mean "{_meant(meant[0], ServerConfig)}" where it says "{meant[0]}"?'
         yield (), text
     if server.command is not None:
@@ -414,7 +435,9 @@ def _check(server: ServerConfig, raw: Mapping[str, Any]) -> Iterable[tuple[Place
             example = '"command": "python", "args": ["x.py"]'
             yield ("command",), f"has blanks in it; give the program alone, and its arguments apart, as in {example}"
     for name, value in server.headers.items():
-        if not value.isprintable() or not value.isascii() or value != value.strip():
+        if not _HEADER_NAME.fullmatch(name):
+            yield ("headers", name), 'is not the name of a header; write one as in "Authorization"'
+        elif not value.isprintable() or not value.isascii() or value != value.strip():
             remedy = "take out line breaks, spaces around it and what is not ASCII"
             yield ("headers", name), f"cannot be sent; {remedy}"
     if server.url is not None:
@@ -425,7 +448,7 @@ def _check(server: ServerConfig, raw: Mapping[str, Any]) -> Iterable[tuple[Place
             usable = False
         if not usable:
             yield ("url",), 'is not an http:// or https:// URL; write it in full, as in "https://example.com/mcp"'
-    if server.type is not None and (server.type == "stdio") != (server.command is not None):
+    if server.type is not None and (server.type == "stdio") != ("command" in given):
         needs = '"command"' if server.type == "stdio" else '"url"'
         yield ("type",), f'"{server.type}" needs {needs}'
 

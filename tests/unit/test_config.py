@@ -204,8 +204,10 @@ def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
         load(path, {})
     places = [
         "mcpServers.a.args: ",
+        "mcpServers.a: ",
         "mcpServers.b.env.N: ",
         "mcpServers.b.env.M: ",
+        "mcpServers.b.command: ",
         "mcpServers: '\\n' cannot",
         "mcpServers.c.url: ",
         "mcpServers.c.type: ",
@@ -283,9 +285,32 @@ def test_unknown_keys_are_no_change() -> None:
     assert one({**known, "autoApprove": [], "tools": {"include": ["a"], "only": 1}}) == one(known)
 
 
+def test_all_mistakes_of_an_entry_are_told_at_once() -> None:
+    """A wrong type hides nothing else, and is taken for nothing else."""
+    entry = {"command": "npx -y x", "args": 3, "timeout": "x", "headers": {"A b": "x", "C": "x\ny"}, "type": "http"}
+    with pytest.raises(ConfigError) as caught:
+        one(entry)
+    places = {problem.partition(": ")[0] for problem in caught.value.problems}
+    keys = ["command", "args", "timeout", "headers.A b", "headers.C", "type"]
+    assert places == {f"mcpServers.w.{key}" for key in keys}
+    with pytest.raises(ConfigError) as caught:
+        one({"comand": "x", "args": 3})
+    assert len(caught.value.problems) == 2
+    with pytest.raises(ConfigError) as caught:
+        one({"command": ["npx"], "type": "stdio"})
+    assert len(caught.value.problems) == 1
+    with pytest.raises(ConfigError) as caught:
+        one({"url": 1, "type": "sse", "headers": {"Authorization": 2}})
+    assert len(caught.value.problems) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        (b" \n", 'mcp.json: is empty; {"mcpServers": {}} is enough'),
+        (b'{"mcpServers": {"a": {"command": "x",}}}', "; take out the comma before the bracket, JSON has none there"),
+        (b'{"mcpServers": {"a": {"args": ["x" ,\n ]}}}', "; take out the comma before the bracket"),
+        (b"{'mcpServers': {}}", "; write double quotes, JSON has no others"),
         (b'{"mcpServers": {}', "mcp.json: is not valid JSON at line 1, column 18: Expecting ',' delimiter; correct it"),
         (b'{"mcpServers": {}, // all\n}', "line 1, column 20: Expecting property name enclosed in double quotes; take"),
         (b"\xff\xfe", "is not UTF-8 text"),
@@ -352,7 +377,9 @@ def test_a_secret_that_was_filled_in_is_blanked_wherever_it_stands() -> None:
     assert server.redact("sesame of /home/me") == "*** of /home/me"
 
 
-@pytest.mark.parametrize("settings", [{"args": ["--db", "${DB}"]}, {"args": ["--db=${DB}/x?y"]}, {"env": {"DB": "${DB}"}}])
+@pytest.mark.parametrize(
+    "settings", [{"args": ["--db", "${DB}"]}, {"args": ["--db=${DB}/x?y"]}, {"env": {"DB": "${DB}"}}]
+)
 def test_the_password_of_a_url_is_blanked_wherever_it_stands(settings: dict[str, Any]) -> None:
     server = one({"command": "x", **settings}, DB="postgresql+psycopg://joe:hunt%5Ber[2@db.example:5432/joe")
     shown = server.redact("joe at db.example with hunt%5Ber[2, or hunt[er[2; postgres://joe:hunt%5Ber[2@db.example")
