@@ -5,10 +5,12 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import MCPError
 from support import PATIENT, TIMEOUT, fixture, program, proxy, quick, raw, stdio_client, within, write_config
 
 from conformance.client import Client, Command, Url, connect
@@ -23,12 +25,16 @@ def test_a_hanging_server_costs_no_client_the_others(tmp_path: Path, mode: str) 
     config = write_config(tmp_path / "mcp.json", servers)
 
     async def first_list() -> float:
-        begun = time.monotonic()
-        async with stdio_client(config, mode=mode, first="", read_timeout_seconds=5) as client:
-            assert [tool.name for tool in (await client.list_tools()).tools] == ["one::echo", "two::echo"]
-            return time.monotonic() - begun
+        try:
+            async with stdio_client(config, mode=mode, first="", read_timeout_seconds=5) as client:
+                begun = time.monotonic()  # until then the machine has started three programs
+                listed = [tool.name for tool in (await client.list_tools()).tools]
+                took = time.monotonic() - begun
+        except MCPError:  # it has given up
+            return inf
+        return took if listed == ["one::echo", "two::echo"] else inf
 
-    quick(4.5, lambda: asyncio.run(first_list()))
+    quick(3.5, lambda: asyncio.run(first_list()))
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
