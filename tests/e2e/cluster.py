@@ -97,6 +97,15 @@ class Namespace:
         found = self.get("pods", "--selector", "app.kubernetes.io/name=multi-mcp")["items"]
         return {pod["metadata"]["name"]: pod for pod in found if "deletionTimestamp" not in pod["metadata"]}
 
+    def logs(self, pod: str) -> str:
+        """What its container wrote, or the one before it; nothing while the kubelet has neither, as after a crash."""
+        for which in ((), ("--previous",)):
+            command = ["kubectl", "--namespace", self.name, "logs", pod, *which]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND, check=False)
+            if done.returncode == 0 and done.stdout:
+                return done.stdout
+        return ""
+
     def ask(self, pod: str, path: str, key: str = "") -> Any:
         """The JSON that one pod answers to a GET."""
         code = (

@@ -1,7 +1,7 @@
 """Multi-MCP in a real cluster: the manifests of k8s/ as they are, and the commands of docs/operations.md.
 
 Rules:
-- Each test begins with as many ready replicas as there are to be, and leaves the configuration as it found it.
+- Each test makes the state that it begins from, whatever the one before has left, failed or not: see `begin`.
 - Which replica answered, a server tells that the configuration has for this: `where::pod`.
 """
 
@@ -81,13 +81,28 @@ def release(space: Namespace) -> Namespace:
 
 
 @pytest.fixture(scope="module")
-def replicas(release: Namespace) -> Namespace:
-    """Two replicas with `where`; k8s/ha is applied to what is running."""
+def scaled(release: Namespace) -> Namespace:
+    """Two replicas; k8s/ha is applied to what is running."""
     release.kubectl("apply", "-f", "-", text=high_availability(release))
     until(lambda: release.get("deployment", "multi-mcp")["spec"]["replicas"] == REPLICAS, READY, "it is scaled up")
-    release.settled()
-    configure(release, SERVERS)
     return release
+
+
+@pytest.fixture
+def replicas(scaled: Namespace) -> Namespace:
+    """Two ready replicas with `where`."""
+    begin(scaled)
+    return scaled
+
+
+def begin(space: Namespace) -> None:
+    """Have as many ready replicas as there are to be, each with `SERVERS` and no others."""
+    write(space, json.dumps({"mcpServers": SERVERS}))
+    for name, pod in space.pods().items():
+        if any(status["restartCount"] and not status["ready"] for status in pod["status"].get("containerStatuses", [])):
+            space.kubectl("delete", "pod", name, "--wait=false")  # or it would be started again after some pause
+    space.settled()
+    configure(space, SERVERS)
 
 
 def run(space: Namespace, command: str) -> str:
@@ -276,8 +291,10 @@ class Storm:
 
 
 @pytest.fixture(scope="module")
-def storm(replicas: Namespace) -> Storm:
+def storm(scaled: Namespace) -> Storm:
     """Delete the pod that the legacy clients are not on, then replace all pods; modern clients call all the time."""
+    replicas = scaled
+    begin(replicas)
     before = replicas.settled()
     url = replicas.address(NODE_PORT)
     places = spread(url)
@@ -401,14 +418,10 @@ def test_a_wrong_configuration_never_becomes_ready(replicas: Namespace) -> None:
         }
 
     (new,) = until(crashed, READY, "the new pod ends with code 2, and is started again")
-    assert place in replicas.kubectl("logs", new, "--previous")
+    until(lambda: place in replicas.logs(new), READY, "its log names the place")
     pods = replicas.pods()
     assert {name for name, pod in pods.items() if is_ready(pod)} == old
     assert set(spread(url)) <= old
-    write(replicas, json.dumps({"mcpServers": SERVERS}))
-    replicas.kubectl("delete", "pod", new, "--wait=false")  # or it would be started again after some pause
-    replicas.settled()
-    configure(replicas, SERVERS)
 
 
 def test_a_proxy_that_hangs_is_restarted(replicas: Namespace) -> None:
@@ -432,8 +445,8 @@ def test_a_proxy_that_hangs_is_restarted(replicas: Namespace) -> None:
 
 
 def post(url: str, key: str) -> httpx2.Response:
-    """Add a server called `more`."""
-    more = {"mcpServers": {"more": SHIPPED["calculator"]}}
+    """Add a server under a name that was not there before."""
+    more = {"mcpServers": {f"more{next(IDS)}": SHIPPED["calculator"]}}
     return httpx2.post(url + "/mcp_servers", json=more, headers={"X-API-Key": key}, timeout=TIMEOUT, trust_env=False)
 
 
@@ -444,12 +457,31 @@ def test_without_a_key_nobody_adds_servers(replicas: Namespace) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(replicas: Namespace) -> Namespace:
-    """The replicas want a key, `first`, as docs/operations.md has it set."""
-    create = re.sub('=".*"', "=first", documented("kubectl create secret"))
-    run(replicas, create)
-    run(replicas, documented("kubectl set env"))
-    return replicas
+def keyed(scaled: Namespace) -> Namespace:
+    """The replicas want a key, as docs/operations.md has it set."""
+    begin(scaled)
+    run(scaled, re.sub('=".*"', "=first", documented("kubectl create secret")))
+    run(scaled, documented("kubectl set env"))
+    return scaled
+
+
+@pytest.fixture
+def guarded(keyed: Namespace) -> Namespace:
+    """The replicas want the key `first`."""
+    set_key(keyed, "first")
+    return keyed
+
+
+def set_key(space: Namespace, key: str) -> None:
+    """Change the Secret, and wait until the key is good everywhere."""
+    space.kubectl("patch", "secret", "multi-mcp", "--patch", json.dumps({"stringData": {"api-key": key}}))
+    space.settled()
+    space.until_mounted(lambda: all(accepted(space, key)), f"the key {key} is good everywhere")
+
+
+def accepted(space: Namespace, key: str) -> list[bool]:
+    """Whether a key is good, for each pod."""
+    return ["tools" in space.ask(pod, "/mcp_tools", key) for pod in sorted(space.pods())]
 
 
 def test_with_a_key_servers_are_added_to_one_replica(guarded: Namespace) -> None:
@@ -459,17 +491,12 @@ def test_with_a_key_servers_are_added_to_one_replica(guarded: Namespace) -> None
     until(lambda: get(url, "/mcp_tools").status_code == 401, READY, "the replicas before are out of the Service")
     assert get(url, "/healthz").status_code == 200
     added = post(url, "first").json()
-    assert added["added"] == ["more"]
+    (more,) = added["added"]
     assert "in this process only" in added["message"]
-    have = [pod for pod in pods if "more" in guarded.ask(pod, "/mcp_tools", "first")["tools"]]
+    have = [pod for pod in pods if more in guarded.ask(pod, "/mcp_tools", "first")["tools"]]
     assert len(have) == 1
-
-    def accepted(key: str) -> list[bool]:
-        return ["tools" in guarded.ask(pod, "/mcp_tools", key) for pod in sorted(pods)]
-
-    guarded.kubectl("patch", "secret", "multi-mcp", "--patch", json.dumps({"stringData": {"api-key": "second"}}))
-    guarded.until_mounted(lambda: all(accepted("second")), "the new key is good everywhere")
-    assert not any(accepted("first"))
+    set_key(guarded, "second")
+    assert not any(accepted(guarded, "first"))
     assert guarded.settled() == pods
 
 
