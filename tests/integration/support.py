@@ -143,6 +143,7 @@ class Process:
         return code
 
     def kill(self) -> None:
+        """End it at once. Not after SIGTERM: that would be in the middle of what it does last, as writing a file."""
         if self.popen.poll() is None:
             self.popen.kill()
         self.popen.wait(TIMEOUT)
@@ -275,7 +276,6 @@ def server_process(name: str, transport: str, port: int = 0, *args: str) -> Iter
     try:
         yield process.expect(r"listening on (http://\S+)").group(1)
     finally:
-        process.popen.terminate()
         process.kill()
 
 
@@ -286,7 +286,6 @@ def raw_http(*behaviours: str) -> Iterator[str]:
     try:
         yield process.expect(r"listening on (http://\S+)").group(1)
     finally:
-        process.popen.terminate()
         process.kill()
 
 

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -60,12 +61,22 @@ def orphans() -> set[str]:
 def test_a_harness_that_is_killed_leaves_nothing_running() -> None:
     before = orphans()
     command = [sys.executable, "-m", "conformance", "run", "--target=direct", "--only=tools:*"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as killed:
+    with (
+        tempfile.TemporaryDirectory() as folder,  # for what it cannot delete any more
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": folder},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as killed,
+    ):
         assert killed.stdout is not None
         while "✓ tools:call:text" not in killed.stdout.readline():
             assert killed.poll() is None
         os.killpg(killed.pid, signal.SIGKILL)
-    until(lambda: orphans() <= before, TIMEOUT, "the servers of a killed harness end")
+        until(lambda: orphans() <= before, TIMEOUT, "the servers of a killed harness end")
 
 
 @pytest.fixture
