@@ -31,6 +31,7 @@ fi
 for name in $(grep -o '\${[A-Za-z_][A-Za-z0-9_]*}' "$config" | tr -d '${}' | sort -u); do
   if [ -z "$(printenv "$name")" ]; then
     say "$name is not set; the servers in $config that need it are not served until you export it and start again"
+    unset "$name"  # an empty one is no key either
   fi
 done
 

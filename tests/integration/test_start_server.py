@@ -111,13 +111,17 @@ def test_the_versions_are_those_that_are_tested() -> None:
         assert entry.args[1] == locked[name]
 
 
-async def test_a_server_whose_key_is_missing_is_not_served_and_the_others_are(checkout: Path) -> None:
-    with started(checkout, GITHUB_PERSONAL_ACCESS_TOKEN=KEYS["GITHUB_PERSONAL_ACCESS_TOKEN"]) as process:
+@pytest.mark.parametrize("missing", [{}, {"BRAVE_API_KEY": ""}])
+async def test_a_server_whose_key_is_missing_is_not_served_and_the_others_are(
+    checkout: Path, missing: dict[str, str]
+) -> None:
+    key = "GITHUB_PERSONAL_ACCESS_TOKEN"
+    with started(checkout, **{key: KEYS[key]}, **missing) as process:
         url = process.expect(r"listening on (http://\S+)").group(1)
         said = process.stderr.partition("listening on")[0]
         assert "BRAVE_API_KEY is not set; the servers in msc/mcp.json that need it are not served" in said
         assert "GITHUB_PERSONAL_ACCESS_TOKEN is not set" not in said
-        process.expect(r"brave-search.*BRAVE_API_KEY")
+        process.expect(r"brave-search: failed: .*BRAVE_API_KEY\) is not set")
         for server in ("github", "context7"):
             process.expect(rf"{server}.*: ready \(stdio")
         served = {tool["name"].partition("::")[0] for tool in await tools(Client(url + "/mcp"))}
