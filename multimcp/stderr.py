@@ -148,9 +148,9 @@ class ProcessStderr:
     def feed(self, chunk: bytes) -> None:
         """Take what was read."""
         # A line that is drawn over and over ends with a carriage return each time.
-        pieces = _LINE_END.split(chunk)
-        pieces[0] = self._partial + pieces[0]
-        *lines, self._partial = (piece[:_READ] for piece in pieces)
+        lines = _LINE_END.split(chunk)
+        lines[0] = self._partial + lines[0]
+        self._partial = lines.pop()[:_READ]
         if len(lines) > _TAKEN:  # to look at the others, too, would block the loop, and they would not be shown
             self._take(lines[:BURST])
             self._server.skip(len(lines) - _TAKEN)
@@ -176,7 +176,7 @@ class ProcessStderr:
 
     def _take(self, lines: Iterable[bytes]) -> None:
         for line in lines:
-            if text := line.decode(errors="replace").rstrip():
+            if text := line[:_READ].decode(errors="replace").rstrip():
                 self._lines.append(text)
                 self._server.note(text, self._known)
 
