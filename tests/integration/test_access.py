@@ -176,7 +176,7 @@ def test_others_with_a_key_may(tmp_path: Path) -> None:
         added = running.http("POST", "/mcp_servers", json={"mcpServers": {"a": raw()}}, headers=headers)
         assert added.json()["added"] == ["a"]
         assert running.http("DELETE", "/mcp_servers/a", headers=headers).status_code == 200
-    assert "no API key" not in running.stderr
+    assert "there is no API key" not in running.stderr
 
 
 def swap_secret(folder: Path, content: str) -> Path:
