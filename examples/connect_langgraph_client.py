@@ -28,14 +28,24 @@ def with_llm_names(url: str) -> str:
     return parts._replace(query=f"{parts.query}&names=llm".lstrip("&")).geturl()
 
 
+def _reason(exc: BaseException) -> str:
+    """The innermost error, in words."""
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return str(exc) or type(exc).__name__
+
+
 async def main(question: str) -> None:
     if missing := [name for name in ("MODEL_NAME", "BASE_URL", "OPENAI_API_KEY") if not os.environ.get(name)]:
         sys.exit(f"{', '.join(missing)}: not set; copy .env.example to .env and fill it in")
     url = with_llm_names(os.environ.get("MULTI_MCP_URL") or "http://127.0.0.1:8080/sse")
     transport = "sse" if urlsplit(url).path.endswith("/sse") else "streamable_http"
     client = MultiServerMCPClient({"multi-mcp": {"url": url, "transport": transport}})
-    model = ChatOpenAI(model=os.environ["MODEL_NAME"], base_url=os.environ["BASE_URL"])
-    agent = create_agent(model, await client.get_tools())
+    try:
+        tools = await client.get_tools()
+    except Exception as exc:  # a group of groups, none of which names the URL
+        sys.exit(f"{url}: no tools from there ({_reason(exc)}); is Multi-MCP running? `make run` starts it")
+    agent = create_agent(ChatOpenAI(model=os.environ["MODEL_NAME"], base_url=os.environ["BASE_URL"]), tools)
     answer = await agent.ainvoke({"messages": [{"role": "user", "content": question}]})
     for message in answer["messages"]:
         message.pretty_print()

@@ -6,6 +6,7 @@ The model is tests/support/llm.py, which refuses what the real APIs refuse, and 
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,17 @@ def test_tools_of_two_servers_answer_a_question(installed: Path, url: str, endpo
     assert [block["text"] for block in added] == ["5"]
     assert json.loads(weather[0]["text"])["place"] == "Paris"
     assert "The tools say: " in done.stdout
+
+
+def test_a_proxy_that_is_not_there_is_named(installed: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    fill_in(installed, MULTI_MCP_URL=f"http://{address}/sse", MODEL_NAME="m", BASE_URL="http://x", OPENAI_API_KEY="k")
+    done = run(installed, ASK)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"http://{address}/sse?names=llm: no tools from there (")
+    assert done.stderr.endswith("); is Multi-MCP running? `make run` starts it\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_what_is_not_filled_in_is_named(installed: Path) -> None:
