@@ -121,8 +121,8 @@ def test_a_name_in_use_changes_nothing(shared: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("", "the body: is not valid JSON at line 1, column 1"),
-        ("{", "the body: is not valid JSON"),
+        ("", "the body: is empty"),
+        ("{", "the body: is not valid JSON at line 1, column 2"),
         ("\xff", "the body: is not UTF-8"),
         ("[" * 100_000, "the body: is nested too deeply"),
         ('{"mcpServers": {"\\u0007": {"command": "x"}}}', "cannot be a server's name"),

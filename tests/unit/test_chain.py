@@ -109,3 +109,10 @@ def test_what_an_answer_says(said: Any, expected: dict[str, int] | None) -> None
 def test_what_is_behind() -> None:
     assert behind("a", []) == {"a": 0}
     assert behind("a", [{"b": 0, "c": 1}, {"c": 0}, {}]) == {"a": 0, "b": 1, "c": 2}
+
+
+def test_what_is_behind_is_bounded() -> None:
+    many = [{str(number): 0} for number in range(2 * KNOWN)]
+    found = behind("a", many)
+    assert len(found) == KNOWN
+    assert found["a"] == 0
