@@ -175,7 +175,7 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         path, headers = scope["path"], Headers(scope=scope)
-        refuse = _rpc_error_response if _has_rpc(scope, headers) else error_response
+        refuse = rpc_error_response if _has_rpc(scope, headers) else error_response
         if not self._knows_host(headers.get("host", "")):
             remedy = "if it is one of its names, add it with --allowed-host (MULTI_MCP_ALLOWED_HOST)"
             self._refusals.note(scope, "an unknown Host,", headers.get("host", ""))
@@ -277,7 +277,7 @@ def error_response(status: int, text: str, headers: Mapping[str, str] | None = N
     return JSONResponse({"error": text}, status, headers)
 
 
-def _rpc_error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def rpc_error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The same for a client that reads JSON-RPC."""
     error = {"code": INVALID_REQUEST, "message": text}
     return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status, headers)

@@ -18,7 +18,6 @@ from mcp.server.sse import SseServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.shared._context_streams import ContextSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import INVALID_REQUEST
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -26,7 +25,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
-from .guard import Access, Guard, error_response
+from .guard import Access, Guard, error_response, rpc_error_response
 from .naming import Spelling, read_spelling, unknown_spelling
 from .stdio import Descriptor, MessageWriter, own_streams, read_lines
 from .streams import MessageReader
@@ -133,8 +132,7 @@ class _Spelled:
         if names is None or read_spelling(names):
             await self._app(scope, receive, send)
         else:
-            error = {"code": INVALID_REQUEST, "message": unknown_spelling(names)}
-            await JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, 400)(scope, receive, send)
+            await rpc_error_response(400, unknown_spelling(names))(scope, receive, send)
 
 
 class _McpEndpoint:

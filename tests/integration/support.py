@@ -32,6 +32,20 @@ MAIN = ROOT / "main.py"
 TIMEOUT = 60.0
 
 
+def run(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the proxy, or one of its commands, to its end."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), *args],
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
 def raw(*behaviours: str, **more: Any) -> dict[str, Any]:
     """The configuration of a `raw_server.py` over stdio."""
     return {"command": sys.executable, "args": [str(RAW), *behaviours], **more}

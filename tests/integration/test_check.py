@@ -19,6 +19,7 @@ from support import (
     descendants,
     raw,
     raw_http,
+    run,
     until,
     whole_lines,
     write_config,
@@ -28,16 +29,7 @@ SECRET = "sesame-open-up"
 
 
 def check(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), "check", *args],
-        cwd=cwd,
-        env={**os.environ, **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return run("check", *args, cwd=cwd, **env)
 
 
 def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

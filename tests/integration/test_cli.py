@@ -4,25 +4,10 @@ import argparse
 import os
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, TIMEOUT, RawClient, proxy, raw, stdio_client, until, write_config
-
-
-def run(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), *args],
-        cwd=cwd,
-        env={**os.environ, **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+from support import RawClient, proxy, raw, run, stdio_client, until, write_config
 
 
 @pytest.mark.parametrize(
