@@ -4,22 +4,23 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#   "mcp>=2.3,<3",
-#   "mcp-types>=2.3,<3",
+#   "msgspec>=0.20",
+#   "aiohttp>=3.13",
 #   "anyio>=4.16",
 #   "pydantic>=2.12",
 #   "starlette>=1.0",
 #   "uvicorn>=0.40",
-#   "httpx2>=2.16",
 #   "watchfiles>=1.1",
 #   "httptools>=0.6.4",
 #   "uvloop>=0.21; sys_platform != 'win32'",
+#   "mcp>=2.3,<3",
+#   "mcp-types>=2.3,<3",
 # ]
 # ///
 
 import sys
 
-from multimcp.cli import main
+from multimcp.serving.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

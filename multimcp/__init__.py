@@ -1,42 +1,66 @@
 """Multi-MCP: one MCP server in front of many.
 
 A client connects once, over stdio, SSE or streamable HTTP, and gets the tools, prompts and resources of every
-backend under names that never collide. Data flows one way, and a module imports only from those above it:
+backend under names that never collide. Read the modules in this order; each imports only from those above it:
 
-    errors      what can go wrong, and whose fault it is
-    config      mcpServers JSON -> frozen models; parsing is pure, reading a file is apart
-    launch      the environment and the program of a server's process; pure
-    naming      public name <-> (server, name); pure
-    chain       the proxies in front of this one and behind it, so that none is behind itself; pure
-    offer       what one backend offers in one era: pure data, and how its lists are read
-    seen        which lists a client has been given, so that it is told of what came since; pure
-    streams     MCP messages on a stream of texts
-    stderr      what a backend's processes say on stderr: shown, and the last lines kept; pure
-    stdio       a backend's process and its standard streams, and our own stdin
-    remote      HTTP toward a backend, and the SSE transport over it
-    calls       a client's request in flight, and what comes back to the client meanwhile
-    bridge      questions carried between the eras
-    relay       backend -> client what belongs to no call: who is connected, and what they are told
-    connection  one MCP connection to a backend: raw requests, and what the backend sends
-    backend     one backend: its connections by era and client, and what it offers
-    catalog     what all backends offer, under public names; pure data
-    registry    the backends by name: adding, removing, waiting for them
-    reload      the configuration file: followed when it changes, and written back
-    proxy       client -> backend: find the route, rename, forward, rename back
-    guard       who is let in over HTTP: Host, Origin and the API key
-    transports  the HTTP endpoints in front of the proxy
-    page        the page at /, for people; pure
-    admin       /mcp_servers, /mcp_tools, health
-    check       `multi-mcp check`: connect to every server once, and tell how it went
-    app         the one place where the parts are put together; cli reads the options beside it
+    errors                  what can go wrong, and whose fault it is
+    config                  mcpServers JSON -> frozen models; parsing is pure, reading a file is apart
 
-    client ─► transports ─► proxy ──route by catalog──► backend ─► MCP server
-           ◄─ transports ◄─ relay ◄──────────────────── backend ◄─
-    mcp.json ─► config ─► registry ─► catalog           admin ─► registry
+    protocol/             pure: bytes and values in, bytes and values out; no event loop, clock, socket or file
+      protocol.message      one JSON-RPC message: the envelope is read, the payload stays the bytes that came
+      protocol.framing      lines and server-sent events: pieces in, whole messages out, bounded in size
+      protocol.eras         ALL that one hop rewrites, on one page: ids, tokens, _meta, headers, envelopes
+      protocol.names        public name <-> (server, name)
+      protocol.templates    URI templates, read backwards
+      protocol.offer        what one backend says of itself and lists
+      protocol.chain        the proxies in front of this one and behind it, so that none is behind itself
+      protocol.seen         which lists a client has been given, so that it is told of what came since
+      protocol.catalog      what all offer together, each list encoded once; introduction
+      protocol.routing      a message of a client -> which backend, and its name there; URIs on their way back
+      protocol.calls        who asked, what is in flight; questions, and who may be asked
+      protocol.watching     who watches which resource, and what is subscribed to for that
+      protocol.link         one connection to a backend: what is in flight on it, and whom its messages concern
+      protocol.bridge       questions carried between the eras
+      protocol.lifecycle    a backend's states as a table
 
-The proxy understands the envelope and the fields it routes by, and nothing else: params and results cross as the
-plain dicts they arrived as. Two *eras* of MCP are spoken on each side: legacy (the `initialize` handshake, revisions
-up to 2025-11-25) and modern (every request carries its own envelope, 2026-07-28).
+    backends/             toward servers
+      backends.launch       the environment and the program of a server's process
+      backends.stderr       what a backend's processes say on stderr: shown, and the last lines kept
+      backends.wire         what all transports toward servers have in common
+      backends.stdio        a process and its standard streams
+      backends.http         streamable HTTP
+      backends.sse          the older HTTP with SSE
+      backends.connection   opening, greeting, listing: a connection is born greeted
+      backends.backend      one backend: its connections by era and client, kept up
+      backends.registry     the backends by name: adding, removing, waiting for them
+
+    proxy                   client -> backend: find the route, rename, forward, rename back
+
+    clients/              toward clients
+      clients.peer          a client on one stream of messages, and what waits for one that does not read
+      clients.journal       the events of a stream that a client may resume
+      clients.asgi          what the HTTP endpoints have in common
+      clients.http          streamable HTTP, both eras
+      clients.sse           the older HTTP with SSE
+      clients.stdio         our own standard streams
+
+    serving/              what is around the proxy
+      serving.guard         who is let in over HTTP: Host, Origin and the API key
+      serving.reload        the configuration file: followed when it changes, and written back
+      serving.page          the page at /, for people
+      serving.admin         /mcp_servers, /mcp_tools, health
+      serving.app           the one place where the parts are put together
+      serving.check         `multi-mcp check`: connect to every server once, and tell how it went
+      serving.cli           the options
+
+    client ─► clients/ ─► proxy ─ routing, eras ─► backends/ ─► server
+           ◄─ clients/ ◄────── calls, link ◄────── backends/ ◄─
+    mcp.json ─► config ─► registry ─► catalog       admin ─► registry
+
+Down goes one function call after another, with no task between reading a request and writing it to its backend. Up, a
+link takes each message in the order of the wire and hands it to the one call, session or listener that it belongs to;
+what belongs to no call goes up as an event. Two *eras* of MCP are spoken on each side: legacy (the `initialize`
+handshake, revisions up to 2025-11-25) and modern (every request carries its own envelope, 2026-07-28).
 """
 
 __version__ = "0.1.0"

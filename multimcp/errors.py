@@ -9,15 +9,16 @@
     └── BackendError       the backend's: it cannot be started or reached, or broke the protocol
         └── ChainError     the operator's: it is a Multi-MCP in front of this one, too
 
-What a backend answers with a JSON-RPC error is not one of these: it is an `MCPError` of the SDK and crosses the
-proxy with code, message and data as they were.
+    Fault                  a JSON-RPC error: what the sender of a request gets instead of a result
+
+A backend's own JSON-RPC error crosses the proxy with code, message and data as they were.
 """
 
 import errno
 import sys
+from typing import Any
 
-from mcp import MCPError
-from mcp_types import INTERNAL_ERROR
+from msgspec import UNSET
 
 
 class MultiMCPError(Exception):
@@ -63,6 +64,16 @@ class ChainError(BackendError):
     """A backend leads back to this Multi-MCP, or the chain of them is too long."""
 
 
+class Fault(Exception):
+    """A JSON-RPC error. `data` is plain data or `Raw`; `UNSET` is none."""
+
+    def __init__(self, code: int, message: str, data: Any = UNSET) -> None:
+        super().__init__(code, message, data)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
 _UNREADABLE = {
     errno.EACCES: "let this user read it, and enter the folders above it",
     errno.EPERM: "let this user read it",
@@ -96,7 +107,7 @@ def unwrap(exc: BaseException) -> BaseException:
 def describe(exc: BaseException) -> str:
     """One line for an operator on what went wrong, without the exception's class where its text says enough."""
     exc = unwrap(exc)
-    if isinstance(exc, MCPError):
+    if isinstance(exc, Fault):
         return f"answered with error {exc.code}: {exc.message}"
     text = " ".join(str(exc).split())
     if isinstance(exc, MultiMCPError | OSError) and text:
@@ -111,6 +122,6 @@ def printable(text: object, limit: int = sys.maxsize) -> str:
     return shown if len(text) <= limit >= len(shown) else f"{shown[:limit]}..."
 
 
-def backend_failure(server: str, reason: str, code: int = INTERNAL_ERROR) -> MCPError:
+def backend_failure(server: str, reason: str, code: int = -32603) -> Fault:
     """The protocol error a client gets when the backend, not the client, is at fault."""
-    return MCPError(code, f"MCP server '{server}': {reason}", {"server": server})
+    return Fault(code, f"MCP server '{server}': {reason}", {"server": server})

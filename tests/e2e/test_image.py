@@ -230,7 +230,7 @@ def test_what_is_in_it(image: str) -> None:
     compilers = re.compile(r"(.*/)?bin/(cc|gcc|g\+\+|c\+\+|clang|ld|as|make|cargo|rustc|go)(-\d+)?")
     assert not [name for name in whole if compilers.fullmatch(name)]
     added = {name: info for name, info in whole.items() if name not in base}
-    assert "app/multimcp/cli.py" in added
+    assert "app/multimcp/serving/cli.py" in added
     caches = re.compile(r"(.*/)?(.*\.whl|\.cache|wheelhouse|pip|setuptools)(/.*)?")
     assert not [name for name in added if caches.fullmatch(name)]
     ours = {name: info for name, info in added.items() if name.startswith(("app/", "opt/", "etc/multi-mcp/"))}

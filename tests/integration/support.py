@@ -235,7 +235,7 @@ class Proxy(Process):
         return Client(f"{self.url}/mcp{query}", mode=mode, **options)
 
 
-PATIENT = "from multimcp import registry; registry.CLIENT_WAIT = registry.START_WAIT = 30"
+PATIENT = "from multimcp.backends import registry; registry.CLIENT_WAIT = registry.START_WAIT = 30"
 """Code to be run before a proxy starts: its lists wait longer for servers, on machines that are busy."""
 
 
@@ -264,7 +264,7 @@ def proxy(tmp_path: Path, servers: dict[str, Any], *args: str, **options: Any) -
 
 def program(first: str = "") -> list[str]:
     """The proxy for Python to run; `first` is code to be run before it starts."""
-    return ["-c", f"{first}; from multimcp.cli import main; raise SystemExit(main())"] if first else [str(MAIN)]
+    return ["-c", f"{first}; from multimcp.serving.cli import main; raise SystemExit(main())"] if first else [str(MAIN)]
 
 
 def stdio_client(

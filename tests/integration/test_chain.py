@@ -14,7 +14,8 @@ import pytest
 from support import MAIN, TIMEOUT, Proxy, RawClient, descendants, fixture, proxy, raw, text, until, within, write_config
 from test_relay import Scripted
 
-from multimcp.chain import BEHIND_ITSELF, HEADER, MAX, META_KEY, SAME_FILE, TOO_LONG, VARIABLE
+from multimcp.protocol.chain import BEHIND_ITSELF, HEADER, MAX, SAME_FILE, TOO_LONG, VARIABLE
+from multimcp.protocol.eras import CHAIN_KEY
 
 HELLO: dict[str, Any] = {
     "protocolVersion": "2025-11-25",
@@ -127,7 +128,7 @@ def test_a_chain_that_is_too_long_over_http(tmp_path: Path, era: str) -> None:
     ids = [f"id{number}" for number in range(MAX)]
     method, params = ("initialize", HELLO) if era == "legacy" else ("server/discover", {})
     with proxy(tmp_path, {}) as running:
-        for headers, meta in (({HEADER: ",".join(ids)}, {}), ({}, {"_meta": {META_KEY: ids}})):
+        for headers, meta in (({HEADER: ",".join(ids)}, {}), ({}, {"_meta": {CHAIN_KEY: ids}})):
             client = RawClient(running.url, era, headers)
             error = client.error(method, {**params, **meta})
             assert (error["code"], error["message"]) == (-32600, TOO_LONG)
@@ -146,8 +147,8 @@ async def test_one_proxy_behind_another_is_fine_and_servers_see_no_chain(tmp_pat
         async with within(TIMEOUT), running.client(mode=mode) as client:
             assert text(await client.call_tool("behind::calculator::add", {"a": 2, "b": 3})) == "5"
             await client.call_tool("behind::one::say", {})
-        with_chain = {message["method"] for message in server.heard() if META_KEY in json.dumps(message)}
+        with_chain = {message["method"] for message in server.heard() if CHAIN_KEY in json.dumps(message)}
         assert with_chain in ({"initialize"}, {"initialize", "server/discover"})
         for era in ("legacy", "modern"):  # a client that is no Multi-MCP is told nothing either
             with RawClient(running.url, era) as other:
-                assert META_KEY not in json.dumps([other.hello, other.call("tools/list")])
+                assert CHAIN_KEY not in json.dumps([other.hello, other.call("tools/list")])

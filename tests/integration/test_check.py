@@ -86,8 +86,7 @@ def test_some_are_not(tmp_path: Path) -> None:
         "missing": "'no-such-program' was not found on PATH; install it, or give its full path",
         "unset": "the environment variable NO_SUCH_KEY (env.K) is not set; set it before Multi-MCP starts, or write "
         "${NO_SUCH_KEY:-default}",
-        "away": "http://127.0.0.1:1/mcp cannot be reached (ConnectError: All connection attempts failed); is it "
-        "running, and is its URL right?",
+        "away": "http://127.0.0.1:1/mcp cannot be reached (Connection refused); is it running, and is its URL right?",
     }
     assert told["servers"]["bad"]["stderr"] == ["no ***", "raw_server: no licence"]
     assert 15 <= told["servers"]["hanging"]["seconds"] < 15 + TIMEOUT

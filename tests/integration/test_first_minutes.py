@@ -40,7 +40,7 @@ def test_a_hanging_server_costs_no_client_the_others(tmp_path: Path, mode: str) 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_a_client_that_comes_late_waits_for_nobody(tmp_path: Path, mode: str) -> None:
     # Both constants are made shorter, so that it shows.
-    first = "from multimcp import registry; registry.START_WAIT = 1"
+    first = "from multimcp.backends import registry; registry.START_WAIT = 1"
     with proxy(tmp_path, {"hanging": raw("hang:initialize"), "one": raw()}, first=first) as running:
         running.expect("one: ready")
         running.wait_ready()
@@ -53,7 +53,7 @@ async def test_a_client_that_comes_late_waits_for_nobody(tmp_path: Path, mode: s
 
 def test_readyz_does_not_wait_for_a_hanging_server(tmp_path: Path) -> None:
     servers = {"hanging": raw("hang:initialize")}
-    first = "from multimcp import registry; registry.START_WAIT = 1"
+    first = "from multimcp.backends import registry; registry.START_WAIT = 1"
     with proxy(tmp_path, servers, "--startup-timeout", "60", first=first) as running:
         running.wait_ready()
         assert running.status()["hanging"]["state"] == "starting"

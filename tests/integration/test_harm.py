@@ -62,8 +62,10 @@ async def test_an_answer_that_no_message_can_carry_costs_only_its_own_call(share
         call = one.call("http::echo", n=1)
         heard = await here.called(n=1)
         heard.ask("one's", "elicitation/create", **FORM)
-        retry = one.retry("http::echo", await call.result(), form(NO_TEXT), n=1)
-        assert (await here.answer("one's"))["error"]
+        asked = await call.result()
+        assert (await one.retry("http::echo", asked, form(NO_TEXT), n=1).error())["code"] == INVALID_PARAMS
+        retry = one.retry("http::echo", asked, form("one"), n=1)
+        assert (await here.answer("one's"))["result"] == form("one")
         heard.finish()
         assert await retry.text() == "done"
         await two.answer(question, form("two"))

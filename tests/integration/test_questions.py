@@ -34,10 +34,10 @@ CANCELLED = "notifications/cancelled"
 PATIENCE = 1.5
 """The `timeout` of a backend."""
 
-FOLDING = "import multimcp.bridge as b; b.FOLD = 1"
+FOLDING = "import multimcp.protocol.bridge as b; b.FOLD = 1"
 """On a busy machine the second of two questions comes later than usual."""
 
-LATE_ANSWERS = "import multimcp.calls as c; c.ANSWER_WAIT = 0.5"
+LATE_ANSWERS = "import multimcp.protocol.calls as c; c.ANSWER_WAIT = 0.5"
 
 
 @pytest.fixture(scope="module")

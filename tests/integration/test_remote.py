@@ -111,14 +111,10 @@ def test_a_lost_session_is_replaced(shared: Any) -> None:
 
 @pytest.mark.parametrize("path", ["mcp", "sse", "stdio"])
 def test_what_cannot_be_sent_fails_its_request_and_nothing_else(shared: Any, path: str) -> None:
-    deep: Any = 1
-    for _ in range(300):
-        deep = [deep]
     with raw_http("modern") as url, RawClient(shared.url, "modern") as client:
         shared.add(fine=raw("modern") if path == "stdio" else {"url": f"{url}/{path}"})
-        for odd in ("\ud83d", deep):
-            error = say(client, "fine::echo", odd=odd)["error"]
-            assert (error["code"], "no Unicode text, or nesting" in error["message"]) == (-32602, True)
+        error = say(client, "fine::echo", odd="\ud83d")["error"]
+        assert (error["code"], "no Unicode text, or nesting" in error["message"]) == (-32602, True)
         assert say(client, "fine::echo")["result"]["content"]
         assert shared.status()["fine"]["state"] == "ready"
 

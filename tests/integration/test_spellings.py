@@ -13,7 +13,7 @@ from mcp import Client
 from support import TIMEOUT, Proxy, RawClient, proxy, raw, stdio_client, text, within, write_config
 
 from multimcp.errors import unwrap
-from multimcp.naming import LLM_NAMES
+from multimcp.protocol.names import LLM_NAMES
 
 SERVERS = {
     "odd srv": raw("modern", "name=odd"),

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import httpx2
+import aiohttp
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
-from multimcp import connection
 from multimcp.app import application
+from multimcp.backends import http
 
 Message = dict[str, Any]
 T = TypeVar("T", bound=type["Broken"])
@@ -444,17 +444,20 @@ class HandsTokensOn(Broken):
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(app)
         self.token: str | None = None
-        connection.http_client = self.http_client(connection.http_client)
+        http.new_session = self.new_session(http.new_session)
 
-    def http_client(self, make: Callable[..., httpx2.AsyncClient]) -> Callable[..., httpx2.AsyncClient]:
-        async def authorize(request: httpx2.Request) -> None:
+    def new_session(self, make: Callable[..., aiohttp.ClientSession]) -> Callable[..., aiohttp.ClientSession]:
+        async def authorize(session: object, context: object, params: aiohttp.TraceRequestStartParams) -> None:
             if self.token is not None:
-                request.headers["authorization"] = self.token
+                params.headers["authorization"] = self.token
 
-        def made(*args: Any) -> httpx2.AsyncClient:
-            client = make(*args)
-            client.event_hooks = {"request": [authorize]}
-            return client
+        def made(*args: Any) -> aiohttp.ClientSession:
+            session = make(*args)
+            trace = aiohttp.TraceConfig()
+            trace.on_request_start.append(authorize)
+            trace.freeze()
+            session.trace_configs.append(trace)
+            return session
 
         return made
 

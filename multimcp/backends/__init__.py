@@ -1,0 +1,1 @@
+"""Toward servers: bytes become a link, links a backend, backends a registry."""

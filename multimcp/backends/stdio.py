@@ -1,0 +1,210 @@
+"""A backend over standard streams: its process, and the lines it reads and writes.
+
+Rules:
+- A process started here is the leader of a group of its own, and the *whole* group is gone when it is stopped: a
+  wrapper that ends politely does not leave its children behind.
+- Stopping: stdin is closed, then SIGTERM, then SIGKILL, each `GRACE` seconds apart.
+- A process that ends is noticed, also when something it started holds its stdout open.
+- Its stderr is read for as long as anything of it lasts, so that it is never made to wait; what holds the pipe open
+  after that, in a process group of its own, is not waited for.
+- What is written is one whole line per message. What a server does not read waits here, up to a bound; a call that is
+  given up meanwhile is not written at all.
+
+Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/stdio
+"""
+
+import asyncio
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import cast
+
+import anyio
+
+from multimcp.errors import backend_failure
+from multimcp.protocol.framing import MAX_MESSAGE, Lines, as_line
+from multimcp.protocol.link import Link
+from multimcp.protocol.message import Fields
+
+from .wire import Wire
+
+GRACE = 0.8
+"""Seconds a process group has at each step of being stopped."""
+
+LAST_WORDS = 0.2
+"""Seconds in which what a process wrote before it ended is still read."""
+
+UNREAD = MAX_MESSAGE
+"""Bytes that wait for a server that does not read; calls beyond that fail."""
+
+_HIGH_WATER = 1 << 18
+_POLL = 0.01
+
+
+class StdioWire(Wire, asyncio.SubprocessProtocol):
+    """The standard streams of one process, for one link."""
+
+    def __init__(
+        self,
+        link: Link,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str | None,
+        on_stderr: Callable[[bytes], None],
+        limit: int = MAX_MESSAGE,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            link: takes what the process writes.
+            command: program and arguments.
+            env: the whole of its environment.
+            cwd: where it runs; None is where we run.
+            on_stderr: gets what comes on stderr, in pieces.
+            limit: bytes that a line may have.
+        """
+        super().__init__(link)
+        self._command = command
+        self._env = env
+        self._cwd = cwd
+        self._on_stderr = on_stderr
+        self._stderr_ended = asyncio.Event()
+        self._lines = Lines(limit)
+        self._queue: deque[tuple[int | None, bytes]] = deque()
+        self._queued = 0
+        self._is_paused = False
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._stdin: asyncio.WriteTransport | None = None
+        self._closing = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Start the process.
+
+        Raises:
+            OSError: the operator's: the program or the folder is not there, or may not be used.
+            ValueError: the operator's: a NUL byte in the command.
+        """
+        await asyncio.get_running_loop().subprocess_exec(
+            lambda: self, *self._command, env=self._env, cwd=self._cwd, start_new_session=True
+        )
+
+    # What a link writes
+
+    def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
+        line = as_line(data)
+        if self._queue and self._queued + len(line) > UNREAD:
+            self._link.fail(number, backend_failure(self._link.server, "does not read what is sent to it"))
+        else:
+            self._put(number, line)
+
+    def write(self, data: bytes) -> None:
+        line = as_line(data)
+        if self._queue and self._queued + len(line) > 2 * UNREAD:
+            self._link.lose("it does not read what is sent to it")
+        else:
+            self._put(None, line)
+
+    def cancel(self, number: int, data: bytes) -> None:
+        for item in self._queue:
+            if item[0] == number:
+                self._queue.remove(item)
+                self._queued -= len(item[1])
+                return
+        self.write(data)
+
+    def _put(self, number: int | None, line: bytes) -> None:
+        if self._stdin is None or self._stdin.is_closing():
+            return
+        if self._is_paused:
+            self._queue.append((number, line))
+            self._queued += len(line)
+        else:
+            self._stdin.write(line)
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not of asyncio's classes.
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+        self._stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
+        self._stdin.set_write_buffer_limits(_HIGH_WATER)
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        while self._queue and not self._is_paused and self._stdin is not None:
+            _, line = self._queue.popleft()
+            self._queued -= len(line)
+            self._stdin.write(line)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == 2:
+            self._on_stderr(data)
+            return
+        for line in self._lines.feed(data):
+            self._link.receive(line)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == 2:
+            self._stderr_ended.set()
+        elif fd == 1:
+            self._link.lose("its stdout was closed")
+
+    def process_exited(self) -> None:
+        asyncio.get_running_loop().call_later(LAST_WORDS, self._link.lose, "its process ended")
+
+    # The end
+
+    async def close(self) -> None:
+        """End the process and all that it started; when this returns they are gone."""
+        with anyio.CancelScope(shield=True):
+            async with self._closing:
+                if self._transport is not None:
+                    transport, self._transport = self._transport, None
+                    await self._stop(transport)
+
+    async def _stop(self, transport: asyncio.SubprocessTransport) -> None:
+        if self._stdin is not None:
+            self._stdin.abort() if self._is_paused else self._stdin.close()
+        pid = transport.get_pid()
+        for number in (signal.SIGTERM, signal.SIGKILL, None):
+            if await _group_gone(pid) or number is None:
+                break
+            # Gone since, or (EPERM) somebody else's by now: either way nothing of ours is left to signal.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
+        with anyio.move_on_after(LAST_WORDS):
+            await self._stderr_ended.wait()
+        transport.close()
+        self._queue.clear()
+        self._link.lose("it was stopped")
+
+
+async def _group_gone(pid: int) -> bool:
+    """Whether the process and all it started ended within `GRACE`.
+
+    A group's number is its leader's pid, and it lasts until its last member is dead and reaped.
+    """
+    with anyio.move_on_after(GRACE):
+        while True:
+            try:
+                os.killpg(pid, 0)
+            except ProcessLookupError:
+                return True
+            except PermissionError:
+                pass
+            await anyio.sleep(_POLL)
+    return False
+
+
+def not_found(command: str, cwd: str | None) -> str:
+    """What to say when starting `command` in `cwd` failed because something is not there."""
+    if cwd is not None and not os.path.isdir(cwd):
+        return f"the folder '{cwd}' (its \"cwd\") does not exist"
+    if os.sep in command:
+        return f"'{command}' was not found; check the path"
+    return f"'{command}' was not found on PATH; install it, or give its full path"

@@ -1,0 +1,103 @@
+"""How bytes get to a backend and back: what all transports have in common, and what is said when they fail."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from multimcp.errors import BackendError
+from multimcp.protocol.eras import ParamHeaders
+from multimcp.protocol.link import Link
+from multimcp.protocol.message import Fields
+
+UNREACHABLE = "; is it running, and is its URL right?"
+
+
+class Unreachable(BackendError):
+    """Nobody answers at the backend's URL, in any era."""
+
+
+class Refused(BackendError):
+    """A backend refuses the handshake; `status` is of HTTP, `code` of the JSON-RPC error."""
+
+    def __init__(self, message: str, status: int | None, code: int) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Wire(ABC):
+    """The transport of one link. What comes from the backend goes to `Link.receive`.
+
+    Attributes:
+        status: the HTTP status that the last request was refused with; None while none was.
+        unreachable: why the last request could not be sent; None if it was.
+        version: the negotiated legacy revision, where later messages have to name it.
+        annotated: the headers that tools want their arguments repeated in, by tool, where there are headers.
+        greeting: HTTP headers that go with a greeting, where there are headers.
+        has_stream: whether the backend can send what belongs to no call.
+        has_headers: whether arguments are repeated in headers.
+    """
+
+    has_headers = False
+
+    def __init__(self, link: Link) -> None:
+        self.status: int | None = None
+        self.unreachable: str | None = None
+        self.version: str | None = None
+        self.annotated: Mapping[str, ParamHeaders] = {}
+        self.greeting: Mapping[str, str] = {}
+        self.has_stream = True
+        self._link = link
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Get ready to write.
+
+        Raises:
+            BackendError, OSError, ValueError: the backend's, or its operator's.
+        """
+
+    @abstractmethod
+    def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
+        """Send a request; does not wait."""
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Send a notification or an answer; does not wait."""
+
+    @abstractmethod
+    def cancel(self, number: int, data: bytes) -> None:
+        """Take back a request; `data` is the notification that says so, where that is the way."""
+
+    async def send(self, data: bytes) -> None:
+        """Send a notification; returns when what is sent next cannot overtake it."""
+        self.write(data)
+
+    def listen(self) -> None:  # noqa: B027 - for most there is nothing to do
+        """Open the stream for what belongs to no call, where that is one of its own."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End the connection; when this returns nothing of it is left."""
+
+
+_REMEDIES = {
+    400: 'check its URL and its "type" ("http" or "sse")',
+    401: 'give the key that it wants in "headers"',
+    403: 'check the key in its "headers", and whether it may be used from here',
+    404: "check the path of its URL: most servers are at /mcp or /sse",
+    405: 'check its URL and its "type" ("http" or "sse")',
+}
+
+
+def remedy(status: int) -> str:
+    """What to do about a server that answers with this status, for the end of a sentence."""
+    return f"; {_REMEDIES[status]}" if status in _REMEDIES else ""
+
+
+def http_status(status: int) -> str:
+    """`HTTP 404 Not Found`, for people."""
+    try:
+        return f"HTTP {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"HTTP {status}"

@@ -1,0 +1,1 @@
+"""Toward clients: bytes become calls, and what comes back becomes bytes."""

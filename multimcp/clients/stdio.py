@@ -1,0 +1,92 @@
+"""One client over our standard streams.
+
+Rules:
+- stdout carries messages and nothing else, one a line, whole; while serving, fd 1 is stderr and fd 0 the null device,
+  so that nothing else in the process can slip something in or take a message away.
+- A client that closes stdin, or does not read and lets too much wait, is gone.
+
+Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/stdio
+"""
+
+import os
+import select
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import anyio
+
+from multimcp.protocol.calls import Origin
+from multimcp.protocol.framing import Lines, as_line
+from multimcp.proxy import Proxy
+
+from .peer import Outbox, Peer
+
+LAST_ANSWERS = 0.5
+"""Seconds in which the last answers are written when it ends."""
+
+_CHUNK = 1 << 18
+
+LAST_ANSWERS = 0.5
+"""Seconds in which a client may still read what waits for it when we end."""
+
+
+async def serve_stdio(proxy: Proxy, on_end: Callable[[], None]) -> None:
+    """Serve one client over our standard streams, until cancelled; `on_end` is called when the client is gone.
+
+    The end of stdin does not end it at once: what is in flight is still answered.
+    """
+    with own_streams() as (stdin, stdout):
+        outbox = Outbox(overflowed=on_end)
+        writing = anyio.CancelScope(shield=True)
+        peer = Peer(proxy, "stdio", Origin("stdio"), lambda data: outbox.put(as_line(data)))
+        async with anyio.create_task_group() as group:
+            group.start_soon(_write, stdout, outbox, on_end, writing)
+            try:
+                lines = Lines()
+                while chunk := await _read(stdin):
+                    for line in lines.feed(chunk):
+                        peer.receive(line)
+                on_end()
+                await anyio.sleep_forever()
+            finally:
+                peer.leave()
+                outbox.end()
+                writing.deadline = anyio.current_time() + LAST_ANSWERS
+
+
+async def _read(fd: int) -> bytes:
+    # A regular file or the null device is always ready, and cannot be waited for.
+    with suppress(PermissionError):
+        await anyio.wait_readable(fd)
+    with suppress(OSError):
+        return os.read(fd, _CHUNK)
+    return b""
+
+
+async def _write(fd: int, outbox: Outbox, on_end: Callable[[], None], writing: anyio.CancelScope) -> None:
+    """Write what is in the outbox, until that is over or the other end is gone."""
+    with suppress(OSError), writing:
+        while not outbox.is_over or outbox:
+            await outbox.news()
+            view = memoryview(outbox.take())
+            while view:
+                with suppress(PermissionError):
+                    await anyio.wait_writable(fd)
+                view = view[os.write(fd, view[: select.PIPE_BUF]) :]  # what a pipe is sure to take without blocking
+    on_end()
+
+
+@contextmanager
+def own_streams() -> Iterator[tuple[int, int]]:
+    """Our stdin and stdout for MCP alone, as file descriptors."""
+    wires = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    try:
+        yield wires
+    finally:
+        for fd, wire in enumerate(wires):
+            os.dup2(wire, fd)
+            os.close(wire)

@@ -1,0 +1,291 @@
+"""Questions carried between the eras.
+
+Rules:
+- Modern client, legacy backend: a question of the backend becomes an `input_required` result, and the retry brings the
+  answer. Meanwhile the call is *held*: it goes on at the backend, though no request of the client is in flight.
+- Legacy client, modern backend: an `input_required` result becomes live requests to the client, and the call is
+  repeated with the answers.
+- A call whose client does not come back is cancelled at the backend when its question has waited `calls.ANSWER_WAIT`.
+
+Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/mrtr
+"""
+
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from typing import Final
+
+from msgspec import UNSET, Raw
+
+from multimcp.errors import Fault
+
+from . import calls
+from .calls import OVER, Asker, Call, Clock, Question, check_ability
+from .eras import CAPABILITIES_KEY
+from .link import Link
+from .message import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    REQUEST_TIMEOUT,
+    Fields,
+    Message,
+    failed,
+    fields,
+    is_object,
+    pack,
+    string,
+    text,
+    value,
+)
+
+FOLD = 0.02
+"""Seconds in which further questions are put into one result with the first."""
+
+ROUNDS = 100
+"""How often a backend may ask during one call of a legacy client."""
+
+WAITING = 10_000
+"""Messages that wait for a client that is away to find answers; what comes then is dropped."""
+
+_INPUT_REQUIRED: Final = "input_required"
+_IDENTITY: Final = ("name", "uri", "arguments")
+
+
+class HeldCalls:
+    """The calls of modern clients at a legacy backend, by the `requestState` by which the client continues each."""
+
+    def __init__(self, clock: Clock, new_state: Callable[[], str], implementation: Raw) -> None:
+        """`new_state` makes a string that nobody can guess."""
+        self._clock = clock
+        self._new_state = new_state
+        self._implementation = implementation
+        self._held: dict[str, Held] = {}
+
+    def request(self, call: Call, link: Link, params: Fields, meta: Fields) -> None:
+        """Make a call.
+
+        Raises:
+            Fault: the client's: it continues a call that is not there.
+        """
+        if "requestState" in params:
+            raise Fault(INVALID_PARAMS, "This requestState is not known, or not any more: begin again without it")
+        held = Held(call, self._clock, self._new_state(), params, meta, self._implementation, self._keep)
+        link.request(held.call, params, meta)
+
+    def resume(self, call: Call, params: Fields) -> bool:
+        """Continue a held call with the answers in `params`; false where this call continues none.
+
+        Raises:
+            Fault: the client's: this is another request than the one that it continues.
+        """
+        state = text(params.get("requestState"))
+        held = self._held.get(state) if state is not None else None
+        if held is None or state is None:
+            return False
+        held.check(call.method, params)
+        del self._held[state]
+        held.turn(call, params)
+        return True
+
+    def _keep(self, held: "Held", is_kept: bool) -> None:
+        if is_kept:
+            self._held[held.state] = held
+        else:
+            self._held.pop(held.state, None)
+
+
+class Held:
+    """A call of a modern client at a legacy backend: the port of the request there, and who is asked during it."""
+
+    def __init__(
+        self,
+        outer: Call,
+        clock: Clock,
+        state: str,
+        params: Fields,
+        meta: Fields,
+        implementation: Raw,
+        keep: Callable[["Held", bool], None],
+    ) -> None:
+        """`outer` is the client's request that is in flight; `keep` is told whether a client may continue this one."""
+        self.state = state
+        self.call = Call(
+            self, "modern", outer.id, outer.method, meta, capabilities=outer.capabilities, implementation=implementation
+        )
+        self.call.ask = self.ask
+        self.call.rewrite = outer.rewrite
+        self._outer: Call | None = outer
+        self._clock = clock
+        self._keep = keep
+        self._identity = _identity(params)
+        self._abilities = fields(meta.get(CAPABILITIES_KEY))
+        self._questions: dict[str, tuple[Question, Raw]] = {}
+        self._numbers = count(1)
+        self._outcome: Message | None = None
+        self._left_at = 0.0
+        self._waiting: deque[bytes] = deque(maxlen=WAITING)
+        outer.carried(self, 0)
+
+    # The port of the call at the backend
+
+    def tell(self, data: bytes) -> None:
+        """Tell the client; while it is away the message waits."""
+        if self._outer is not None:
+            self._outer.port.tell(data)
+        else:
+            self._waiting.append(data)
+
+    def done(self, answer: Message | None) -> None:
+        """The backend has answered; None: the call was given up."""
+        self._outcome = answer or failed(Fault(INVALID_REQUEST, OVER))
+        self._settle()
+
+    # Who is asked during it
+
+    def ask(
+        self, asker: Asker, asked: object, call: Call | None, method: str, params: Fields, clock: Clock
+    ) -> Question:
+        """Keep a question until the client's next retry brings the answer.
+
+        Raises:
+            Fault: what a client answers to what it cannot do.
+        """
+        check_ability(self._abilities, method, params)
+        question = Question(asker, asked, self, call, clock)
+        question.number = next(self._numbers)
+        request = pack({"method": method} | ({"params": params} if params else {}))
+        self._questions[f"question-{question.number}"] = question, request
+        if self._outer is not None:
+            clock.later(FOLD, self._settle)
+        return question
+
+    def withdrawn(self, question: Question) -> None:
+        """A question needs no answer any more."""
+        self._questions.pop(f"question-{question.number}", None)
+
+    # The client's turns
+
+    def check(self, method: str, params: Fields) -> None:
+        """Raise the error of a client that continues another request than it began."""
+        if method != self.call.method or _identity(params) != self._identity:
+            raise Fault(INVALID_PARAMS, f"This requestState belongs to another request than this {method}")
+
+    def turn(self, outer: Call, params: Fields) -> None:
+        """The client comes back, perhaps with answers."""
+        self._outer = outer
+        outer.carried(self, 0)
+        self.call.token, self.call.level, self.call.rewrite = outer.token, outer.level, outer.rewrite
+        while self._waiting:
+            outer.port.tell(self._waiting.popleft())
+        for name, answer in fields(params.get("inputResponses")).items():
+            if name in self._questions and is_object(answer):
+                self._questions.pop(name)[0].answer(Message("2.0", result=answer))
+        if self._outcome is not None:
+            self._settle()
+        elif self._questions:
+            self._clock.later(FOLD, self._settle)
+
+    def give_up(self, number: int, reason: Raw | None = None) -> None:
+        """The client has hung up."""
+        self._outer = None
+        self._keep(self, False)
+        self.call.cancel(reason)
+
+    def _settle(self) -> None:
+        """Answer the client's request, if there is something to say."""
+        outer = self._outer
+        if outer is None or outer.is_over:
+            return
+        if self._outcome is not None:
+            self._outer = None
+            self._keep(self, False)
+            outer.conclude(self._outcome)
+        elif self._questions:
+            self._outer, self._left_at = None, self._clock.now()
+            self._keep(self, True)
+            self._clock.later(calls.ANSWER_WAIT, self._forget)
+            questions = {name: request for name, (_, request) in self._questions.items()}
+            result = {"resultType": _INPUT_REQUIRED, "inputRequests": questions, "requestState": self.state}
+            outer.finish(Message("2.0", result=pack(result)), "modern")
+
+    def _deadline(self) -> float:
+        return self._left_at + calls.ANSWER_WAIT
+
+    def _forget(self) -> None:
+        """The client did not come back in time."""
+        if self._outer is None and self._clock.now() >= self._deadline():
+            self._keep(self, False)
+            for question, _ in list(self._questions.values()):
+                question.end(Fault(REQUEST_TIMEOUT, "The client did not come back with an answer"))
+            self.call.cancel()
+
+
+def _identity(params: Fields) -> list[object]:
+    """What a retry has in common with the request it repeats."""
+    return [value(params.get(name)) for name in _IDENTITY]
+
+
+class Converse:
+    """A legacy client's call at a modern backend: the client is asked live whatever the backend wants to know."""
+
+    def __init__(self, call: Call, link: Link, params: Fields, meta: Fields, clock: Clock) -> None:
+        self._call = call
+        self._link = link
+        self._params = params
+        self._meta = meta
+        self._clock = clock
+        self._rounds = 0
+        self._state: Raw | None = None
+        self._answers: dict[object, Raw | None] = {}
+        call.converse = self.take
+
+    def take(self, answer: Message) -> bool:
+        """Whether this result of the backend is a question; it is dealt with then.
+
+        Raises:
+            Fault: the backend's: it asks without end, or what is no question; the client's: it cannot answer that.
+        """
+        assert answer.result is not UNSET
+        result = fields(answer.result)
+        if text(result.get("resultType")) != _INPUT_REQUIRED:
+            return False
+        if self._rounds == ROUNDS:
+            raise Fault(INTERNAL_ERROR, f"The server asked more than {ROUNDS} times during one call")
+        self._rounds += 1
+        self._state = result.get("requestState")
+        requests = fields(result.get("inputRequests"))
+        self._answers = dict.fromkeys(requests)
+        for name, raw in requests.items():
+            self._ask(name, fields(raw))
+        if not requests:
+            self._repeat()
+        return True
+
+    def _ask(self, name: str, request: Fields) -> None:
+        params = request.get("params", UNSET)
+        if "method" not in request or (params is not UNSET and not is_object(params)) or self._call.ask is None:
+            raise Fault(INTERNAL_ERROR, f"The server's question '{name}' is not a request")
+        self._call.ask(self, name, self._call, string(request, "method"), fields(params), self._clock)
+
+    def answered(self, asked: object, answer: Message) -> None:
+        """The client has answered one of the questions."""
+        if self._call.is_over:
+            return
+        if answer.result is UNSET:
+            self._call.conclude(answer)
+            return
+        self._answers[asked] = answer.result
+        if None not in self._answers.values():
+            self._repeat()
+
+    def forgotten(self, asked: object) -> None:
+        """A question is over, and the call goes on without its answer."""
+
+    def _repeat(self) -> None:
+        params = dict(self._params)
+        if self._answers:
+            params["inputResponses"] = pack(self._answers)
+        if self._state is not None:
+            params["requestState"] = self._state
+        self._link.request(self._call, params, self._meta)

@@ -1,0 +1,609 @@
+"""Who asked, what is in flight, and who may be asked. No I/O, no event loop: bytes go out by `tell`, which never waits.
+
+Rules:
+- Messages reach a client in the order in which the backend sent them; those of a call before its result, none after.
+- A client is asked only what it declared that it can answer. Questions and answers cross as they are.
+- A question lives no longer than the call it belongs to: then the client learns that it is withdrawn, and the backend
+  that nobody will answer.
+- A call that waits for the user's answer does not use up its backend's `timeout`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final, Literal, Protocol
+
+from msgspec import UNSET, Raw
+
+from multimcp.errors import Fault
+
+from .eras import LEVEL_KEY, LEVELS, SUBSCRIPTION_KEY, TOKEN_KEY, error_to_client, is_wanted, level_index, to_client
+from .message import (
+    EMPTY,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    REQUEST_TIMEOUT,
+    URL_ELICITATION_REQUIRED,
+    Era,
+    Fields,
+    Id,
+    Message,
+    error_of,
+    failed,
+    fields,
+    key,
+    notification,
+    number_of,
+    pack,
+    request,
+    result_of,
+    text,
+    value,
+)
+from .names import Spelling
+from .seen import Seen
+
+UPDATED: Final = "notifications/resources/updated"
+VISITED: Final = "notifications/elicitation/complete"
+LOG: Final = "notifications/message"
+PROGRESS: Final = "notifications/progress"
+CANCELLED: Final = "notifications/cancelled"
+ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
+
+ANSWER_WAIT = 600.0
+"""Seconds a backend's question waits for its answer: a person may have to be found."""
+
+LISTENERS = 1024
+"""How many `subscriptions/listen` streams are served at once."""
+
+OVER = "The call that this belongs to is over"
+
+_QUESTIONS = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+
+CallState = Literal["waiting", "in flight", "asking", "over"]
+_STATES: Final[dict[tuple[CallState, str], CallState]] = {
+    ("waiting", "sent"): "in flight",
+    ("in flight", "sent"): "in flight",  # repeated with answers, to a modern backend
+    ("in flight", "asked"): "asking",
+    ("asking", "asked"): "asking",
+    ("asking", "answered"): "in flight",
+    ("asking", "sent"): "in flight",
+    ("waiting", "ended"): "over",
+    ("in flight", "ended"): "over",
+    ("asking", "ended"): "over",
+}
+"""A client's request: it waits for a backend, is in flight there, has the user asked meanwhile, and is over."""
+
+
+class Timer(Protocol):
+    """What `Clock.later` returns."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """The event loop's time, in seconds."""
+
+    def now(self) -> float: ...
+    def later(self, seconds: float, do: Callable[[], None]) -> Timer: ...
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a client's message came.
+
+    Attributes:
+        transport: over which transport.
+        names: which spelling of names was asked for there, if any.
+        chain: which proxies it came through, as an HTTP header says.
+    """
+
+    transport: Literal["stdio", "sse", "http"] = "http"
+    names: Spelling | None = None
+    chain: str | None = None
+
+
+class Port(Protocol):
+    """Where a call came from, and its answer goes."""
+
+    def tell(self, data: bytes) -> None:
+        """Send a message that belongs to the call, before its answer."""
+
+    def done(self, answer: Message | None) -> None:
+        """Answer the call; with None it gets no answer."""
+
+
+class Carrier(Protocol):
+    """Who has taken a call, and can be told that the client gave it up."""
+
+    def give_up(self, number: int, reason: Raw | None = None) -> None: ...
+
+
+class Asker(Protocol):
+    """Whose question it is."""
+
+    def answered(self, asked: object, answer: Message) -> None:
+        """The question has an answer, or nobody will answer it."""
+
+    def forgotten(self, asked: object) -> None:
+        """The question is over, and its asker does not wait for an answer."""
+
+
+class Audience(Protocol):
+    """Who was asked."""
+
+    def withdrawn(self, question: "Question") -> None:
+        """The answer is not wanted any more."""
+
+
+class Question:
+    """A question of a backend, from the moment a client is asked until it is answered, withdrawn or too late."""
+
+    def __init__(self, asker: Asker, asked: object, audience: Audience, call: "Call | None", clock: Clock) -> None:
+        """`asked` is the name that the asker knows it by."""
+        self.is_open = True
+        self.call = call
+        self.number = 0
+        self._asker = asker
+        self._asked = asked
+        self._audience = audience
+        self._timer = clock.later(ANSWER_WAIT, self._expire)
+        if call is not None:
+            call.asks(self)
+
+    def answer(self, answer: Message) -> None:
+        """The client has answered."""
+        if self._close():
+            self._asker.answered(self._asked, answer)
+
+    def withdraw(self) -> None:
+        """The backend has taken it back, or is gone."""
+        if self._close():
+            self._audience.withdrawn(self)
+            self._asker.forgotten(self._asked)
+
+    def end(self, fault: Fault | None = None) -> None:
+        """Its call, or its client, is over."""
+        if self._close():
+            self._audience.withdrawn(self)
+            self._asker.answered(self._asked, failed(fault or Fault(INVALID_REQUEST, OVER)))
+
+    def _expire(self) -> None:
+        self.end(Fault(REQUEST_TIMEOUT, "The client did not come back with an answer"))
+
+    def _close(self) -> bool:
+        was_open, self.is_open = self.is_open, False
+        if was_open:
+            self._timer.cancel()
+            if self.call is not None:
+                self.call.asked(self)
+        return was_open
+
+
+class Call:
+    """One request of a client.
+
+    Attributes:
+        port: where its messages and its answer go.
+        id: as the client spells it.
+        capabilities: what the client can do, as it said.
+        token: the client's progress token.
+        level: from which level on a modern request wants log messages.
+        is_ours: whether it is a request of the proxy itself.
+        rewrite: how its result is to be changed for the client.
+        converse: has the user asked what a modern backend wants to know; None where that crosses as it is.
+        ask: has the user asked what a legacy backend wants to know.
+        on_over: called with its answer when it is over.
+        origin: how it came.
+        names: the spelling of names that its client is shown.
+        since: when the client was first heard of.
+        seen: which lists the client has, where that is known.
+        server: the backend that it was sent to.
+    """
+
+    def __init__(
+        self,
+        port: Port,
+        era: Era,
+        number: Id,
+        method: str,
+        meta: Fields,
+        session: "Session | None" = None,
+        capabilities: Raw = EMPTY,
+        implementation: Raw = EMPTY,
+        origin: Origin = Origin(),
+    ) -> None:
+        self.port = port
+        self.era: Era = era
+        self.id = number
+        self.method = method
+        self.session = session
+        self.capabilities = session.capabilities if session else capabilities
+        self.token = meta.get(TOKEN_KEY)
+        self.level = text(meta.get(LEVEL_KEY)) if era == "modern" and LEVEL_KEY in meta else None
+        self.is_ours = False
+        self.rewrite: Callable[[Raw], Raw] | None = None
+        self.converse: Callable[[Message], bool] | None = None
+        self.ask: Ask | None = session.ask if session else None
+        self.on_over: Callable[[Message | None], None] | None = None
+        self.origin = origin
+        self.names: Spelling = session.names if session else "plain"
+        self.since = session.since if session else 0.0
+        self.seen: Seen | None = session.seen if session else None
+        self.server = ""
+        self.state: CallState = "waiting"
+        self.carrier: Carrier | None = None
+        self.number = 0
+        self._implementation = implementation
+        self._questions: set[Question] = set()
+        self._clock: Clock | None = None
+        self._timer: Timer | None = None
+        self._expired: Callable[[], None] | None = None
+        self._deadline = self._left = 0.0
+        if session is not None:
+            session.calls[key(number)] = self
+
+    @property
+    def who(self) -> object:
+        """The same for two requests if they are known to be of the same client."""
+        return self.session or self
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is answered, or given up."""
+        return self.state == "over"
+
+    def wants(self, level: str | None) -> bool:
+        """Whether the client is to get a log message of this level. What a legacy one left open is the backend's."""
+        if self.session is not None:
+            return is_wanted(level, self.session.level)
+        return level in LEVELS and self.level in LEVELS and is_wanted(level, self.level)
+
+    def carried(self, carrier: Carrier, number: int) -> None:
+        """It is on its way, under this number."""
+        self.carrier, self.number = carrier, number
+        self._step("sent")
+
+    def limit(self, clock: Clock, seconds: float, expired: Callable[[], None]) -> None:
+        """Have `expired` called when its backend was silent for so long."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._clock, self._expired = clock, expired
+        self._deadline = clock.now() + seconds
+        self._timer = clock.later(seconds, expired)
+
+    def asks(self, question: Question) -> None:
+        """The user is asked: the backend's time does not run."""
+        self._questions.add(question)
+        self._step("asked")
+        if self._timer is not None and self._clock is not None:
+            self._timer.cancel()
+            self._timer, self._left = None, self._deadline - self._clock.now()
+
+    def asked(self, question: Question) -> None:
+        """A question is over; with the last one the backend's time runs on."""
+        self._questions.discard(question)
+        if self._questions or self.is_over:
+            return
+        self._step("answered")
+        if self._expired is not None and self._clock is not None:
+            self._deadline = self._clock.now() + self._left
+            self._timer = self._clock.later(self._left, self._expired)
+
+    def finish(self, answer: Message, spoken: Era) -> None:
+        """The backend has answered, in the era `spoken`."""
+        if self.is_over:
+            return
+        try:
+            if answer.result is not UNSET:
+                if self.converse is not None and spoken == "modern" and self.converse(answer):
+                    return
+                result = result_of(answer)
+                if self.rewrite is not None:
+                    result = self.rewrite(result)
+                answer = Message("2.0", result=to_client(self.method, result, spoken, self.era, self._implementation))
+            elif (error := error_of(answer)) is not None:
+                if error.code == URL_ELICITATION_REQUIRED and self.session is not None:
+                    self.session.note_elicitations(error.data)
+                answer = error_to_client(answer, error, spoken, self.era)
+        except Fault as fault:
+            answer = failed(fault)
+        self.conclude(answer)
+
+    def fail(self, fault: Fault) -> None:
+        """Answer with an error."""
+        self.conclude(failed(fault))
+
+    def cancel(self, reason: Raw | None = None) -> None:
+        """The client does not want it any more."""
+        if not self.is_over:
+            if self.carrier is not None:
+                self.carrier.give_up(self.number, reason)
+            self.conclude(None)
+
+    def conclude(self, answer: Message | None) -> None:
+        """Answer with what is in the client's era already; None is no answer."""
+        if self.is_over:
+            return
+        questions, self._questions = self._questions, set()
+        self._step("ended")
+        if self._timer is not None:
+            self._timer.cancel()
+        for question in questions:
+            question.end()
+        if self.session is not None and self.session.calls.get(key(self.id)) is self:
+            del self.session.calls[key(self.id)]
+        self.port.done(answer)
+        if self.on_over is not None:
+            self.on_over(answer)
+
+    def _step(self, event: str) -> None:
+        self.state = _STATES.get((self.state, event), self.state)
+
+
+Ask = Callable[[Asker, object, "Call | None", str, Fields, Clock], Question]
+"""Asks a client: (whose question, its name there, during which call, method, params, clock). Raises `Fault`."""
+
+
+class Session:
+    """A legacy client, from its `initialize` until its connection ends.
+
+    Args:
+        number: its id.
+        capabilities: what it can do, as it said.
+        tell: sends a message that belongs to no call.
+        since: the time of its `initialize`.
+
+    Attributes:
+        names: the spelling of names that it is shown.
+        seen: which lists it has.
+    """
+
+    era: Era = "legacy"
+
+    def __init__(self, number: str, capabilities: Raw, tell: Callable[[bytes], None], since: float = 0.0) -> None:
+        self.id = number
+        self.capabilities = capabilities
+        self.abilities = fields(capabilities)
+        self.since = since
+        self.names: Spelling = "plain"
+        self.seen = Seen({}, 0)
+        self.state: Literal["greeted", "initialized", "gone"] = "greeted"
+        self.level: str | None = None
+        """From which level on it wants log messages; None while it has not said."""
+        self.elicitations: set[str] = set()
+        """The URLs it was sent to, by `elicitationId`: it wants to know when the user has been there."""
+        self.calls: dict[object, Call] = {}
+        self.questions: dict[int, Question] = {}
+        self.on_gone: list[Callable[[], None]] = []
+        """Called when it is gone."""
+        self._tell = tell
+        self._numbers = count(1)
+
+    @property
+    def session(self) -> "Session":
+        """Itself: whose lists it is told of."""
+        return self
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be told things."""
+        return self.state == "initialized"
+
+    def tell_changed(self, capability: str) -> None:
+        """Tell that the lists of this capability (`tools`, ...) changed."""
+        self.tell(notification(f"notifications/{capability}/list_changed"))
+
+    def tell(self, data: bytes) -> None:
+        """Send a message that belongs to no call, once the client can take one."""
+        if self.state == "initialized":
+            self._tell(data)
+
+    def ask(
+        self, asker: Asker, asked: object, call: Call | None, method: str, params: Fields, clock: Clock
+    ) -> Question:
+        """Put a question to the client.
+
+        Raises:
+            Fault: what a client answers to what it cannot do.
+        """
+        check_ability(self.abilities, method, params)
+        if method == "elicitation/create":
+            self._note_elicitation(params)
+        question = Question(asker, asked, self, call, clock)
+        question.number = next(self._numbers)
+        self.questions[question.number] = question
+        send = call.port.tell if call is not None else self._tell
+        send(request(question.number, method, params or UNSET))
+        return question
+
+    def answer(self, answer: Message) -> None:
+        """The client has answered a question; one that is not open any more is nobody's."""
+        number = number_of(answer.id)
+        if number is not None and (question := self.questions.pop(number, None)) is not None:
+            question.answer(answer)
+
+    def withdrawn(self, question: Question) -> None:
+        """An answer is not wanted any more."""
+        if self.questions.pop(question.number, None) is not None and self.state != "gone":
+            send = question.call.port.tell if question.call is not None else self._tell
+            send(notification(CANCELLED, {"requestId": pack(question.number)}))
+
+    def cancel(self, params: Fields) -> None:
+        """The client's `notifications/cancelled`."""
+        if (call := self.calls.get(key(value(params.get("requestId"))))) is not None:
+            call.cancel(params.get("reason"))
+
+    def leave(self) -> None:
+        """Its connection has ended: so do its calls, and the questions to it."""
+        self.state = "gone"
+        for call in list(self.calls.values()):
+            call.cancel()
+        for question in list(self.questions.values()):
+            question.end()
+        for call_back in self.on_gone:
+            call_back()
+
+    def note_elicitations(self, data: Any) -> None:
+        """Remember where a `URLElicitationRequired` error sends the client."""
+        listed = value(fields(data if isinstance(data, Raw) else None).get("elicitations"))
+        for elicitation in listed if isinstance(listed, list) else ():
+            if isinstance(elicitation, dict) and isinstance(number := elicitation.get("elicitationId"), str):
+                self.elicitations.add(number)
+
+    def _note_elicitation(self, params: Fields) -> None:
+        if (number := text(params.get("elicitationId"))) is not None:
+            self.elicitations.add(number)
+
+
+class Listener:
+    """A `subscriptions/listen` stream of a modern client: it hears of the changes it asked for, and of nothing else.
+
+    Args:
+        call: whose messages its notifications are.
+        notifications: what it asks for.
+        seen: which lists its client has.
+    """
+
+    era: Era = "modern"
+    session: Session | None = None
+    is_ready = True
+
+    def __init__(self, call: Call, notifications: Fields, seen: Seen) -> None:
+        self.call = call
+        self.seen = seen
+        self.capabilities = {
+            capability
+            for capability in ("tools", "prompts", "resources")
+            if value(notifications.get(f"{capability}ListChanged")) is True
+        }
+        uris = value(notifications.get("resourceSubscriptions"))
+        self.uris = [uri for uri in uris if isinstance(uri, str)] if isinstance(uris, list) else []
+        self._meta = pack({SUBSCRIPTION_KEY: call.id})
+
+    def acknowledge(self, uris: list[str]) -> None:
+        """Say what is listened to: the changes asked for, and those resources that can be subscribed to."""
+        honoured: dict[str, Any] = {
+            f"{capability}ListChanged": True
+            for capability in ("tools", "prompts", "resources")
+            if capability in self.capabilities
+        }
+        if uris:
+            honoured["resourceSubscriptions"] = uris
+        self.tell(ACKNOWLEDGED, {"notifications": pack(honoured)})
+
+    def tell_changed(self, capability: str) -> None:
+        """Tell that the lists of this capability (`tools`, ...) changed, if it asked for that."""
+        if capability in self.capabilities:
+            self.tell(f"notifications/{capability}/list_changed", {})
+
+    def tell(self, method: str, params: Fields) -> None:
+        """Send a notification on the stream."""
+        if not self.call.is_over:
+            self.call.port.tell(notification(method, {**params, "_meta": self._meta}))
+
+    def end(self) -> None:
+        """End the stream politely: the client knows that it was meant."""
+        self.call.finish(Message("2.0", result=pack({"_meta": {SUBSCRIPTION_KEY: self.call.id}})), "modern")
+
+
+class Clients:
+    """The clients that are connected, for what belongs to no call.
+
+    Args:
+        is_single: there is one client, ever (stdio): a question during nobody's call is for that one.
+    """
+
+    def __init__(self, is_single: bool = False) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.listeners: set[Listener] = set()
+        self._is_single = is_single
+        self._waiting: list[Callable[[Session], None]] = []
+
+    def join(self, session: Session) -> None:
+        """A legacy client has come."""
+        self.sessions[session.id] = session
+
+    def initialized(self, session: Session) -> None:
+        """A legacy client can be told and asked things."""
+        if session.state == "greeted":
+            session.state = "initialized"
+            waiting, self._waiting = self._waiting, []
+            for deliver in waiting:
+                deliver(session)
+
+    def leave(self, session: Session) -> None:
+        """A legacy client is gone."""
+        if self.sessions.pop(session.id, None) is not None:
+            session.leave()
+
+    def single(self, deliver: Callable[[Session], None]) -> bool:
+        """Hand the only client to `deliver`, when it has come; false where there may be others."""
+        if not self._is_single:
+            return False
+        for session in self.sessions.values():
+            if session.state == "initialized":
+                deliver(session)
+                return True
+        self._waiting.append(deliver)
+        return True
+
+    @property
+    def level(self) -> str | None:
+        """The most verbose level of log messages that a legacy client has asked for."""
+        return most_verbose(session.level for session in self.sessions.values())
+
+    def listen(self, listener: Listener) -> None:
+        """A modern client listens from now on.
+
+        Raises:
+            Fault: too many do.
+        """
+        if len(self.listeners) >= LISTENERS:
+            raise Fault(-32603, f"Subscription limit reached: {LISTENERS:,} streams are open")
+        self.listeners.add(listener)
+
+    def broadcast(self, method: str, params: Fields, data: bytes, admits: Callable[[Session], bool]) -> None:
+        """Send a notification that belongs to no call to the legacy clients that are admitted, and want it."""
+        level = text(params.get("level")) if method == LOG else None
+        visited = text(params.get("elicitationId")) if method == VISITED else None
+        for session in list(self.sessions.values()):
+            if method == VISITED and visited not in session.elicitations:
+                continue
+            if (method != LOG or is_wanted(level, session.level)) and admits(session):
+                session.tell(data)
+
+    def audience(self) -> list["Session | Listener"]:
+        """Who is to be told of changed lists."""
+        return [*self.sessions.values(), *self.listeners]
+
+    def end_listening(self) -> None:
+        """End all listening streams politely."""
+        for listener in list(self.listeners):
+            listener.end()
+
+
+def most_verbose(levels: Iterable[str | None]) -> str | None:
+    """The most verbose of these levels; None where there is none."""
+    return min((level for level in levels if level in LEVELS), key=level_index, default=None)
+
+
+def check_ability(abilities: Fields, method: str, params: Fields) -> None:
+    """Raise the error of a client that cannot answer a question, if one with these abilities cannot.
+
+    Spec: client/elicitation#error-handling (a mode that was not declared), JSON-RPC (an unknown method).
+    """
+    feature = _QUESTIONS.get(method)
+    declared = value(abilities.get(feature)) if feature else None
+    if not isinstance(declared, dict):
+        raise Fault(METHOD_NOT_FOUND, f"The client did not declare that it can answer {method}")
+    missing = None
+    if feature == "elicitation":
+        mode = value(params.get("mode", pack("form")))
+        # No mode declared at all means forms (spec, client/elicitation#capabilities).
+        missing = None if isinstance(mode, str) and mode in (declared or {"form": {}}) else mode
+    elif feature == "sampling" and ("tools" in params or "toolChoice" in params):
+        missing = None if "tools" in declared else "tools"
+    if missing is not None:
+        raise Fault(INVALID_PARAMS, f"The client did not declare {feature}.{missing}")

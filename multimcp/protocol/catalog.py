@@ -1,0 +1,244 @@
+"""What all backends offer together, under public names. Pure data, built from offers, never changed.
+
+Rules:
+- Servers come in config order; so do their entries. The same offers give the same catalog, byte for byte.
+- A public name leads to exactly one (server, original name). With namespace "never" the first server wins a
+  collision, and `collisions` says so.
+- A name that is not offered as it stands is understood all the same if it is a spelling of one tool (or prompt) only.
+- A URI is renamed only if an earlier server has it already, and then the same way inside what its server returns.
+- Each list is encoded once for each era and spelling; a request for it costs no more than writing the bytes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from msgspec import Raw
+
+from multimcp.errors import AmbiguousNameError
+
+from .eras import ParamHeaders, to_client
+from .message import EMPTY, Era, Fields, encode, fields, pack
+from .names import Namespace, Spelling, is_legal, llm_names, public_name, qualify, shorten, spellings
+from .offer import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Kind, Listing, Offer
+from .templates import Template
+
+NAMED = (TOOLS, PROMPTS)
+"""What has a name; the other kinds have a URI."""
+
+MEANT = 5
+"""How many of those that a name could mean are told to who used it."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """How tools and prompts are named; `spelling` is that of clients that ask for none."""
+
+    separator: str = "::"
+    namespace: Namespace = "always"
+    spelling: Spelling = "plain"
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a public name leads: the server, and what that server calls it."""
+
+    server: str
+    name: str
+
+
+Admits = Callable[[str], bool]
+"""Whether the tool of this (own) name is offered."""
+
+
+@dataclass
+class Catalog:
+    """The lists of all servers merged, and the routes from public names back to the servers.
+
+    It shows the names of one spelling, `build` those of "plain"; `spelled` has the same in another.
+    """
+
+    listings: Mapping[Kind, Listing] = field(default_factory=dict)
+    routes: Mapping[Kind, Mapping[str, Route]] = field(default_factory=dict)
+    public: Mapping[Kind, Mapping[Route, str]] = field(default_factory=dict)
+    templates: Sequence[tuple[Template, Route]] = ()
+    headers: Mapping[Route, ParamHeaders] = field(default_factory=dict)
+    collisions: tuple[str, ...] = ()
+    names: Names = Names()
+    plain: "Catalog | None" = field(default=None, repr=False, compare=False)
+    """The catalog that this one is `spelled` from; None where it shows plain names itself."""
+    _pages: dict[tuple[Kind, Era], Raw] = field(default_factory=dict, compare=False)
+
+    def spelled(self, spelling: Spelling) -> "Catalog":
+        """The same, of a catalog that shows plain names, under the names of `spelling`; made once."""
+        return self._llm if spelling == "llm" else self
+
+    def route(self, kind: Kind, name: str) -> Route | None:
+        """Where the public `name` leads, if it is listed."""
+        return self.routes[kind].get(name) if kind in self.routes else None
+
+    def understand(self, kind: Kind, name: str) -> Route | None:
+        """Where `name` leads: to the tool or prompt that is listed so, or else to the one that can be spelled so.
+
+        Raises:
+            AmbiguousNameError: the client's: several can be spelled so, and none is listed so.
+        """
+        if route := self.route(kind, name):
+            return route
+        meant = (self.plain or self)._meant[kind].get(name, ())
+        if len(meant) > 1:
+            shown = [f"'{self.public[kind][route]}'" for route in meant[:MEANT]]
+            several = f"{', '.join(shown[:-1])} or {shown[-1]}" + (", among others" if len(meant) > MEANT else "")
+            raise AmbiguousNameError(f"'{name}' could mean the {kind.noun} {several}; use one of these names")
+        return meant[0] if meant else None
+
+    @property
+    def refused(self) -> list[str]:
+        """The names of tools, as they are shown, that LLM APIs do not take."""
+        return [name for name in self.routes.get(TOOLS, ()) if not is_legal(name)]
+
+    @cached_property
+    def _llm(self) -> "Catalog":
+        listings, routes = dict(self.listings), dict(self.routes)
+        for kind in self.routes.keys() & NAMED:
+            taken: dict[str, Route] = {}
+            entries: list[Entry] = []
+            for route, entry in zip(self.routes[kind].values(), self.listings[kind].entries, strict=True):
+                candidates = llm_names(route.server, route.name, self.names.namespace)
+                name = next(name for name in candidates if name not in taken)
+                taken[name] = route
+                entries.append(_renamed(entry, kind, name))
+            routes[kind], listings[kind] = taken, replace(self.listings[kind], entries=tuple(entries))
+        return replace(self, listings=listings, routes=routes, public=_reversed(routes), plain=self, _pages={})
+
+    @cached_property
+    def _meant(self) -> Mapping[Kind, Mapping[str, Sequence[Route]]]:
+        """By kind and spelling, whose it is, whichever names are shown; of a catalog that shows plain names."""
+        meant: dict[Kind, dict[str, dict[Route, None]]] = {kind: {} for kind in NAMED}
+        for kind, owners in meant.items():
+            for route, shown in self.public.get(kind, {}).items():
+                names = (shown, self._llm.public[kind][route])
+                for name in spellings(route.server, route.name, self.names.separator, names):
+                    owners.setdefault(name, {})[route] = None
+        return {kind: {name: tuple(routes) for name, routes in owners.items()} for kind, owners in meant.items()}
+
+    def by_template(self, uri: str) -> Route | None:
+        """Where a URI leads that a listed template generates; the most literal template wins."""
+        for template, route in self.templates:
+            if template.matches(uri):
+                added = len(self.public[TEMPLATES][route]) - len(route.name)
+                return Route(route.server, shorten(uri, added))
+        return None
+
+    def page(self, kind: Kind, era: Era, server: Raw = EMPTY) -> Raw:
+        """The result that lists all of a kind, in the envelope of an era; `server` is who the proxy is."""
+        if (kind, era) not in self._pages:
+            listing = self.listings.get(kind, Listing())
+            result: Fields = {kind.key: pack([entry.raw for entry in listing.entries])}
+            if era == "modern":
+                result["ttlMs"] = pack(listing.ttl_ms)
+                result["cacheScope"] = pack("public" if listing.is_public else "private")
+            self._pages[kind, era] = to_client(kind.method, pack(result), "legacy", era, server)
+        return self._pages[kind, era]
+
+
+def build(offers: Mapping[str, Offer], names: Names, filters: Mapping[str, Admits]) -> Catalog:
+    """Merge what the servers offer.
+
+    Args:
+        offers: by server, in config order.
+        names: how tools and prompts are named.
+        filters: by server, which of its tools are offered; all where there is none.
+    """
+    listings: dict[Kind, Listing] = {}
+    routes: dict[Kind, dict[str, Route]] = {}
+    collisions: list[str] = []
+    for kind in KINDS:
+        entries: list[Entry] = []
+        taken = routes[kind] = {}
+        parts = [offer.listings[kind] for offer in offers.values() if kind in offer.listings]
+        for server, offer in offers.items():
+            admits = filters.get(server) if kind is TOOLS else None
+            for entry in offer.entries(kind):
+                if admits is not None and not admits(entry.name):
+                    continue
+                public = _public(kind, server, entry.name, taken, names)
+                if public in taken:
+                    collisions.append(f"{kind.noun} '{public}' of '{server}' is hidden by '{taken[public].server}'")
+                    continue
+                taken[public] = Route(server, entry.name)
+                entries.append(_renamed(entry, kind, public))
+        ttl_ms = min((part.ttl_ms for part in parts), default=0)
+        listings[kind] = Listing(tuple(entries), ttl_ms, bool(parts) and all(part.is_public for part in parts))
+    return Catalog(
+        listings,
+        routes,
+        _reversed(routes),
+        _templates(routes[TEMPLATES].items()),
+        {routes[TOOLS][entry.name]: entry.headers for entry in listings[TOOLS].entries if entry.headers},
+        tuple(collisions),
+        names,
+    )
+
+
+def _reversed(routes: Mapping[Kind, Mapping[str, Route]]) -> dict[Kind, dict[Route, str]]:
+    return {kind: {route: public for public, route in taken.items()} for kind, taken in routes.items()}
+
+
+def _renamed(entry: Entry, kind: Kind, public: str) -> Entry:
+    if public == entry.name:
+        return entry
+    return Entry(public, pack({**fields(entry.raw), kind.id: Raw(encode(public))}), entry.headers)
+
+
+def _public(kind: Kind, server: str, name: str, taken: Mapping[str, Route], names: Names) -> str:
+    if kind in (RESOURCES, TEMPLATES):
+        while name in taken:
+            name = qualify(server, name)
+    elif names.namespace == "always":
+        name = public_name(server, name, names.separator)
+        while name in taken:
+            name = public_name(server, name, names.separator)
+    return name
+
+
+def _templates(routes: Iterable[tuple[str, Route]]) -> list[tuple[Template, Route]]:
+    """The most literal first; then one whose variables stop at a slash before one whose do not."""
+    templates = [(Template(public), route) for public, route in routes]
+    return sorted(templates, key=lambda item: (-item[0].literals, item[0].is_broad))
+
+
+# How the proxy introduces its backends
+
+
+def capabilities(offers: Mapping[str, Offer], *, may_be_more: bool, is_only: bool) -> Fields:
+    """The union of what the backends can do and the proxy relays.
+
+    Args:
+        offers: by server.
+        may_be_more: whether a server is still to come, or to come back: it may turn out to be able to do anything. What
+            it lists is announced when it arrives; what it can do, a legacy client learns only once.
+        is_only: whether no other server is meant: what else it says of itself holds here, too.
+    """
+    declared = {name for offer in offers.values() for name in offer.capabilities}
+    can_subscribe = any(offer.declares("resources", "subscribe") for offer in offers.values())
+    if may_be_more or not offers:
+        declared |= {"completions", "logging"} | {kind.capability for kind in KINDS}
+        can_subscribe = True
+    united: dict[str, dict[str, bool]] = {
+        kind.capability: {"listChanged": True} for kind in KINDS if kind.capability in declared
+    }
+    if can_subscribe:
+        united.setdefault("resources", {})["subscribe"] = True
+    united |= {name: {} for name in ("completions", "logging") if name in declared}
+    mine = {name: pack(capability) for name, capability in united.items()}
+    if is_only:
+        [only] = offers.values()
+        return {**only.capabilities, **mine}
+    return mine
+
+
+def instructions(offers: Mapping[str, Offer]) -> str | None:
+    """The backends' instructions, each under its backend's name."""
+    parts = [f"# {name}\n\n{offer.instructions}" for name, offer in offers.items() if offer.instructions]
+    return "\n\n".join(parts) or None

@@ -1,0 +1,182 @@
+"""Bytes in, whole messages out: lines (stdio) and server-sent events (HTTP), each bounded in size.
+
+Rules:
+- JSON may hold line breaks as white space: they are made blanks before a message is written as a line or an event.
+- A line or event over the limit is never kept whole: its beginning and its end are, as `Oversized`, and what follows
+  it is read as if it had been of a good size.
+
+Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+"""
+
+import re
+from dataclasses import dataclass
+
+from .message import Id, Salvaged
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Bytes that one message may have, from either side."""
+
+_KEPT = 512
+_HEAD_ID = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")')
+_TAIL_ID = re.compile(
+    rb'[}\]"\w]\s*,\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")'
+    rb'\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$'
+)
+
+
+@dataclass(frozen=True)
+class Oversized:
+    """A message that is larger than the limit, of `size` bytes; only its ends are kept."""
+
+    head: bytes
+    tail: bytes
+    size: int
+
+    def salvage(self) -> Salvaged | None:
+        """Its id, where that stands at one of its ends, as writers do it."""
+        found = _HEAD_ID.match(self.head) or _TAIL_ID.search(self.tail)
+        if found is None:
+            return None
+        number: Id = int(found[1]) if found[1] else found[2].decode(errors="replace")
+        return Salvaged(number, b'"method"' not in self.head + self.tail)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One server-sent event. `id` is the last one that its stream has named, which is where to go on from."""
+
+    kind: str
+    data: bytes | Oversized
+    id: str | None
+
+
+def as_line(message: bytes) -> bytes:
+    """A message as one line."""
+    return _flat(message) + b"\n"
+
+
+def as_event(message: bytes, number: str | None = None) -> bytes:
+    """A message as a server-sent event; a client can go on from its `number`."""
+    place = b"" if number is None else b"id: " + number.encode() + b"\r\n"
+    return b"event: message\r\n" + place + b"data: " + _flat(message) + b"\r\n\r\n"
+
+
+def _flat(message: bytes) -> bytes:
+    if b"\n" in message or b"\r" in message:
+        return message.replace(b"\n", b" ").replace(b"\r", b" ")
+    return message
+
+
+class _Pieces:
+    """What has come of a line so far: joined once, and only its ends where it is too long."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, part: bytes) -> None:
+        if not part:
+            return
+        self._size += len(part)
+        self._parts.append(part)
+        if self._size > self._limit:
+            whole = b"".join(self._parts)
+            self._parts = [whole[:_KEPT], whole[-_KEPT:]] if len(whole) > 2 * _KEPT else [whole]
+
+    def take(self, last: bytes) -> bytes | Oversized:
+        """The whole, which `last` completes; begin with the next."""
+        if not self._parts and len(last) <= self._limit:
+            return last
+        self.add(last)
+        parts, size, self._parts, self._size = self._parts, self._size, [], 0
+        whole = b"".join(parts)
+        return whole if size <= self._limit else Oversized(whole[:_KEPT], whole[-_KEPT:], size)
+
+
+class Lines:
+    """The lines of a stream of bytes. What comes after the last line feed is no line."""
+
+    def __init__(self, limit: int = MAX_MESSAGE) -> None:
+        self._pieces = _Pieces(limit)
+
+    def feed(self, data: bytes) -> list[bytes | Oversized]:
+        """The lines that `data` completes, without their line feeds."""
+        if b"\n" not in data:
+            self._pieces.add(data)
+            return []
+        first, *more = data.split(b"\n")
+        lines = [self._pieces.take(first), *map(self._pieces.take, more[:-1])]
+        self._pieces.add(more[-1])
+        return lines
+
+
+class Events:
+    """The events of a stream of bytes. CR, LF and CRLF end a line, also where they are split between two pieces.
+
+    Attributes:
+        last_id: the last id that the stream has named, to resume it by.
+        retry: seconds that the server asks to wait before that, if it does.
+    """
+
+    def __init__(self, limit: int = MAX_MESSAGE) -> None:
+        self.last_id: str | None = None
+        self.retry: float | None = None
+        self._pieces = _Pieces(limit + len(b"data: "))
+        self._limit = limit
+        self._kind = "message"
+        self._data: list[bytes] = []
+        self._size = 0
+        self._too_large: Oversized | None = None
+        self._ends_in_cr = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes."""
+        if self._ends_in_cr and data[:1] == b"\n":
+            data = data[1:]
+        self._ends_in_cr = data[-1:] == b"\r"
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if b"\n" not in data:
+            self._pieces.add(data)
+            return []
+        first, *more = data.split(b"\n")
+        lines = (first, *more[:-1])
+        events = [event for line in lines if (event := self._line(self._pieces.take(line))) is not None]
+        self._pieces.add(more[-1])
+        return events
+
+    def _line(self, line: bytes | Oversized) -> Event | None:
+        if isinstance(line, Oversized):
+            if line.head.startswith(b"data:"):
+                self._too_large, self._data = Oversized(line.head[5:], line.tail, line.size), []
+            return None
+        if not line:
+            return self._dispatch()
+        field, _, content = line.partition(b":")
+        content = content.removeprefix(b" ")
+        if field == b"data":
+            self._add(content)
+        elif field == b"event":
+            self._kind = content.decode(errors="replace")
+        elif field == b"id" and b"\0" not in content:
+            self.last_id = content.decode(errors="replace")
+        elif field == b"retry" and content.isdigit():
+            self.retry = int(content[:9]) / 1000
+        return None
+
+    def _add(self, content: bytes) -> None:
+        """Add a line of data, unless the event is too large already."""
+        if self._too_large is None:
+            self._data.append(content)
+            self._size += len(content) + 1
+            if self._size > self._limit + 1:
+                whole = b"\n".join(self._data)
+                self._too_large, self._data = Oversized(whole[:_KEPT], whole[-_KEPT:], len(whole)), []
+
+    def _dispatch(self) -> Event | None:
+        kind, data, large = self._kind, self._data, self._too_large
+        self._kind, self._data, self._too_large, self._size = "message", [], None, 0
+        if large is not None:
+            return Event(kind, large, self.last_id)
+        return Event(kind, b"\n".join(data), self.last_id) if data else None

@@ -1,0 +1,423 @@
+"""One MCP connection to a backend, in one era: what is in flight on it, and whom a message of the backend concerns.
+
+Rules:
+- `receive` takes what the backend sends in the order of the wire, and nothing in it waits: so order costs nothing.
+- Over streamable HTTP the stream says which call a message belongs to (`via`); else it is meant for the client that has
+  a call in flight. A question that could be meant for more than one client is put to none.
+- A message that cannot be read fails the one request it answers; the connection goes on.
+- What belongs to no call goes up as an event.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Literal, Protocol
+
+from msgspec import UNSET, Raw
+
+from multimcp.errors import Fault, backend_failure
+
+from .calls import (
+    ACKNOWLEDGED,
+    CANCELLED,
+    LOG,
+    OVER,
+    PROGRESS,
+    UPDATED,
+    Call,
+    Clients,
+    Clock,
+    Port,
+    Question,
+    Session,
+)
+from .eras import SUBSCRIPTION_KEY, TOKEN_KEY, end_to_end, to_backend
+from .framing import Oversized
+from .message import (
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    REQUEST_TIMEOUT,
+    UNSENDABLE,
+    Era,
+    Fields,
+    Id,
+    Message,
+    answer,
+    failed,
+    fields,
+    key,
+    notification,
+    number_of,
+    opened,
+    pack,
+    read,
+    request,
+    salvage,
+    succeeded,
+    text,
+    value,
+)
+from .offer import LIST_CHANGED
+
+UNREADABLE = "The server's answer is not one that MCP allows"
+
+
+# What goes up to the backend
+
+
+@dataclass(frozen=True)
+class ListsChanged:
+    """The lists of this capability changed."""
+
+    capability: str
+
+
+@dataclass(frozen=True)
+class Updated:
+    """A resource changed; `params` name it."""
+
+    params: Fields
+
+
+@dataclass(frozen=True)
+class Said:
+    """A notification that belongs to no call."""
+
+    method: str
+    params: Fields
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The backend sent what is no MCP message."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A question was refused, as more than one client, or none, could be meant."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Nothing comes any more."""
+
+    reason: str
+
+
+Event = ListsChanged | Updated | Said | Noise | Doubt | Lost
+
+
+class Wire(Protocol):
+    """How bytes get to the backend. Nothing here waits."""
+
+    def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
+        """Send a request; what comes back goes to `Link.receive`."""
+
+    def write(self, data: bytes) -> None:
+        """Send a notification or an answer."""
+
+    def cancel(self, number: int, data: bytes) -> None:
+        """Take back a request; `data` is the notification that says so, where that is the way."""
+
+
+class _Ours(Port):
+    """Where the answers to the proxy's own requests go."""
+
+    def __init__(self, take: Callable[[Message], None]) -> None:
+        self._take = take
+
+    def tell(self, data: bytes) -> None:
+        pass
+
+    def done(self, answer: Message | None) -> None:
+        self._take(answer or failed(Fault(INVALID_REQUEST, OVER)))
+
+
+class Link:
+    """One MCP connection to a backend.
+
+    Args:
+        server: the backend's name, for errors.
+        era: in which it is spoken.
+        clients: who may be asked when a question belongs to no call.
+        clock: the event loop's.
+        emit: takes what belongs to no call, in the order of the wire.
+        implementation: how the proxy introduces itself.
+        timeout: seconds in which each request has to be answered, if it has to be.
+        owner: the client that has this connection for itself.
+        hint: what an operator can do where it is not clear whom a question is meant for.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        era: Era,
+        clients: Clients,
+        clock: Clock,
+        emit: Callable[["Link", Event], None],
+        *,
+        implementation: Raw,
+        timeout: float | None = None,
+        owner: Session | None = None,
+        hint: str = "",
+    ) -> None:
+        self.server = server
+        self.era: Era = era
+        self.owner = owner
+        self.state: Literal["open", "lost"] = "open"
+        self.pending: dict[int, Call] = {}
+        """What is in flight, by the number it has here."""
+        self.listeners: dict[int, Callable[[], None]] = {}
+        """What to call when a listening stream of ours is acknowledged, by its number."""
+        self._wire: Wire | None = None
+        self._clients = clients
+        self._clock = clock
+        self._emit = emit
+        self._implementation = implementation
+        self._timeout = timeout
+        self._hint = hint
+        self._numbers = count(1)
+        self._questions: dict[object, Question] = {}
+
+    def use(self, wire: Wire) -> None:
+        """Write to this from now on."""
+        self._wire = wire
+
+    # Down: from a client to the backend
+
+    def request(self, call: Call, params: Fields, meta: Fields, own: Fields | None = None) -> int:
+        """Send a call; its answer, or its failure, follows by itself. Returns its number here.
+
+        `own` is what is added to `_meta` for this hop.
+        """
+        number = next(self._numbers)
+        if self.state == "lost":
+            call.fail(self._ended(call))
+            return number
+        self.pending[number] = call
+        call.carried(self, number)
+        if self._timeout is not None and not call.is_ours:
+            call.limit(self._clock, self._timeout, lambda: self._expire(number, call))
+        level = call.session.level if call.session else None
+        params = to_backend(
+            params,
+            meta,
+            self.era,
+            number=number,
+            client=self._implementation,
+            capabilities=call.capabilities,
+            level=level,
+            own=own,
+        )
+        assert self._wire is not None
+        self._wire.request(number, call.method, params, request(number, call.method, params or UNSET))
+        return number
+
+    def ask(self, method: str, params: Fields, take: Callable[[Message], None], own: Fields | None = None) -> Call:
+        """Send a request of our own, with `own` in its `_meta`; `take` gets its answer."""
+        call = Call(_Ours(take), self.era, 0, method, {})
+        call.is_ours = True
+        self.request(call, params, {}, own)
+        return call
+
+    def notify(self, method: str, params: Fields) -> None:
+        """Send a notification."""
+        self._write(notification(method, params))
+
+    def give_up(self, number: int, reason: Raw | None = None) -> None:
+        """Nobody waits for this request any more."""
+        if (call := self.pending.pop(number, None)) is not None and self.state == "open" and self._wire is not None:
+            self.listeners.pop(number, None)
+            if call.method == "initialize":  # which must not be cancelled (spec, cancellation)
+                return
+            params = {"requestId": pack(number)} | ({"reason": reason} if reason else {})
+            self._wire.cancel(number, notification(CANCELLED, params))
+
+    def fail(self, number: int, fault: Fault) -> None:
+        """A request got no answer, and never will."""
+        if (call := self.pending.pop(number, None)) is not None:
+            self.listeners.pop(number, None)
+            call.fail(fault)
+
+    def lose(self, reason: str) -> None:
+        """Nothing comes any more: what is in flight fails, questions are withdrawn."""
+        if self.state == "lost":
+            return
+        self.state = "lost"
+        questions, self._questions = self._questions, {}
+        for question in questions.values():
+            question.withdraw()
+        calls, self.pending = self.pending, {}
+        for call in calls.values():
+            call.fail(self._ended(call))
+        self._emit(self, Lost(reason))
+
+    def _expire(self, number: int, call: Call) -> None:
+        if not call.is_over:
+            self.give_up(number)
+            reason = f'did not answer {call.method} within {self._timeout:g} s (its "timeout")'
+            call.fail(backend_failure(self.server, reason, REQUEST_TIMEOUT))
+
+    def _ended(self, call: Call) -> Fault:
+        return backend_failure(self.server, f"the connection ended before it answered {call.method}")
+
+    def _write(self, data: bytes) -> None:
+        if self.state == "open" and self._wire is not None:
+            self._wire.write(data)
+
+    # Up: from the backend to a client
+
+    def receive(self, data: bytes | Oversized, via: int | None = None) -> None:
+        """Take one message of the backend; `via` is the number of the request on whose stream it came."""
+        if isinstance(data, Oversized):
+            return self._unreadable(data, data.salvage(), f"a message of {data.size:,} bytes, which is too large")
+        try:
+            message = read(data)
+        except Fault as fault:
+            return self._unreadable(data, salvage(data), fault.message)
+        if message.is_answer:
+            self._answered(message, via)
+        elif message.id is UNSET:
+            self._told(message, via)
+        else:
+            self._asked(message, via)
+        return None
+
+    def _unreadable(self, data: bytes | Oversized, found: Any, problem: str) -> None:
+        if found is None:
+            shown = data.head if isinstance(data, Oversized) else data
+            if shown.strip():
+                self._emit(self, Noise(shown[:400].decode(errors="replace").strip()))
+        elif found.is_answer:
+            number = number_of(found.id)
+            reason = f"{UNREADABLE} ({problem})" if isinstance(data, Oversized) else UNREADABLE
+            if number is not None:
+                self.fail(number, Fault(PARSE_ERROR, reason))
+        else:
+            self._write(answer(found.id, failed(Fault(PARSE_ERROR, UNSENDABLE))))
+
+    def _answered(self, message: Message, via: int | None) -> None:
+        number = via if message.id is None else number_of(message.id)
+        if number is not None and (call := self.pending.pop(number, None)) is not None:
+            self.listeners.pop(number, None)
+            call.finish(message, self.era)
+
+    def _told(self, message: Message, via: int | None) -> None:
+        method = str(message.method)
+        params = fields(message.params)
+        subscription = fields(params.get("_meta")).get(SUBSCRIPTION_KEY) if "_meta" in params else None
+        params = end_to_end(params)
+        if method == PROGRESS:
+            self._progressed(params)
+        elif method == CANCELLED:
+            if (question := self._questions.pop(key(value(params.get("requestId"))), None)) is not None:
+                question.withdraw()
+        elif method == ACKNOWLEDGED:
+            number = number_of(value(subscription))
+            if number is not None and (acknowledged := self.listeners.get(number)) is not None:
+                acknowledged()
+        elif method in LIST_CHANGED:
+            self._emit(self, ListsChanged(LIST_CHANGED[method]))
+        elif method == UPDATED:
+            self._emit(self, Updated(params))
+        else:
+            self._said(message, method, params, via)
+
+    def _progressed(self, params: Fields) -> None:
+        token = number_of(value(params.get(TOKEN_KEY)))
+        call = self.pending.get(token) if token is not None else None
+        if call is not None and call.token is not None:
+            call.port.tell(notification(PROGRESS, {**params, TOKEN_KEY: call.token}))
+
+    def _said(self, message: Message, method: str, params: Fields, via: int | None) -> None:
+        # As it came, but for what speaks of this hop.
+        data = notification(method, params if "_meta" in fields(message.params) else message.params)
+        calls = self._meant(via)
+        if calls is None:
+            self._emit(self, Said(method, params, data))
+            return
+        if method == LOG:
+            level = text(params.get("level"))
+            calls = [call for call in calls if call.wants(level)]
+            if self.era == "modern" and len(calls) != 1:
+                return  # only the one whose request it belongs to may see it (spec, per-request log level)
+        for call in calls:
+            call.port.tell(data)
+
+    def _meant(self, via: int | None) -> list[Call] | None:
+        """The calls that a message may belong to, one for each client; None: it belongs to no call.
+
+        What comes on the stream of a call that is over is for nobody.
+        """
+        if via is not None:
+            call = self.pending.get(via)
+            if call is None:
+                return []
+            if not call.is_ours:
+                return [call]
+        return list({call.who: call for call in self.pending.values() if not call.is_ours}.values()) or None
+
+    def _asked(self, message: Message, via: int | None) -> None:
+        number, method = message.id, str(message.method)
+        assert number is not UNSET
+        assert number is not None
+        if method == "ping":
+            return self._write(answer(number, succeeded()))
+        try:
+            if self.era == "modern":
+                raise Fault(METHOD_NOT_FOUND, f"There is no {method} in this revision of MCP")
+            params = end_to_end(opened(message.params))
+            calls = self._meant(via)
+            if calls is None:
+                self._ask_outside(number, method, params)
+            elif len(calls) != 1:
+                raise self._doubt(method, len(calls))
+            else:
+                self._ask(number, calls[0], None, method, params)
+        except Fault as fault:
+            self._write(answer(number, failed(fault)))
+        return None
+
+    def _ask_outside(self, number: Id, method: str, params: Fields) -> None:
+        """Ask what belongs to no call: the client that has this connection, or the only one there is."""
+
+        def ask(session: Session) -> None:
+            try:
+                self._ask(number, None, session, method, params)
+            except Fault as fault:
+                self._write(answer(number, failed(fault)))
+
+        if self.owner is not None:
+            ask(self.owner)
+        elif not self._clients.single(ask):
+            raise self._doubt(method, 0)
+
+    def _ask(self, number: Id, call: Call | None, session: Session | None, method: str, params: Fields) -> None:
+        ask = call.ask if call is not None else session.ask if session is not None else None
+        if ask is None:
+            raise Fault(INTERNAL_ERROR, OVER)
+        question = ask(self, number, call, method, params, self._clock)
+        if question.is_open:
+            self._questions[key(number)] = question
+
+    def answered(self, asked: object, message: Message) -> None:
+        """A client has answered the backend's question `asked`, or will not."""
+        self._questions.pop(key(asked), None)
+        self._write(answer(asked, message))  # type: ignore[arg-type]
+
+    def forgotten(self, asked: object) -> None:
+        """The backend does not wait for an answer to `asked`."""
+        self._questions.pop(key(asked), None)
+
+    def _doubt(self, method: str, clients: int) -> Fault:
+        reason = f"{clients} clients have a call in flight" if clients else "no client has a call in flight"
+        problem = f"{method} was refused: {reason}, and it is not clear which client is meant{self._hint}"
+        self._emit(self, Doubt(problem))
+        return Fault(INTERNAL_ERROR, f"MCP server '{self.server}': {problem}")

@@ -1,0 +1,266 @@
+"""One JSON-RPC message. The envelope is read; the payload stays the bytes that came.
+
+Rules:
+- `params`, `result` and `error` are `Raw`: nobody looks into them unless they are routed by or rewritten. So numbers,
+  escapes, the order of keys and unknown fields cross because nobody touches them.
+- What is not UTF-8, not JSON, or not a JSON-RPC 2.0 message is a `Fault`; `salvage` finds the id it has to be answered
+  under, so that nobody waits for ever.
+- An id keeps the spelling its sender gave it. Ids are compared by `key`, for which 7, 7.0 and "7" are one number.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from multimcp.errors import Fault
+
+Era = Literal["legacy", "modern"]
+"""Revisions up to 2025-11-25 (the `initialize` handshake), or 2026-07-28 (each request carries its own envelope)."""
+
+Id = int | float | str
+Fields = dict[str, Raw]
+"""An object, opened one level deep."""
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+REQUEST_TIMEOUT: Final = -32001
+RESOURCE_NOT_FOUND: Final = -32002
+HEADER_MISMATCH: Final = -32020
+MISSING_CLIENT_CAPABILITY: Final = -32021
+UNSUPPORTED_VERSION: Final = -32022
+URL_ELICITATION_REQUIRED: Final = -32042
+
+EMPTY: Final = Raw(b"{}")
+UNSENDABLE: Final = "A string that is no Unicode text, or nesting that is too deep"
+_NULL = Raw(b"null")
+_SHOWN = 200
+
+
+class Message(msgspec.Struct):
+    """A request (`method`, `id`), a notification (`method`), or an answer (`id` and `result` or `error`)."""
+
+    jsonrpc: Literal["2.0"] | UnsetType = UNSET
+    id: int | float | str | UnsetType | None = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it answers a request."""
+        return self.method is UNSET
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it wants to be answered."""
+        return self.method is not UNSET and self.id is not UNSET
+
+
+class ErrorObject(msgspec.Struct):
+    """The `error` of an answer."""
+
+    code: int
+    message: str
+    data: Raw | UnsetType = UNSET
+
+
+class Salvaged(NamedTuple):
+    """What can be told of a message that cannot be read."""
+
+    id: Id
+    is_answer: bool
+
+
+class _Sent(msgspec.Struct):
+    jsonrpc: str = "2.0"
+    id: Id | UnsetType | None = UNSET
+    method: str | UnsetType = UNSET
+    params: Fields | Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+_message = msgspec.json.Decoder(Message)
+_fields = msgspec.json.Decoder(Fields)
+_error = msgspec.json.Decoder(ErrorObject)
+encode = msgspec.json.Encoder().encode
+
+
+def read(data: bytes) -> Message:
+    """Read one message.
+
+    Raises:
+        Fault: the sender's: it is no JSON (`PARSE_ERROR`), or no message (`INVALID_REQUEST`).
+    """
+    try:
+        if not data.isascii():
+            data.decode()  # msgspec does not look into what stays raw
+        message = _message.decode(data)
+    except msgspec.ValidationError as exc:
+        raise Fault(INVALID_REQUEST, f"Not a JSON-RPC message: {exc}") from None
+    except (ValueError, RecursionError):
+        raise Fault(PARSE_ERROR, "Parse error: not JSON, or not UTF-8") from None
+    if message.jsonrpc is UNSET:
+        raise Fault(INVALID_REQUEST, 'Not a JSON-RPC message: "jsonrpc" must be "2.0"')
+    if message.method is UNSET:
+        if (message.result is UNSET) == (message.error is UNSET) or message.id is UNSET:
+            raise Fault(INVALID_REQUEST, "Not a JSON-RPC message: neither a request nor an answer")
+    elif message.id is None:
+        raise Fault(INVALID_REQUEST, "Not a JSON-RPC message: a request's id cannot be null")
+    return message
+
+
+def salvage(data: bytes) -> Salvaged | None:
+    """The id of a message that `read` refuses, and whether it answers a request; None where that cannot be told."""
+    try:
+        message = json.loads(data.decode(errors="replace"), parse_int=_bounded)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict):
+        return None
+    number = message.get("id")
+    if not isinstance(number, int | float | str) or isinstance(number, bool):
+        return None
+    return Salvaged(number, "method" not in message and bool({"result", "error"} & message.keys()))
+
+
+def _bounded(digits: str) -> int:
+    """Python refuses to read numbers of more than 4,300 digits; here only the id matters."""
+    return int(digits[:40])
+
+
+def key(number: object) -> object:
+    """The same for all spellings of one id: 7, 7.0 and "7"."""
+    if isinstance(number, str):
+        return int(number) if len(number) < _SHOWN and number.isdecimal() and number.isascii() else number
+    return number
+
+
+def number_of(spelled: object) -> int | None:
+    """The number that an id of ours was, however the other side spells it; None for one that is not ours."""
+    found = key(spelled)
+    if isinstance(found, float):
+        return int(found) if found.is_integer() else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def opened(raw: Raw | UnsetType | None, what: str = "params") -> Fields:
+    """An object, one level deep; what is not there, or null, is empty.
+
+    Raises:
+        Fault: the sender's: `what` is no object.
+    """
+    if raw is UNSET or raw is None or raw == _NULL:
+        return {}
+    try:
+        return _fields.decode(raw)
+    except (ValueError, RecursionError):
+        raise Fault(INVALID_PARAMS, f"{what} must be an object") from None
+
+
+def fields(raw: Raw | UnsetType | None) -> Fields:
+    """An object, one level deep; empty where it is none."""
+    try:
+        return opened(raw)
+    except Fault:
+        return {}
+
+
+def value(raw: Raw | UnsetType | None) -> Any:
+    """What `raw` says, as plain data; None where it says nothing that can be read."""
+    if raw is UNSET or raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def text(raw: Raw | UnsetType | None) -> str | None:
+    """The string that `raw` is, if it is one."""
+    found = value(raw)
+    return found if isinstance(found, str) else None
+
+
+def string(params: Mapping[str, Raw], name: str) -> str:
+    """A parameter that must be a string.
+
+    Raises:
+        Fault: the sender's: it is none.
+    """
+    found = text(params.get(name))
+    if found is None:
+        raise Fault(INVALID_PARAMS, f"{name} must be a string")
+    return found
+
+
+def pack(data: Any) -> Raw:
+    """Plain data as `Raw`."""
+    return Raw(encode(data))
+
+
+def is_object(raw: Raw) -> bool:
+    """Whether it is an object, judged by its first character: it is valid JSON already."""
+    return bytes(memoryview(raw)[:1]) == b"{"
+
+
+def request(number: Id, method: str, params: Fields | UnsetType = UNSET) -> bytes:
+    """The bytes of a request."""
+    return encode(_Sent(id=number, method=method, params=params))
+
+
+def notification(method: str, params: Fields | Raw | UnsetType = UNSET) -> bytes:
+    """The bytes of a notification; empty params are left out."""
+    return encode(_Sent(method=method, params=params or UNSET))
+
+
+def answer(number: Id | None, message: Message) -> bytes:
+    """The bytes of an answer with what `message` has for result or error."""
+    return encode(_Sent(id=number, result=message.result, error=message.error))
+
+
+def succeeded(result: Raw = EMPTY) -> Message:
+    """An answer with a result."""
+    return Message("2.0", result=result)
+
+
+def failed(fault: Fault) -> Message:
+    """An answer with an error."""
+    error = {"code": fault.code, "message": fault.message}
+    return Message("2.0", error=pack(error if fault.data is UNSET else {**error, "data": fault.data}))
+
+
+def error_of(message: Message) -> ErrorObject | None:
+    """The error of an answer; None where it has a result.
+
+    Raises:
+        Fault: the sender's: its error is not one.
+    """
+    if message.error is UNSET:
+        return None
+    try:
+        return _error.decode(message.error)
+    except (ValueError, RecursionError):
+        raise Fault(INTERNAL_ERROR, "The server's answer is not one that MCP allows") from None
+
+
+def result_of(message: Message) -> Raw:
+    """The result of an answer.
+
+    Raises:
+        Fault: the error that the other side answered with; or its answer is not one.
+    """
+    error = error_of(message)
+    if error is not None:
+        raise Fault(error.code, error.message, error.data)
+    assert message.result is not UNSET
+    if not is_object(message.result):
+        raise Fault(INTERNAL_ERROR, "The server's result is not an object")
+    return message.result

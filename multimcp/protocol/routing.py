@@ -1,0 +1,290 @@
+"""A message of a client -> which backend it is for, and what it is called there; and the way back of URIs.
+
+Rules:
+- Nothing is routed by splitting a tool's or prompt's name: it is looked up.
+- A URI is routed by: the list; a link that was renamed on its way out; a template; a link as it was announced; its
+  qualified spelling; the only backend that has resources. Else it is not found.
+- A method that MCP does not know goes to the backend that its name, URI or task belongs to, or to the only one.
+- A URI in a result keeps its spelling, unless another backend already offers it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from multimcp.errors import AmbiguousNameError, Fault
+
+from .catalog import Catalog, Route
+from .message import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    RESOURCE_NOT_FOUND,
+    Era,
+    Fields,
+    fields,
+    is_object,
+    pack,
+    string,
+    text,
+)
+from .names import qualify, unqualify
+from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Offer
+
+LINKS = 10_000
+"""How many URIs that were announced in results, but never listed, are remembered; and how many tasks."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What there is for one client now.
+
+    Attributes:
+        catalog: what it is offered.
+        offers: by server, what each says of itself.
+        servers: the names of those that are not disabled.
+        is_starting: whether some server is still at its first attempt.
+    """
+
+    catalog: Catalog
+    offers: Mapping[str, Offer]
+    servers: tuple[str, ...]
+    is_starting: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a message leads: the server, and the params under its own names.
+
+    `asked` maps URIs that the client spelled itself, by the backend's spelling.
+    """
+
+    server: str
+    params: Fields
+    asked: Mapping[str, str] = field(default_factory=dict)
+
+
+class Router:
+    """Finds routes; remembers the links and tasks that backends have mentioned."""
+
+    def __init__(self) -> None:
+        self._links: OrderedDict[str, Route] = OrderedDict()
+        self._tasks: OrderedDict[str, Route] = OrderedDict()
+
+    def find(self, view: View, method: str, params: Fields) -> Target | None:
+        """Where a request leads; None while that is not known.
+
+        Raises:
+            Fault: the client's: its params do not say.
+        """
+        finder = _FINDERS.get(method)
+        return finder(self, view, params) if finder is not None else self.find_unknown(view, params)
+
+    def find_name(self, view: View, kind: Kind, params: Fields) -> Target | None:
+        route = _understood(view.catalog, kind, string(params, "name"))
+        return Target(route.server, {**params, "name": pack(route.name)}) if route is not None else None
+
+    def find_resource(self, view: View, params: Fields) -> Target | None:
+        uri = string(params, "uri")
+        route = self.route_uri(view, uri)
+        if route is None:
+            return None
+        return Target(route.server, {**params, "uri": pack(route.name)}, {route.name: uri})
+
+    def find_completion(self, view: View, params: Fields) -> Target | None:
+        ref = params.get("ref")
+        if ref is None or not is_object(ref):
+            raise Fault(INVALID_PARAMS, "ref must be an object")
+        opened = fields(ref)
+        if "uri" in opened:
+            name, uri = "uri", string(opened, "uri")
+            route = view.catalog.route(TEMPLATES, uri) or self.route_uri(view, uri)
+        else:
+            name, route = "name", _understood(view.catalog, PROMPTS, string(opened, "name"))
+        if route is None:
+            return None
+        return Target(route.server, {**params, "ref": pack({**opened, name: pack(route.name)})})
+
+    def find_unknown(self, view: View, params: Fields) -> Target | None:
+        """Where a message leads of which we know nothing."""
+        name, uri, task = (text(params.get(key)) or "" for key in ("name", "uri", "taskId"))
+        if (route := view.catalog.route(TOOLS, name) or view.catalog.route(PROMPTS, name)) is not None:
+            return Target(route.server, {**params, "name": pack(route.name)})
+        meant = _understood(view.catalog, TOOLS, name) or _understood(view.catalog, PROMPTS, name) if name else None
+        if meant is not None:
+            return Target(meant.server, {**params, "name": pack(meant.name)})
+        if uri and (route := self.route_uri(view, uri)) is not None:
+            return Target(route.server, {**params, "uri": pack(route.name)})
+        if (route := self._tasks.get(task)) is not None:
+            return Target(route.server, params)
+        return Target(view.servers[0], params) if len(view.servers) == 1 else None
+
+    def route_uri(self, view: View, uri: str) -> Route | None:
+        """Where a URI leads."""
+        announced = self._announced(view, uri)
+        renamed = announced if announced is not None and announced.name != uri else None
+        found = view.catalog.route(RESOURCES, uri) or renamed or view.catalog.by_template(uri) or announced
+        if found is not None:
+            return found
+        able = [name for name, offer in view.offers.items() if "resources" in offer.capabilities]
+        qualified = unqualify(uri)
+        if qualified is not None and qualified[0] in able:
+            return Route(*qualified)
+        # One that is still starting may be able, too.
+        return Route(able[0], uri) if len(able) == 1 and not view.is_starting else None
+
+    def public_uri(self, view: View, server: str, uri: str) -> str:
+        """How a client has to spell a URI that a server mentions, so that it comes back to that server."""
+        route = Route(server, uri)
+        if (listed := view.catalog.public.get(RESOURCES, {}).get(route)) is not None:
+            return listed
+        owner = view.catalog.route(RESOURCES, uri) or view.catalog.by_template(uri) or self._announced(view, uri)
+        if owner is not None and owner.server == server:
+            return uri
+        public = uri if owner is None else qualify(server, uri)
+        _remember(self._links, public, route)
+        return public
+
+    def result(self, view: Callable[[], View], method: str, target: Target, result: Raw) -> Raw:
+        """A backend's result as the client gets it: URIs that another backend has, too, are spelled differently."""
+        try:
+            peek = _peek.decode(result)
+        except (ValueError, RecursionError):
+            return result
+        self._note_task(target.server, peek)
+        if peek.content is UNSET and peek.messages is UNSET and peek.contents is UNSET:
+            return result
+
+        def public(uri: str) -> str:
+            return target.asked.get(uri) or self.public_uri(view(), target.server, uri)
+
+        if method == "resources/read":
+            changed = {"contents": _each(peek.contents, lambda raw: _rename(raw, public))}
+        else:
+            changed = {
+                "content": _each(peek.content, lambda raw: _block(raw, public)),
+                "messages": _each(peek.messages, lambda raw: _prompt_message(raw, public)),
+            }
+        changes = {name: raw for name, raw in changed.items() if raw is not None}
+        return pack({**fields(result), **changes}) if changes else result
+
+    def _announced(self, view: View, uri: str) -> Route | None:
+        """Where a URI leads that a server, which is still there, has mentioned."""
+        route = self._links.get(uri)
+        return route if route is not None and route.server in view.servers else None
+
+    def _note_task(self, server: str, peek: "_Peek") -> None:
+        number = peek.taskId if peek.task is UNSET else fields(peek.task).get("taskId", UNSET)
+        if number is not UNSET and (task := text(number)) is not None:
+            _remember(self._tasks, task, Route(server, task))
+
+
+_FINDERS: Final[Mapping[str, Callable[[Router, View, Fields], Target | None]]] = {
+    "tools/call": lambda router, view, params: router.find_name(view, TOOLS, params),
+    "prompts/get": lambda router, view, params: router.find_name(view, PROMPTS, params),
+    "resources/read": Router.find_resource,
+    "resources/subscribe": Router.find_resource,
+    "resources/unsubscribe": Router.find_resource,
+    "completion/complete": Router.find_completion,
+}
+
+
+def _understood(catalog: Catalog, kind: Kind, name: str) -> Route | None:
+    """`Catalog.understand`, with its error as the client gets it."""
+    try:
+        return catalog.understand(kind, name)
+    except AmbiguousNameError as exc:
+        raise Fault(INVALID_PARAMS, str(exc)) from None
+
+
+def not_found(method: str, params: Fields, era: Era) -> Fault:
+    """The error for a request that leads nowhere."""
+    ref = fields(params.get("ref")) if method == "completion/complete" else params
+    name, uri = text(ref.get("name")), text(ref.get("uri"))
+    if method not in _FINDERS:
+        return Fault(METHOD_NOT_FOUND, "Method not found", method)
+    if uri is not None:
+        # Spec, resources: -32002 up to 2025-11-25, -32602 since.
+        code = RESOURCE_NOT_FOUND if era == "legacy" else INVALID_PARAMS
+        return Fault(code, f"Resource not found: {uri}", {"uri": uri})
+    noun = TOOLS.noun if method == "tools/call" else PROMPTS.noun
+    return Fault(INVALID_PARAMS, f"Unknown {noun}: {name}")
+
+
+def _remember(routes: "OrderedDict[str, Route]", key: str, route: Route) -> None:
+    routes[key] = route
+    routes.move_to_end(key)
+    if len(routes) > LINKS:
+        routes.popitem(last=False)
+
+
+# URIs in results
+
+
+class _Peek(msgspec.Struct):
+    content: Raw | UnsetType = UNSET
+    contents: Raw | UnsetType = UNSET
+    messages: Raw | UnsetType = UNSET
+    task: Raw | UnsetType = UNSET
+    taskId: Raw | UnsetType = UNSET
+
+
+class _Block(msgspec.Struct):
+    type: Raw | UnsetType = UNSET
+    resource: Raw | UnsetType = UNSET
+
+
+_peek = msgspec.json.Decoder(_Peek)
+_list = msgspec.json.Decoder(list[Raw])
+_blocks = msgspec.json.Decoder(_Block)
+
+_Public = Callable[[str], str]
+
+
+def _each(raw: Raw | UnsetType, change: Callable[[Raw], Raw | None]) -> Raw | None:
+    """A list with its items changed; None where none is, or it is no list."""
+    if raw is UNSET:
+        return None
+    try:
+        items = _list.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    changed = [change(item) for item in items]
+    if all(item is None for item in changed):
+        return None
+    return pack([old if new is None else new for old, new in zip(items, changed, strict=True)])
+
+
+def _rename(raw: Raw, public: _Public) -> Raw | None:
+    """An object whose `uri` names a resource, under its public URI; None where that is the same."""
+    opened = fields(raw)
+    uri = text(opened.get("uri"))
+    renamed = public(uri) if uri is not None else None
+    return pack({**opened, "uri": pack(renamed)}) if renamed != uri else None
+
+
+def _block(raw: Raw, public: _Public) -> Raw | None:
+    """A block of content: a link to a resource, or one with a resource in it, may have to be renamed."""
+    try:
+        block = _blocks.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    kind = text(block.type) if block.type is not UNSET else None
+    if kind == "resource_link":
+        return _rename(raw, public)
+    if kind == "resource" and block.resource is not UNSET:
+        inner = _rename(block.resource, public)
+        return pack({**fields(raw), "resource": inner}) if inner is not None else None
+    return None
+
+
+def _prompt_message(raw: Raw, public: _Public) -> Raw | None:
+    opened = fields(raw)
+    content = opened.get("content")
+    if content is None:
+        return None
+    changed = _block(content, public) if is_object(content) else _each(content, lambda item: _block(item, public))
+    return pack({**opened, "content": changed}) if changed is not None else None

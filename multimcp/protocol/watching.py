@@ -1,0 +1,71 @@
+"""Who watches which resource of one backend, and what has to be subscribed to there for that.
+
+Rules:
+- A resource is subscribed to once for all who watch it, and unsubscribed from when the last one leaves.
+- Each hears of an update under the URI that it used itself.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+from .calls import UPDATED, Listener, Session
+from .message import Fields, notification, pack
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """A client that wants to know of updates of a resource, and how it spells its URI."""
+
+    who: Session | Listener
+    public: str
+
+    @property
+    def session(self) -> Session | None:
+        """The legacy client that it is, if it is one."""
+        return self.who if isinstance(self.who, Session) else None
+
+    def tell(self, params: Fields, rest: str) -> None:
+        """Tell of an update; `rest` is what the updated part's URI adds to the one that is watched."""
+        if isinstance(self.who, Session):
+            self.who.tell(notification(UPDATED, {**params, "uri": pack(self.public + rest)}))
+        else:
+            self.who.tell(UPDATED, {"uri": pack(self.public)})
+
+
+class Watchers:
+    """Who watches the resources of one backend, by the URIs that it knows."""
+
+    def __init__(self) -> None:
+        self._by_uri: dict[str, dict[Hashable, Watcher]] = {}
+
+    def add(self, uri: str, watcher: Watcher) -> None:
+        """From now on it watches."""
+        self._by_uri.setdefault(uri, {})[watcher.who] = watcher
+
+    def remove(self, who: Session | Listener, uri: str | None = None) -> list[str]:
+        """It watches this resource, or any, no more; returns those that nobody watches now."""
+        left = []
+        for watched in [uri] if uri is not None else list(self._by_uri):
+            watchers = self._by_uri.get(watched, {})
+            if watchers.pop(who, None) is not None and not watchers:
+                del self._by_uri[watched]
+                left.append(watched)
+        return left
+
+    def wanted(self, is_served: Callable[[Watcher], bool]) -> set[str]:
+        """The resources that have to be subscribed to on a connection; `is_served`: it is this watcher's."""
+        return {uri for uri, watchers in self._by_uri.items() if any(map(is_served, watchers.values()))}
+
+    def updated(self, params: Fields, uri: str, is_served: Callable[[Watcher], bool]) -> None:
+        """Tell of an update. It may be of a part of what is watched (spec, resources/updated)."""
+        for watched, watchers in list(self._by_uri.items()):
+            if uri == watched or uri.startswith(f"{watched.rstrip('/')}/"):
+                for watcher in list(watchers.values()):
+                    if is_served(watcher):
+                        watcher.tell(params, uri[len(watched) :])
+
+
+def to_settle(wanted: Iterable[str], subscribed: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What to subscribe to, and what to unsubscribe from."""
+    wanted, subscribed = set(wanted), set(subscribed)
+    return sorted(wanted - subscribed), sorted(subscribed - wanted)

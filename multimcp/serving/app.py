@@ -1,0 +1,315 @@
+"""The one place where the parts are put together, and the life of the process.
+
+Rules:
+- The port is bound before any backend is started.
+- SIGTERM, SIGINT and a client that closes stdin end it the same way: connections that clients keep are given up, the
+  requests in flight have a second, then open streams end and the backends are stopped; within five seconds in all.
+  SIGHUP reads the configuration file again; from a terminal that is gone it ends the process like the others.
+- SIGUSR1 says that the end is near: connections are given up, and all else goes on. Kubernetes sends SIGTERM when calls
+  that began on a kept connection could not end any more; its preStop hook says it in time.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Literal
+
+import anyio
+import uvicorn
+from anyio.abc import TaskStatus
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+
+from multimcp.backends.registry import Registry
+from multimcp.clients.http import StreamableHttp
+from multimcp.clients.sse import Sse
+from multimcp.clients.stdio import serve_stdio
+from multimcp.errors import ListenError
+from multimcp.protocol.calls import Clients
+from multimcp.protocol.catalog import Names
+from multimcp.protocol.chain import Chain
+from multimcp.proxy import Proxy
+
+from . import admin
+from .guard import REMEDY, Access, Guard, error_response
+from .reload import ConfigFile, reported, watch
+
+logger = logging.getLogger(__name__)
+
+OPEN = "whoever can connect can use every tool, and nobody can add or remove servers"
+
+LAST_ANSWERS = 0.5
+"""Seconds in which HTTP clients learn from an answer that their connection is not kept, before no request is taken."""
+
+NESTING = 4_000
+"""How deep JSON may be nested, about: what Python allows to recurse, which is what msgspec keeps to."""
+
+IN_FLIGHT = 1
+"""Seconds that requests in flight have left after that."""
+
+KEPT = 120
+"""Seconds that a connection waits for the next request: longer than clients keep one (Python: 5, Go: 90), so that it is
+they who close it. A request on its way to a server that closes is lost."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the proxy is served. `startup_timeout` is in seconds; port 0 takes a free one.
+
+    With `watch` the configuration file is followed when it changes; with `persist` it is written when servers are added
+    or removed over HTTP.
+    """
+
+    transport: Literal["stdio", "sse", "http"]
+    access: Access
+    port: int
+    names: Names
+    startup_timeout: float
+    watch: bool
+    persist: bool
+
+
+class _Parts:
+    """The parts shared by every transport."""
+
+    def __init__(self, file: ConfigFile, names: Names, startup_timeout: float, is_single: bool = False) -> None:
+        self.file = file
+        self.clients = Clients(is_single)
+        chain = Chain(token_hex(8), os.environ, str(file.path.resolve()))
+        self.registry = Registry(names, self.clients, startup_timeout, chain)
+        self.proxy = Proxy(self.registry, self.clients)
+        self.http = StreamableHttp(self.proxy)
+        self.sse = Sse(self.proxy)
+        self.follow = reported(self._follow)
+
+    def _follow(self) -> None:
+        self.file.follow(self.registry)
+
+    def application(
+        self, access: Access, keep: bool = False, lifespan: Lifespan[Starlette] | None = None
+    ) -> "Application":
+        """All that is served over HTTP, to whom it may be; `keep` writes down what is added and removed."""
+        routes = admin.routes(self.registry, self.file if keep else None, writable=not access.is_open)
+        rest = Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: _internal_error})
+        return Application(self.http, self.sse, rest, access)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """While the backends of the file are there."""
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), NESTING))
+        async with self.registry.running(self.file.servers), self.proxy.running():
+            yield
+
+    async def drain(self) -> None:
+        """Requests in flight have a moment; then open streams end, for whose end a server waits as for an answer."""
+        self.clients.end_listening()
+        await self.proxy.drain(0.8 * IN_FLIGHT)  # before uvicorn breaks them off
+        self.http.close_streams()
+        self.sse.close()
+
+
+class Application:
+    """The ASGI application: streamable HTTP, SSE, and the admin API, behind the guard."""
+
+    def __init__(self, http: StreamableHttp, sse: Sse, rest: Starlette, access: Access) -> None:
+        self._routes: dict[str, ASGIApp] = {
+            "/mcp": http,
+            "/mcp/": http,
+            "/sse": sse.stream,
+            "/sse/": sse.stream,
+            "/messages": sse.message,
+            "/messages/": sse.message,
+        }
+        self._rest = rest
+        self._guarded = Guard(self._route, access)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._rest(scope, receive, send)
+        else:
+            await self._guarded(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._routes.get(scope["path"], self._rest)(scope, receive, send)
+        except Exception:
+            logger.exception("%s %s failed; this is a fault of Multi-MCP", scope.get("method"), scope["path"])
+            raise
+
+
+async def _internal_error(request: Request, exc: Exception) -> JSONResponse:
+    if isinstance(exc, ClientDisconnect):
+        return error_response(400, "the request broke off")
+    return error_response(500, "Multi-MCP failed; its log says how")
+
+
+def application(config: str | os.PathLike[str]) -> Application:
+    """The proxy as an ASGI application on a loopback address, with the command line's defaults otherwise.
+
+    The backends live as long as its lifespan, which the ASGI server has to run.
+
+    Args:
+        config: the configuration file.
+
+    Raises:
+        ConfigError: the operator's: the file cannot be used.
+    """
+    parts = _Parts(ConfigFile(Path(config), os.environ), Names(), startup_timeout=10)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
+        async with parts.running(), anyio.create_task_group() as group:
+            group.start_soon(watch, [parts.file.path], parts.follow)
+            yield
+            await parts.drain()
+            group.cancel_scope.cancel()
+
+    return parts.application(Access(), lifespan=lifespan)
+
+
+async def serve(settings: Settings, file: ConfigFile) -> None:
+    """Serve the backends of this file until the process is told to end, or the client on stdin is gone.
+
+    Raises:
+        ListenError: the operator's: the address cannot be bound.
+    """
+    listener = None if settings.transport == "stdio" else _bind(settings.access.host, settings.port)
+    parts = _Parts(file, settings.names, settings.startup_timeout, is_single=listener is None)
+    web = _Uvicorn(parts.application(settings.access, settings.persist), listener) if listener else None
+    stop = anyio.Event()
+    keys = settings.access.keys
+    read_keys = reported(keys.read)
+    has_terminal = _has_terminal()
+
+    def look() -> None:
+        parts.follow()
+        read_keys()
+
+    def hear(number: int) -> None:
+        if stop.is_set():
+            return
+        if number == signal.SIGUSR1:
+            if web is not None:
+                web.let_go()
+        elif number == signal.SIGHUP and not (has_terminal and not _has_terminal()):
+            look()
+        else:  # also where the terminal is gone: nobody would ever end it
+            stop.set()
+
+    if refusal := parts.registry.chain.refusal:
+        logger.error("no server is started and no client is served: %s", refusal)
+    async with anyio.create_task_group() as group:
+        async with parts.running(), anyio.create_task_group() as front:
+            await group.start(_watch_signals, hear)
+            if settings.watch:
+                front.start_soon(watch, [file.path, keys.file or file.path], look)
+
+            async def end() -> None:
+                """What is in flight has a moment; then the backends go, and with them whoever waits for one."""
+                await stop.wait()
+                if web is not None:
+                    await web.give_up()
+                await parts.drain()
+                group.start_soon(parts.registry.stop_all)
+                if web is None:
+                    front.cancel_scope.cancel()
+
+            group.start_soon(end)
+            if web is None:
+                await serve_stdio(parts.proxy, stop.set)
+            else:
+                if settings.access.is_open:
+                    logger.warning("others can reach this address, and there is no API key: %s; %s", OPEN, REMEDY)
+                await web.serve_http()
+            front.cancel_scope.cancel()
+        group.cancel_scope.cancel()
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+async def _watch_signals(hear: Callable[[int], None], *, task_status: TaskStatus[None]) -> None:
+    """To the very end: what each does by default would leave servers behind, and tell a wrong exit code later."""
+    try:
+        with anyio.open_signal_receiver(*_SIGNALS) as signals:
+            task_status.started()
+            async for number in signals:
+                hear(number)
+    finally:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+
+
+def _has_terminal() -> bool:
+    try:
+        return bool(os.tcgetpgrp(sys.stderr.fileno()))
+    except OSError:
+        return False
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+        # asyncio (where uvloop is not to be had) leaves this off for a socket it did not make: 40 ms a call.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
+    except (OSError, OverflowError) as exc:
+        reason = str(exc.strerror).partition(" (while")[0] if isinstance(exc, OSError) else "there is no such port"
+        raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn, but for the signals, which are ours, and the way it ends."""
+
+    def __init__(self, app: Application, listener: socket.socket) -> None:
+        self._listener = listener
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_keep_alive=KEPT,
+                timeout_graceful_shutdown=IN_FLIGHT,
+            )
+        )
+        self.config.load()  # which would forget the headers that are set before
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def serve_http(self) -> None:
+        address, port = self._listener.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        # Not a log line: with --port 0 this is the only way to learn the port, whatever the log level.
+        print(f"multi-mcp: listening on http://{shown}:{port} (/mcp, /sse)", file=sys.stderr, flush=True)
+        await self.serve(sockets=[self._listener])
+
+    def let_go(self) -> None:
+        """Have clients keep no connection: each answer from here on is the last one on its connection."""
+        close = (b"connection", b"close")
+        if close not in self.config.encoded_headers:
+            self.config.encoded_headers.append(close)
+            self.server_state.default_headers.append(close)  # which uvicorn makes anew from those, every second
+
+    async def give_up(self) -> None:
+        """Have clients let go of their connections, then take no request.
+
+        uvicorn alone would close those that wait for a request at once, and lose the request that is on its way.
+        """
+        self.let_go()
+        with anyio.move_on_after(LAST_ANSWERS):
+            while self.server_state.connections:  # noqa: ASYNC110 - nothing announces it
+                await anyio.sleep(0.01)
+        self.should_exit = True

@@ -1,0 +1,193 @@
+"""The command line: options, their twins in the environment, and the exit codes.
+
+Rules:
+- Every option `--a-b` is also `MULTI_MCP_A_B` in the environment; the command line wins. The API key is there only.
+- `check` as the first argument is another command (`check.main`), with options of its own.
+- 0: ended as told. 1: the address cannot be bound. 2: an option or the configuration cannot be used.
+- Everything for people goes to stderr, a line per event; stdout carries MCP and nothing else.
+"""
+
+import argparse
+import logging
+import os
+import select
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from multimcp import __version__
+from multimcp.errors import ConfigError, ListenError
+from multimcp.protocol.catalog import Names
+from multimcp.protocol.names import SPELLINGS
+
+from . import check
+from .app import Settings, serve
+from .guard import Access, Keys, allowed_host, allowed_origin
+from .reload import ConfigFile
+
+logger = logging.getLogger("multimcp")
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Run the proxy, or a check of its servers; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["check"]:
+        return check.main(words[1:], environ)
+    parser = _parser(environ)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        files = [word for word in unknown if word.endswith(".json") or Path(word).is_file()]
+        hint = f"; did you mean --config {files[0]}?" if files else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if not options.separator:  # argparse makes nothing of `--separator=--`, too
+        parser.error("argument --separator: cannot be empty (to have '--', set MULTI_MCP_SEPARATOR)")
+    _set_up_logging(options.log_level)
+    try:
+        file = ConfigFile(options.config, environ)
+        if options.persist:
+            file.check_writable()
+        keys = Keys({} if options.transport == "stdio" else environ)
+    except ConfigError as exc:
+        print(exc.at("multi-mcp: "), file=sys.stderr)
+        return 2
+    settings = Settings(
+        transport=options.transport,
+        access=Access(options.host, keys, options.allowed_host or frozenset(), options.allowed_origin or frozenset()),
+        port=options.port,
+        names=Names(options.separator, options.namespace, options.names),
+        startup_timeout=options.startup_timeout,
+        watch=not options.no_watch,
+        persist=options.persist,
+    )
+    try:
+        anyio.run(serve, settings, file, backend_options={"use_uvloop": sys.platform != "win32"})
+    except ListenError as exc:
+        print(f"multi-mcp: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="multi-mcp",
+        description="One MCP server in front of many. `multi-mcp check [FILE]` connects to every server once and tells "
+        "how it went.",
+        epilog="Every option can also be set in the environment: --log-level as MULTI_MCP_LOG_LEVEL, and so on. "
+        "Only there: MULTI_MCP_API_KEY, or MULTI_MCP_API_KEY_FILE, has the keys that clients over HTTP must send.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+
+    def option(name: str, default: str | None, type: Callable[[str], Any], help: str) -> None:
+        # A default given as text is checked like an argument, and so is what stands in the environment.
+        parser.add_argument(f"--{name}", default=environ.get(_variable(name)) or default, type=type, help=help)
+
+    def flag(name: str, help: str) -> None:
+        # In the environment anything but nothing and these words switches it on.
+        is_set = environ.get(_variable(name), "").lower() not in ("", "0", "false", "no", "off")
+        parser.add_argument(f"--{name}", action="store_true", default=is_set, help=help)
+
+    parser.add_argument("--version", action="version", version=f"multi-mcp {__version__}")
+    option(
+        "transport",
+        "stdio",
+        _one_of("stdio", "sse", "http"),
+        "how clients connect: stdio, or sse or http, which are the same server with /sse and /mcp on one port",
+    )
+    option("config", "./mcp.json", Path, "the file with the mcpServers")
+    option("host", "127.0.0.1", str, "address to listen on")
+    option("port", "8080", int, "port to listen on; 0 takes a free one and says which")
+    option("allowed-host", None, _each(allowed_host), "further names of this proxy, comma separated; * for any")
+    option("allowed-origin", None, _each(allowed_origin), "origins of further web pages that are let in; * for any")
+    option("log-level", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "what to log on stderr, and above")
+    option("separator", "::", str, "between a server's name and a tool's")
+    option("namespace", "always", _one_of("always", "never"), "whether tools and prompts carry their server's name")
+    option(
+        "names",
+        "plain",
+        _one_of(*SPELLINGS),
+        "llm has names that LLM APIs take, server__tool; /mcp?names= and /sse?names= say it for one client",
+    )
+    option(
+        "startup-timeout",
+        "10",
+        check.seconds,
+        "seconds that a server added over HTTP (POST /mcp_servers) has to get ready",
+    )
+    flag("no-watch", "do not follow the configuration file when it changes; SIGHUP still reads it again")
+    flag("persist", "write what is added and removed over HTTP to the configuration file")
+    return parser
+
+
+def _variable(option: str) -> str:
+    return f"MULTI_MCP_{option.upper().replace('-', '_')}"
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def choose(text: str) -> str:
+        for choice in choices:
+            if text.lower() == choice.lower():
+                return choice
+        raise argparse.ArgumentTypeError(f"'{text}' is not one of {', '.join(choices)}")
+
+    return choose
+
+
+def _each(read: Callable[[str], str]) -> Callable[[str], frozenset[str]]:
+    def split(text: str) -> frozenset[str]:
+        try:
+            return frozenset(read(part.strip()) for part in text.split(",") if part.strip())
+        except ConfigError as exc:
+            raise argparse.ArgumentTypeError(str(exc)) from None
+
+    return split
+
+
+class _Stderr(logging.Handler):
+    """Writes to stderr and never waits for it: a client that does not read our stderr must not stop us.
+
+    What cannot be written is left out, and said so when something can be written again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left_out = 0
+        self._torn = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            if self._left_out and self._write(f"multi-mcp: {self._left_out} lines left out: nobody read stderr\n"):
+                self._left_out = 0
+            if self._left_out or not self._write(self.format(record) + "\n"):
+                self._left_out += 1
+        except OSError:  # whoever read it is gone
+            pass
+        except Exception:
+            self.handleError(record)
+
+    def _write(self, text: str) -> bool:
+        data = memoryview(("\n" * self._torn + text).encode(errors="backslashreplace"))
+        poll = select.poll()
+        poll.register(2, select.POLLOUT)
+        while data:
+            # A pipe that can be written to takes this much at once.
+            if not poll.poll(0):
+                return False
+            self._torn = True
+            data = data[os.write(2, data[: select.PIPE_BUF]) :]
+        self._torn = False
+        return True
+
+
+def _set_up_logging(level: str) -> None:
+    """Our own lines, to stderr. The libraries' logs are not shown: they are many, and may hold secrets."""
+    handler = _Stderr()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False
+    logging.getLogger().addHandler(logging.NullHandler())

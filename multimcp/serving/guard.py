@@ -1,0 +1,283 @@
+"""Who is let in over HTTP: Host, Origin and the API key.
+
+Rules:
+- Every request is looked at, whatever its path, before anything else sees it; health alone wants no key.
+- A refusal has the form that the client reads: SDKs show their users the message of a JSON-RPC error, and of any other
+  body only the status. Its `id` is null, as nothing that a stranger sends is read; SDKs look for no other.
+- A web page must not use the proxy of whoever looks at it (DNS rebinding): a request names a host that is ours, and
+  one that a browser sends comes from a page that is. A rebound name is never an address: where others can connect,
+  any address will do as Host.
+- Keys are compared in constant time, each with all of them, and are in no answer, log line or error. They come from
+  the environment or a file: what stands on a command line, every user of the machine can read.
+
+Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#security--endpoint
+"""
+
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from math import inf
+from pathlib import Path
+from secrets import compare_digest
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from multimcp.errors import ConfigError, printable, unreadable
+from multimcp.protocol.message import INVALID_REQUEST
+
+logger = logging.getLogger(__name__)
+
+_KEY = "MULTI_MCP_API_KEY"
+_KEY_FILE = "MULTI_MCP_API_KEY_FILE"
+
+REMEDY = f"set {_KEY} or {_KEY_FILE}, or bind to 127.0.0.1 (--host)"
+"""What is to be done where others can connect and there is no key."""
+
+PAUSE = 1.0
+"""Seconds between two log lines on requests that are refused for the same reason."""
+
+_ANY = "*"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_WITHOUT_KEY = {"/healthz", "/readyz"}
+_TAKE_MESSAGES = {"/mcp", "/sse", "/messages"}
+"""Where clients send JSON-RPC; `/sse` takes none, but a client of streamable HTTP that was given its URL tries."""
+
+_WELL_KNOWN = "/.well-known/"
+"""Below the root, and below an endpoint, too: OAuth clients ask at both."""
+_PORTS = {"http": 80, "https": 443}
+
+
+class Keys:
+    """The API keys, each of which lets in; with none (this is false then) none is wanted.
+
+    Args:
+        environ: MULTI_MCP_API_KEY has the keys, comma separated, or MULTI_MCP_API_KEY_FILE names a file with the same.
+            An empty variable counts as not set.
+
+    Attributes:
+        file: where the keys stand, if that is a file.
+
+    Raises:
+        ConfigError: the operator's: both are set, or the keys cannot be read or sent, or there is none where some
+            should be; no key is in the text.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        text, file = environ.get(_KEY), environ.get(_KEY_FILE)
+        if text and file:
+            raise ConfigError(f"{_KEY} and {_KEY_FILE} are both set; unset one")
+        self.file = Path(file) if file else None
+        self._keys = _parse(text, _KEY) if text else []
+        self.read()
+
+    def read(self) -> None:
+        """Read the file again, where there is one.
+
+        Raises:
+            ConfigError: as on creation; the keys stay what they were.
+        """
+        if self.file is None:
+            return
+        place = f"{_KEY_FILE} ({self.file})"
+        try:
+            # What is no text cannot be sent either, and is refused as that.
+            text = self.file.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError as exc:
+            raise ConfigError(f"{place}: {unreadable(exc, 'correct the path, or create it')}") from None
+        keys = _parse(text, place)
+        if self._keys and keys != self._keys:
+            logger.info("%s: changed", place)
+        self._keys = keys
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def have(self, key: bytes) -> bool:
+        """Whether this is one of them. How long that takes does not tell how much of it is right."""
+        return True in [compare_digest(key, known) for known in self._keys]
+
+
+def _parse(text: str, place: str) -> list[bytes]:
+    keys = [key.strip() for key in text.split(",") if key.strip()]
+    if not keys:
+        raise ConfigError(f"{place}: has no key in it; write one there, or several with commas between them")
+    for number, key in enumerate(keys, 1):
+        if not re.fullmatch(r"[!-~]+", key):
+            remedy = "use printable ASCII without spaces, and commas between keys"
+            raise ConfigError(f"{place}: key {number} has characters that cannot be sent; {remedy}")
+    return [key.encode() for key in keys]
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who is let in.
+
+    Args:
+        host: the address bound to.
+        keys: one of which is wanted, if there are any.
+        hosts: further names of the proxy, each an `allowed_host`.
+        origins: of which pages are let in, too, each an `allowed_origin`.
+    """
+
+    host: str = "127.0.0.1"
+    keys: Keys = field(default_factory=lambda: Keys({}))
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether others than the users of this machine are let in without a key."""
+        return not is_loopback(self.host) and not self.keys
+
+
+class _Refusals:
+    """The log of who was refused: a line a second for each reason at most, which counts what it stands for."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def note(self, scope: Scope, reason: str, given: str = "") -> None:
+        """A request was refused for a `reason`, one of a few; `given` is what it said, and no secret."""
+        now = time.monotonic()
+        if now - self._last.get(reason, -inf) < PAUSE:
+            self._left_out[reason] += 1
+            return
+        self._last[reason] = now
+        peer = scope["client"][0] if scope.get("client") else "a client of unknown address"
+        more = f" (and {left_out} more since the last such line)" if (left_out := self._left_out.pop(reason, 0)) else ""
+        logger.warning(
+            "refused %s: %s%s%s", printable(peer, 80), reason, f" '{printable(given, 80)}'" if given else "", more
+        )
+
+
+class Guard:
+    """ASGI middleware that refuses whom `access` does not let in."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+        self._names = {*_LOOPBACK, access.host.lower()}
+        self._origins = {_origin(text) for text in access.origins}
+        self._addresses_are_known = not is_loopback(access.host)
+        self._refusals = _Refusals()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = None if scope["type"] == "lifespan" else self._refusal(scope)
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        path, headers = scope["path"], Headers(scope=scope)
+        refuse = _rpc_error_response if _has_rpc(scope, headers) else error_response
+        if not self._knows_host(headers.get("host", "")):
+            remedy = "if it is one of its names, add it with --allowed-host (MULTI_MCP_ALLOWED_HOST)"
+            self._refusals.note(scope, "an unknown Host,", headers.get("host", ""))
+            return refuse(421, f"the Host header does not name this proxy; {remedy}")
+        if "origin" in headers and not self._knows_origin(headers["origin"]):
+            remedy = "to let it in, add its origin with --allowed-origin (MULTI_MCP_ALLOWED_ORIGIN)"
+            self._refusals.note(scope, "a foreign Origin,", headers["origin"])
+            return refuse(403, f"the Origin header names a foreign web page; {remedy}")
+        if self._access.keys and path not in _WITHOUT_KEY and not self._has_key(headers):
+            text = "an API key of this proxy is required; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            has_any = "x-api-key" in headers or "authorization" in headers
+            self._refusals.note(scope, "a wrong API key" if has_any else "no API key")
+            if _WELL_KNOWN in path:  # OAuth clients would take a 401 for an authorization server's answer
+                return refuse(404, f"there is no OAuth here: {text}")
+            return refuse(401, text, {"WWW-Authenticate": "Bearer"})
+        return None
+
+    def _knows_host(self, host: str) -> bool:
+        _, name, _ = _origin(f"//{host}")
+        if name in self._names or not self._access.hosts.isdisjoint({name, _ANY}):
+            return True
+        return self._addresses_are_known and _address(name) is not None
+
+    def _knows_origin(self, text: str) -> bool:
+        origin = _origin(text)
+        return origin[1] in self._names or origin in self._origins or _ANY in self._access.origins
+
+    def _has_key(self, headers: Headers) -> bool:
+        given = headers.getlist("x-api-key")
+        for value in headers.getlist("authorization"):
+            scheme, _, key = value.partition(" ")
+            given += [key] if scheme.lower() == "bearer" else []
+        return True in [self._access.keys.have(key.strip().encode("latin-1")) for key in given]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach a server bound to `host`."""
+    address = _address(host)
+    return host.lower() == "localhost" or (address is not None and address.is_loopback)
+
+
+def allowed_host(text: str) -> str:
+    """A name or address that a Host header may have, or `*` for any, in lower case and without brackets.
+
+    Raises:
+        ConfigError: the operator's: it is something else.
+    """
+    host = text.lower()
+    if _address(host.strip("[]")):
+        return host.strip("[]")
+    if host != _ANY and not re.fullmatch(r"[a-z0-9._-]+", host):
+        remedy = "write its name or address alone, as in proxy.example.com, or * for any"
+        raise ConfigError(f"'{text}' is not a host; {remedy}")
+    return host
+
+
+def allowed_origin(text: str) -> str:
+    """What an Origin header may have, or `*` for any.
+
+    Raises:
+        ConfigError: the operator's: it is something else.
+    """
+    is_origin = re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d+)?", text.lower())
+    if text != _ANY and not (is_origin and _origin(text)[1]):
+        remedy = "write it as browsers send it, as in https://app.example.com, or * for any"
+        raise ConfigError(f"'{text}' is not an origin; {remedy}")
+    return text
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port of a URL: the same for all ways to write an origin. The host is None if it is no URL."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return "", None, None
+
+
+def _address(host: str | None) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host or "")
+    except ValueError:
+        return None
+
+
+def _has_rpc(scope: Scope, headers: Headers) -> bool:
+    """Whether this is a request in which clients send a JSON-RPC message."""
+    is_post = scope.get("method") == "POST" and scope["path"].removesuffix("/") in _TAKE_MESSAGES
+    return is_post and content_type(headers) == "application/json"
+
+
+def content_type(headers: Headers) -> str:
+    """What the body of a request is said to be, in lower case and without parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """How every error of HTTP is told; `text` is for the person who has to act."""
+    return JSONResponse({"error": text}, status, headers)
+
+
+def _rpc_error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The same for a client that reads JSON-RPC."""
+    error = {"code": INVALID_REQUEST, "message": text}
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status, headers)

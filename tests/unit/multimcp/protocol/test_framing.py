@@ -1,0 +1,93 @@
+"""Bytes in, whole messages out, however they are torn; and what is too large."""
+
+import pytest
+
+from multimcp.protocol.framing import Event, Events, Lines, Oversized, as_event, as_line
+from multimcp.protocol.message import Salvaged
+
+
+def torn(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_lines_torn_anywhere(size: int) -> None:
+    lines = Lines()
+    data = b'{"a":"\xc3\xbc"}\n\n  \nnoise\r\nlast, but not ended'
+    read = [line for piece in torn(data, size) for line in lines.feed(piece)]
+    assert read == [b'{"a":"\xc3\xbc"}', b"", b"  ", b"noise\r"]
+
+
+@pytest.mark.parametrize("size", [1, 5, 11, 4000])
+def test_a_line_that_is_too_long_is_not_kept(size: int) -> None:
+    lines = Lines(limit=2000)
+    long = b'{"id":1,' + b"x" * 3000 + b'"end"}'
+    read = [line for piece in torn(long + b"\n" + b"y" * 2000 + b"\nz\n", size) for line in lines.feed(piece)]
+    [large, *rest] = read
+    assert isinstance(large, Oversized)
+    assert large.size == len(long)
+    assert large.head.startswith(b'{"id":1,')
+    assert large.tail.endswith(b'"end"}')
+    assert len(large.head) + len(large.tail) < 1500
+    assert rest == [b"y" * 2000, b"z"]
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "found"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"result":{', b"}}", Salvaged(7, True)),
+        (b'{"id":"a", "error":{', b"}}", Salvaged("a", True)),
+        (b'{"result":{"t":"', b'"},"jsonrpc":"2.0","id":7}', Salvaged(7, True)),
+        (b'{"result":{"t":"', b'"}, "id": 12 }\r', Salvaged(12, True)),
+        (b'{"jsonrpc":"2.0","id":7,"method":"m","params":{', b"}}", Salvaged(7, False)),
+        (b'{"result":{"id":7,', b'"x":1}}', None),
+        (b"noise", b"noise", None),
+    ],
+)
+def test_the_id_of_what_is_too_large(head: bytes, tail: bytes, found: Salvaged | None) -> None:
+    assert Oversized(head, tail, 10**9).salvage() == found
+
+
+def test_writing() -> None:
+    assert as_line(b'{"a":\r\n1}') == b'{"a":  1}\n'
+    assert as_event(b'{"a":\n1}') == b'event: message\r\ndata: {"a": 1}\r\n\r\n'
+    assert as_event(b"{}", "7") == b"event: message\r\nid: 7\r\ndata: {}\r\n\r\n"
+    assert Events().feed(as_event(b"{}", "7")) == [Event("message", b"{}", "7")]
+
+
+STREAM = (
+    b": comment\n\nevent: endpoint\ndata: /messages\n\n"
+    b"id: 1\ndata: one\n\ndata:two\ndata\ndata: lines\n\n"
+    b"id\nretry: 1500\nretry: no\nodd: x\ndata: last\n\nevent: empty\n\ndata: not ended\n"
+)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 1000])
+def test_events_torn_anywhere(end: bytes, size: int) -> None:
+    events = Events()
+    data = STREAM.replace(b"\n", end)
+    read = [event for piece in torn(data, size) for event in events.feed(piece)]
+    assert read == [
+        Event("endpoint", b"/messages", None),
+        Event("message", b"one", "1"),
+        Event("message", b"two\n\nlines", "1"),
+        Event("message", b"last", ""),
+    ]
+    assert (events.last_id, events.retry) == ("", 1.5)
+
+
+@pytest.mark.parametrize("size", [1, 7, 4000])
+@pytest.mark.parametrize("parts", [1, 50])
+def test_an_event_that_is_too_large_is_not_kept(parts: int, size: int) -> None:
+    events = Events(limit=1000)
+    line = b"data: " + b"x" * (2500 // parts) + b"\n"
+    data = b'data: {"id":1,' + line[6:] + line * parts + b"\n" + b"data: next\n\n"
+    read = [event for piece in torn(data, size) for event in events.feed(piece)]
+    assert isinstance(read[0].data, Oversized)
+    assert read[1:] == [Event("message", b"next", None)]
+
+
+def test_an_event_of_just_the_limit() -> None:
+    [event] = Events(limit=10).feed(b"data: 123\ndata: 567890\n\n")
+    assert event.data == b"123\n567890"

@@ -1,0 +1,360 @@
+"""One connection: bytes of the backend in, and whom they concern; a client's requests out."""
+
+import json
+from typing import Any
+
+import pytest
+from fakes import World, message
+
+from multimcp.errors import Fault
+from multimcp.protocol.framing import Oversized
+from multimcp.protocol.link import Doubt, ListsChanged, Lost, Noise, Said, Updated
+from multimcp.protocol.message import opened, pack
+
+LOG = "notifications/message"
+K = "io.modelcontextprotocol/"
+
+
+def test_a_request_and_its_answer_each_under_the_others_id() -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, number = world.send(session, "mine", name="t", arguments={"n": 1})
+    assert world.wire.take() == [
+        {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "t", "arguments": {"n": 1}}}
+    ]
+    world.hear({"id": number, "result": {"x": 1}})
+    world.hear({"id": number, "result": {"again": 1}})
+    assert port.got == [{"jsonrpc": "2.0", "id": "mine", "result": {"x": 1}}]
+    assert world.link.pending == {}
+
+
+@pytest.mark.parametrize("spelled", ["1", '"1"', "1.0"])
+def test_an_answer_is_matched_whatever_the_spelling_of_its_id(spelled: str) -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, _ = world.send(session)
+    world.hear(f'{{"jsonrpc":"2.0","id":{spelled},"result":{{}}}}'.encode())
+    assert port.got[0]["result"] == {}
+
+
+@pytest.mark.parametrize("number", [None, 2, "x", 1.5])
+def test_a_strangers_answer_is_nobodys(number: Any) -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, _ = world.send(session)
+    world.hear({"id": number, "error": {"code": 1, "message": "x"}})
+    assert (port.got, len(world.link.pending)) == ([], 1)
+    world.hear({"id": None, "error": {"code": 1, "message": "x"}}, via=1)  # but on its stream it is the request's
+    assert port.got[0]["error"] == {"code": 1, "message": "x"}
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b'{"jsonrpc":"2.0","id":1,"result":{"t":"\\ud800"}}', -32700),
+        (b'{"jsonrpc":"2.0","id":"1","result":{"t":"\xff"}}', -32700),
+        (b'{"jsonrpc":"2.0","id":1,"result":{},"error":{}}', -32700),
+        (b'{"jsonrpc":"2.0","id":1,"result":[]}', -32603),
+        (b'{"jsonrpc":"2.0","id":1,"error":7}', -32603),
+        (Oversized(b'{"id":1,"result":{', b"}}", 10**8), -32700),
+        (Oversized(b'{"result":{', b'},"jsonrpc":"2.0","id":1}', 10**8), -32700),
+    ],
+)
+def test_an_answer_that_cannot_be_read_fails_its_request(data: Any, error: int) -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, _ = world.send(session)
+    world.link.receive(data)
+    assert port.got[0]["error"]["code"] == error
+    assert world.events == []
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [(b"Loading...", "Loading..."), (b"  ", None), (b"{}", "{}"), (Oversized(b"noise", b"noise", 10**8), "noise")],
+)
+def test_what_is_no_message_is_noise(data: Any, shown: str | None) -> None:
+    world = World()
+    world.link.receive(data)
+    assert world.events == ([] if shown is None else [Noise(shown)])
+
+
+def test_a_question_that_cannot_be_read_is_answered() -> None:
+    world = World()
+    world.hear(b'{"jsonrpc":"2.0","id":"q","method":"roots/list","params":{"t":"\\ud800"}}')
+    [answer] = world.wire.sent
+    assert (answer["id"], answer["error"]["code"]) == ("q", -32700)
+
+
+# During a call
+
+
+def test_progress_comes_under_the_clients_token() -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, number = world.send(session, meta={"progressToken": "T"})
+    assert world.wire.sent[0]["params"]["_meta"] == {"progressToken": number}
+    for token in (number, str(number), 99, None):
+        params = {"progressToken": token, "progress": 1, "vendor": [1.5], "_meta": {"v": 1, "progressToken": 2}}
+        world.hear({"method": "notifications/progress", "params": params})
+    expected = {"progressToken": "T", "progress": 1, "vendor": [1.5], "_meta": {"v": 1}}
+    assert [each["params"] for each in port.got] == [expected, expected]
+
+
+def test_progress_that_nobody_asked_for_is_nobodys() -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, number = world.send(session)
+    world.hear({"method": "notifications/progress", "params": {"progressToken": number, "progress": 1}})
+    assert port.got == []
+
+
+def test_a_notification_crosses_as_the_bytes_that_came() -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, _ = world.send(session)
+    params = b'{"level":"info", "data": {"n": 1e400, "n": 1.0}}'
+    world.hear(b'{"jsonrpc":"2.0","method":"notifications/message","params":' + params + b"}")
+    assert params in port.raw[0]
+
+
+@pytest.mark.parametrize(
+    ("era", "levels", "via", "told"),
+    [
+        ("legacy", [None], None, [1]),
+        ("legacy", ["error"], None, [0]),
+        ("legacy", [None, "debug", "error"], None, [1, 1, 0]),
+        ("legacy", [None, None], 2, [0, 1]),
+        ("modern", [None], None, [0]),
+        ("modern", ["info"], None, [1]),
+        ("modern", ["info", None], None, [1, 0]),
+        ("modern", ["info", "info"], None, [0, 0]),
+        ("modern", ["info", "info"], 1, [1, 0]),
+    ],
+)
+def test_whose_log_message_it_is(era: Any, levels: list[str | None], via: int | None, told: list[int]) -> None:
+    world = World(era)
+    ports = []
+    for n, level in enumerate(levels):
+        if era == "legacy":
+            session, _ = world.session(str(n))
+            session.level = level
+            _, port, _ = world.send(session)
+        else:
+            _, port, _ = world.send(meta={K + "logLevel": level} if level else {})
+        ports.append(port)
+    world.hear({"method": LOG, "params": {"level": "info", "data": 1}}, via)
+    assert [len(port.got) for port in ports] == told
+    assert world.events == []
+
+
+def test_two_calls_of_one_client_are_told_once() -> None:
+    world = World()
+    session, _ = world.session()
+    ports = [world.send(session, n)[1] for n in (1, 2)]
+    world.hear({"method": "notifications/vendor/x", "params": {"a": 1}})
+    assert sum(len(port.got) for port in ports) == 1
+
+
+def test_what_comes_on_the_stream_of_a_call_that_is_over_is_nobodys() -> None:
+    world = World()
+    session, _ = world.session(roots={})
+    world.send(session, 1)
+    call, port, number = world.send(session, 2)
+    call.cancel()
+    assert (port.got, world.wire.cancelled) == ([None], [number])
+    world.wire.take()
+    world.hear({"method": LOG, "params": {"level": "error"}}, number)
+    world.hear({"id": "q", "method": "roots/list"}, number)
+    assert (port.got, world.events[:-1]) == ([None], [])
+    [refusal] = world.wire.sent
+    assert (refusal["id"], refusal["error"]["code"]) == ("q", -32603)
+
+
+def test_what_is_sent_during_our_own_request_belongs_to_no_call() -> None:
+    world = World()
+    world.link.ask("tools/list", {}, lambda answer: None)
+    world.hear({"method": LOG, "params": {"level": "info"}}, 1)
+    [event] = world.events
+    assert isinstance(event, Said)
+
+
+# What belongs to no call
+
+
+def test_what_goes_up() -> None:
+    world = World("modern")
+    for capability in ("tools", "prompts", "resources"):
+        world.hear(
+            {"method": f"notifications/{capability}/list_changed", "params": {"_meta": {K + "subscriptionId": 1}}}
+        )
+    world.hear(
+        {"method": "notifications/resources/updated", "params": {"uri": "x", "_meta": {K + "subscriptionId": 1}}}
+    )
+    world.hear({"method": "notifications/vendor/x", "params": {"a": 1, "_meta": {"progressToken": 1, "b": 2}}})
+    assert world.events[:4] == [
+        ListsChanged("tools"),
+        ListsChanged("prompts"),
+        ListsChanged("resources"),
+        Updated(opened(pack({"uri": "x"}))),
+    ]
+    said = world.events[4]
+    assert isinstance(said, Said)
+    assert json.loads(said.data)["params"] == {"a": 1, "_meta": {"b": 2}}
+
+
+def test_a_listening_stream_is_acknowledged() -> None:
+    world = World("modern")
+    heard: list[int] = []
+    world.link.listeners[3] = lambda: heard.append(3)
+    for number in (3, "3", 4, None):
+        meta = {K + "subscriptionId": number}
+        world.hear({"method": "notifications/subscriptions/acknowledged", "params": {"_meta": meta}})
+    assert heard == [3, 3]
+
+
+# Questions
+
+
+def question(world: World, number: Any = "q", via: int | None = None) -> None:
+    world.hear({"id": number, "method": "roots/list", "params": {"a": 1, "_meta": {"progressToken": 1, "b": 2}}}, via)
+
+
+def test_a_ping_is_answered() -> None:
+    world = World("modern")
+    world.hear({"id": "p", "method": "ping"})
+    assert world.wire.sent == [{"jsonrpc": "2.0", "id": "p", "result": {}}]
+
+
+def test_a_modern_backend_asks_in_results() -> None:
+    world = World("modern")
+    question(world)
+    assert world.wire.sent[0]["error"]["code"] == -32601
+
+
+def test_the_client_whose_call_is_in_flight_is_asked() -> None:
+    world = World()
+    session, _ = world.session(roots={})
+    world.session("other", roots={})
+    _, port, _ = world.send(session)
+    world.wire.take()
+    question(world)
+    [asked] = port.got
+    assert (asked["method"], asked["params"]) == ("roots/list", {"a": 1, "_meta": {"b": 2}})
+    session.answer(message(id=asked["id"], result={"roots": [1.5]}))
+    assert world.wire.take() == [{"jsonrpc": "2.0", "id": "q", "result": {"roots": [1.5]}}]
+
+
+def test_a_question_that_could_be_meant_for_two_is_put_to_none() -> None:
+    world = World(hint="; a hint")
+    ports = [world.send(world.session(str(n), roots={})[0])[1] for n in range(2)]
+    world.wire.take()
+    question(world)
+    assert [port.got for port in ports] == [[], []]
+    [refusal] = world.wire.take()
+    assert refusal["error"]["code"] == -32603
+    assert "2 clients have a call in flight" in refusal["error"]["message"]
+    assert refusal["error"]["message"].endswith("; a hint")
+    [doubt] = world.events
+    assert isinstance(doubt, Doubt)
+    question(world, "r", via=2)  # the stream says whose it is
+    assert [len(port.got) for port in ports] == [0, 1]
+
+
+def test_a_question_during_nobodys_call() -> None:
+    world = World()
+    world.session(roots={})
+    question(world)
+    assert "no client has a call in flight" in world.wire.take()[0]["error"]["message"]
+    single = World(is_single=True)
+    question(single)
+    assert single.wire.sent == []  # it waits for the client
+    _, told = single.session(roots={})
+    assert told[0]["method"] == "roots/list"
+    owned = World()
+    owner, told = owned.session(roots={})
+    owned.link.owner = owner
+    question(owned)
+    assert told[0]["method"] == "roots/list"
+    unable = World(is_single=True)
+    unable.session()
+    question(unable)
+    assert unable.wire.sent[0]["error"]["code"] == -32601
+
+
+def test_a_question_that_is_taken_back() -> None:
+    world = World()
+    session, _ = world.session(roots={})
+    _, port, _ = world.send(session)
+    question(world, 5)
+    world.wire.take()
+    world.hear({"method": "notifications/cancelled", "params": {"requestId": "5"}})
+    assert port.got[1]["params"] == {"requestId": port.got[0]["id"]}
+    session.answer(message(id=port.got[0]["id"], result={}))
+    world.hear({"method": "notifications/cancelled", "params": {"requestId": 5}})
+    assert world.wire.sent == []
+
+
+def test_questions_end_with_the_call_and_the_backend_learns_it() -> None:
+    world = World()
+    session, _ = world.session(roots={})
+    _, port, number = world.send(session)
+    question(world)
+    world.wire.take()
+    world.hear({"id": number, "result": {}})
+    assert [each.get("method", "result") for each in port.got] == ["roots/list", "notifications/cancelled", "result"]
+    assert world.wire.sent[0]["error"]["code"] == -32600
+
+
+# The end
+
+
+def test_what_is_in_flight_fails_when_the_connection_ends() -> None:
+    world = World()
+    session, _ = world.session(roots={})
+    _, port, _ = world.send(session)
+    answers: list[Any] = []
+    world.link.ask("tools/list", {}, answers.append)
+    question(world)
+    world.wire.take()
+    world.link.lose("it died")
+    world.link.lose("again")
+    assert port.got[1]["method"] == "notifications/cancelled"
+    assert port.got[2]["error"] == {
+        "code": -32603,
+        "message": "MCP server 'srv': the connection ended before it answered tools/call",
+        "data": {"server": "srv"},
+    }
+    assert len(answers) == 1
+    assert world.events == [Lost("it died")]
+    _, late, _ = world.send(session)
+    assert "connection ended" in late.got[0]["error"]["message"]
+    assert world.wire.sent == []
+
+
+def test_a_request_that_takes_too_long_is_cancelled_there() -> None:
+    world = World(timeout=3)
+    session, _ = world.session()
+    _, port, number = world.send(session)
+    world.clock.move(3.1)
+    assert port.got[0]["error"]["code"] == -32001
+    assert 'did not answer tools/call within 3 s (its "timeout")' in port.got[0]["error"]["message"]
+    assert world.wire.cancelled == [number]
+    world.hear({"id": number, "result": {}})
+    assert len(port.got) == 1
+
+
+def test_an_initialize_is_not_cancelled() -> None:
+    world = World()
+    call = world.link.ask("initialize", {}, lambda answer: None)
+    world.link.give_up(call.number)
+    assert (world.wire.cancelled, world.link.pending) == ([], {})
+
+
+def test_a_call_fails_alone() -> None:
+    world = World()
+    session, _ = world.session()
+    (_, one, number), (_, two, _) = world.send(session, 1), world.send(session, 2)
+    world.link.fail(number, Fault(-1, "no"))
+    world.link.fail(number, Fault(-1, "no"))
+    assert (one.got[0]["error"]["code"], two.got) == (-1, [])

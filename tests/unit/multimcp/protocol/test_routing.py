@@ -1,0 +1,215 @@
+"""Where a message of a client leads, and how URIs come back."""
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from multimcp.errors import Fault
+from multimcp.protocol import routing
+from multimcp.protocol.catalog import Names, build
+from multimcp.protocol.message import opened, pack
+from multimcp.protocol.offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Listing, Offer
+from multimcp.protocol.routing import Router, Target, View, not_found
+
+KINDS = {"tools": TOOLS, "prompts": PROMPTS, "resources": RESOURCES, "templates": TEMPLATES}
+
+
+def offer(**lists: list[str]) -> Offer:
+    listings = {
+        KINDS[key]: Listing(tuple(Entry(name, pack({KINDS[key].id: name})) for name in names))
+        for key, names in lists.items()
+    }
+    return Offer("v", opened(pack({kind.capability: {} for kind in listings})), listings=listings)
+
+
+def view(is_starting: bool = False, **offers: Offer) -> View:
+    return View(build(offers, Names(), {}), offers, tuple(offers), is_starting)
+
+
+BOTH = view(
+    a=offer(tools=["t"], prompts=["p"], resources=["n://x"], templates=["n://{id}"]),
+    b=offer(tools=["t", "b::u"], prompts=["p"], resources=["n://x", "m://y"], templates=["n://{id}"]),
+)
+
+
+def found(where: View, method: str, params: Any, router: Router | None = None) -> tuple[str, Any] | None:
+    target = (router or Router()).find(where, method, opened(pack(params)))
+    return (target.server, json.loads(bytes(pack(target.params)))) if target else None
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "target"),
+    [
+        ("tools/call", {"name": "a::t", "x": 1.0}, ("a", {"name": "t", "x": 1.0})),
+        ("tools/call", {"name": "b::b::u"}, ("b", {"name": "b::u"})),
+        ("tools/call", {"name": "t"}, None),
+        ("tools/call", {"name": "a::p"}, None),
+        ("prompts/get", {"name": "b::p"}, ("b", {"name": "p"})),
+        ("resources/read", {"uri": "n://x"}, ("a", {"uri": "n://x"})),
+        ("resources/read", {"uri": "n://b/x"}, ("b", {"uri": "n://x"})),
+        ("resources/read", {"uri": "n://7"}, ("a", {"uri": "n://7"})),
+        ("resources/read", {"uri": "n://b/7"}, ("b", {"uri": "n://7"})),
+        ("resources/read", {"uri": "o://b/7"}, ("b", {"uri": "o://7"})),
+        ("resources/read", {"uri": "o://7"}, None),
+        ("resources/read", {"uri": "o://c/7"}, None),
+        ("resources/subscribe", {"uri": "m://y"}, ("b", {"uri": "m://y"})),
+        ("completion/complete", {"ref": {"name": "b::p", "t": 1}}, ("b", {"ref": {"name": "p", "t": 1}})),
+        ("completion/complete", {"ref": {"uri": "n://b/{id}"}}, ("b", {"ref": {"uri": "n://{id}"}})),
+        ("completion/complete", {"ref": {"uri": "m://y"}}, ("b", {"ref": {"uri": "m://y"}})),
+        ("completion/complete", {"ref": {"name": "p"}}, None),
+        ("vendor/do", {"name": "b::t"}, ("b", {"name": "t"})),
+        ("vendor/do", {"name": "b::p"}, ("b", {"name": "p"})),
+        ("vendor/do", {"uri": "n://b/x"}, ("b", {"uri": "n://x"})),
+        ("vendor/do", {"x": 1}, None),
+    ],
+)
+def test_where_a_request_leads(method: str, params: Any, target: Any) -> None:
+    assert found(BOTH, method, params) == target
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "words"),
+    [
+        ("tools/call", {}, "name must be a string"),
+        ("tools/call", {"name": 7}, "name must be a string"),
+        ("resources/read", {}, "uri must be a string"),
+        ("completion/complete", {}, "ref must be an object"),
+        ("completion/complete", {"ref": []}, "ref must be an object"),
+        ("completion/complete", {"ref": {}}, "name must be a string"),
+    ],
+)
+def test_params_that_do_not_say_where(method: str, params: Any, words: str) -> None:
+    with pytest.raises(Fault, match=words) as fault:
+        found(BOTH, method, params)
+    assert fault.value.code == -32602
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "era", "code", "message", "data"),
+    [
+        ("tools/call", {"name": "x"}, "legacy", -32602, "Unknown tool: x", None),
+        ("prompts/get", {"name": "x"}, "modern", -32602, "Unknown prompt: x", None),
+        ("completion/complete", {"ref": {"name": "x"}}, "modern", -32602, "Unknown prompt: x", None),
+        ("resources/read", {"uri": "x"}, "legacy", -32002, "Resource not found: x", {"uri": "x"}),
+        ("resources/read", {"uri": "x"}, "modern", -32602, "Resource not found: x", {"uri": "x"}),
+        ("completion/complete", {"ref": {"uri": "x"}}, "modern", -32602, "Resource not found: x", {"uri": "x"}),
+        ("vendor/do", {"name": "x"}, "modern", -32601, "Method not found", "vendor/do"),
+    ],
+)
+def test_the_error_for_what_leads_nowhere(
+    method: str, params: Any, era: Any, code: int, message: str, data: Any
+) -> None:
+    fault = not_found(method, opened(pack(params)), era)
+    assert (fault.code, fault.message) == (code, message)
+    if data is not None:
+        assert fault.data == data
+
+
+def test_the_only_server_gets_what_nobody_else_can_be_meant_by() -> None:
+    only = view(a=offer(resources=["n://x"]))
+    assert found(only, "vendor/do", {"x": 1}) == ("a", {"x": 1})
+    assert found(only, "resources/read", {"uri": "o://7"}) == ("a", {"uri": "o://7"})
+    starting = view(True, a=offer(resources=["n://x"]))
+    assert found(starting, "resources/read", {"uri": "o://7"}) is None
+    beside = view(a=offer(resources=["n://x"]), b=offer(tools=["t"]))
+    assert found(beside, "resources/read", {"uri": "o://7"}) == ("a", {"uri": "o://7"})
+
+
+# Results
+
+A, B = Target("a", {}), Target("b", {})
+
+
+def result(router: Router, target: Target, raw: Any, method: str = "tools/call", where: View = BOTH) -> Any:
+    data = raw if isinstance(raw, Raw) else pack(raw)
+    return json.loads(bytes(router.result(lambda: where, method, target, data)))
+
+
+LINK = {"type": "resource_link", "uri": "n://x", "v": 1.0}
+EMBEDDED = {"type": "resource", "resource": {"uri": "n://x", "text": "t"}}
+
+
+def test_uris_that_another_server_has_are_renamed_wherever_they_stand() -> None:
+    router = Router()
+    content = {"content": [LINK, EMBEDDED, {"type": "text", "text": "n://x"}, 7], "v": 1.5}
+    assert result(router, A, content) == content
+    assert result(router, B, content) == {
+        "content": [
+            {**LINK, "uri": "n://b/x"},
+            {"type": "resource", "resource": {"uri": "n://b/x", "text": "t"}},
+            {"type": "text", "text": "n://x"},
+            7,
+        ],
+        "v": 1.5,
+    }
+    messages = {"messages": [{"role": "user", "content": EMBEDDED}, {"content": [LINK]}, {"role": "x"}, 7]}
+    assert result(router, B, messages, "prompts/get")["messages"] == [
+        {"role": "user", "content": {"type": "resource", "resource": {"uri": "n://b/x", "text": "t"}}},
+        {"content": [{**LINK, "uri": "n://b/x"}]},
+        {"role": "x"},
+        7,
+    ]
+    contents = {"contents": [{"uri": "n://x", "text": "t"}, {"uri": "m://y"}]}
+    assert result(router, B, contents, "resources/read")["contents"] == [
+        {"uri": "n://b/x", "text": "t"},
+        {"uri": "m://y"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{ "content": [ {"type":"text", "n": 1e400} ] }',
+        b'{"content":{"type":"resource_link","uri":"n://x"}}',
+        b'{"content":null}',
+        b'{"messages":7}',
+        b'{"structuredContent":{"uri":"n://x"}}',
+        b"{}",
+    ],
+)
+def test_a_result_without_such_a_uri_stays_the_bytes_that_came(raw: bytes) -> None:
+    data = Raw(raw)
+    assert Router().result(lambda: BOTH, "tools/call", B, data) is data
+
+
+def test_a_uri_that_the_client_spelled_itself_is_spelled_so_in_the_result() -> None:
+    router = Router()
+    target = router.find(BOTH, "resources/read", opened(pack({"uri": "o://b/7"})))
+    assert target is not None
+    assert result(router, target, {"contents": [{"uri": "o://7"}]}, "resources/read") == {
+        "contents": [{"uri": "o://b/7"}]
+    }
+
+
+def test_links_that_nobody_lists_lead_back_to_who_announced_them() -> None:
+    router = Router()
+    loose = {"content": [{"type": "resource_link", "uri": "o://1"}]}
+    assert result(router, A, loose) == loose
+    assert result(router, B, loose)["content"][0]["uri"] == "o://b/1"
+    assert result(router, A, loose) == loose
+    assert found(BOTH, "resources/read", {"uri": "o://1"}, router) == ("a", {"uri": "o://1"})
+    assert found(BOTH, "resources/read", {"uri": "o://b/1"}, router) == ("b", {"uri": "o://1"})
+    without_a = view(b=BOTH.offers["b"])
+    assert found(without_a, "resources/read", {"uri": "o://1"}, router) == ("b", {"uri": "o://1"})
+    assert result(router, B, loose, where=without_a) == loose
+
+
+def test_a_task_is_asked_for_where_it_was_begun() -> None:
+    router = Router()
+    result(router, B, {"task": {"taskId": "t1"}})
+    result(router, A, {"taskId": "t2"})
+    result(router, A, {"taskId": 7, "task": None})
+    assert found(BOTH, "tasks/get", {"taskId": "t1"}, router) == ("b", {"taskId": "t1"})
+    assert found(BOTH, "tasks/get", {"taskId": "t2"}, router) == ("a", {"taskId": "t2"})
+    assert found(BOTH, "tasks/get", {"taskId": "t3"}, router) is None
+
+
+def test_not_everything_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "LINKS", 2)
+    router = Router()
+    for task in ("1", "2", "1", "3"):
+        result(router, A, {"taskId": task})
+    asked = [found(BOTH, "tasks/get", {"taskId": task}, router) is not None for task in ("1", "2", "3")]
+    assert asked == [True, False, True]

@@ -1,0 +1,61 @@
+"""Who watches a resource, and what has to be subscribed to for that."""
+
+from typing import Any
+
+from fakes import Port, World
+
+from multimcp.protocol.calls import Call, Listener
+from multimcp.protocol.message import opened, pack
+from multimcp.protocol.seen import Seen
+from multimcp.protocol.watching import Watcher, Watchers, to_settle
+
+
+def always(watcher: Watcher) -> bool:
+    return True
+
+
+def listener() -> tuple[Listener, Port]:
+    port = Port()
+    return Listener(Call(port, "modern", "c", "subscriptions/listen", {}), {}, Seen({}, 0)), port
+
+
+def test_a_resource_is_wanted_as_long_as_somebody_watches_it() -> None:
+    world, watchers = World(), Watchers()
+    (one, _), (two, _) = world.session("1"), world.session("2")
+    watchers.add("a", Watcher(one, "a"))
+    watchers.add("a", Watcher(two, "a"))
+    watchers.add("b", Watcher(two, "b"))
+    assert watchers.wanted(always) == {"a", "b"}
+    assert watchers.wanted(lambda watcher: watcher.session is one) == {"a"}
+    assert watchers.remove(one, "b") == []
+    assert watchers.remove(one, "a") == []
+    assert watchers.remove(two) == ["a", "b"]
+    assert watchers.remove(two) == []
+    assert watchers.wanted(always) == set()
+
+
+def test_each_hears_of_an_update_under_its_own_uri() -> None:
+    world, watchers = World(), Watchers()
+    (one, told_one), (two, told_two) = world.session("1"), world.session("2")
+    modern, port = listener()
+    watchers.add("n://a", Watcher(one, "n://a"))
+    watchers.add("n://a", Watcher(two, "n://b/a"))
+    watchers.add("n://a", Watcher(modern, "n://b/a"))
+
+    def update(uri: str, **more: Any) -> None:
+        watchers.updated(opened(pack({"uri": uri, **more})), uri, always)
+
+    update("n://a", v=1)
+    update("n://a/part")
+    update("n://ab")
+    update("n://")
+    assert [each["params"] for each in told_one] == [{"uri": "n://a", "v": 1}, {"uri": "n://a/part"}]
+    assert [each["params"] for each in told_two] == [{"uri": "n://b/a", "v": 1}, {"uri": "n://b/a/part"}]
+    assert [each["params"]["uri"] for each in port.got] == ["n://b/a", "n://b/a"]
+    watchers.updated({}, "n://a", lambda watcher: watcher.who is two)
+    assert (len(told_one), len(told_two)) == (2, 3)
+
+
+def test_what_is_to_be_done() -> None:
+    assert to_settle({"b", "a", "c"}, ["c", "d"]) == (["a", "b"], ["d"])
+    assert to_settle([], {}) == ([], [])
