@@ -7,6 +7,7 @@ backend under names that never collide. Read the modules in this order; each imp
     config                  mcpServers JSON -> frozen models; parsing is pure, reading a file is apart
 
     protocol/             pure: bytes and values in, bytes and values out; no event loop, clock, socket or file
+      protocol.limits       how much is too much: the bounds on what clients and servers may cost us
       protocol.message      one JSON-RPC message: the envelope is read, the payload stays the bytes that came
       protocol.framing      lines and server-sent events: pieces in, whole messages out, bounded in size
       protocol.eras         ALL that one hop rewrites, on one page: ids, tokens, _meta, headers, envelopes
