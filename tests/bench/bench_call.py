@@ -18,9 +18,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from support import SERVERS, Process, RawClient, fixture, proxy
+from tests.support.processes import SERVERS, Process, RawClient, fixture, proxy
 
 TICK = 1000 / os.sysconf("SC_CLK_TCK")
 

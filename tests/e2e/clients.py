@@ -4,7 +4,7 @@ import anyio
 from mcp import Client
 from mcp.client.sse import sse_client
 
-from tests.integration.support import text, within
+from tests.support.processes import text, within
 
 TIMEOUT = 60.0
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.documentation import documented
 from tests.e2e import cluster, engine
+from tests.support.documentation import documented
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

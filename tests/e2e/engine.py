@@ -22,7 +22,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.integration.support import until
+from tests.support.processes import until
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = os.environ.get("DOCKER", "docker")

@@ -24,11 +24,11 @@ from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.documentation import documented
 from tests.e2e import engine
 from tests.e2e.clients import calculate, calculate_in_all_ways
 from tests.e2e.cluster import GONE, READY, Namespace, Object, load, namespace, until
-from tests.integration.support import Process, text, within
+from tests.support.documentation import documented
+from tests.support.processes import Process, text, within
 
 pytestmark = pytest.mark.kubernetes
 

@@ -17,7 +17,6 @@ import pytest
 from mcp import Client
 
 from multimcp import __version__
-from tests.documentation import documented
 from tests.e2e.clients import TIMEOUT, calculate_in_all_ways
 from tests.e2e.engine import (
     BUILD,
@@ -36,7 +35,8 @@ from tests.e2e.engine import (
     new_name,
     remove,
 )
-from tests.integration.support import Process, RawClient, quick, until, within
+from tests.support.documentation import documented
+from tests.support.processes import Process, RawClient, quick, until, within
 
 pytestmark = pytest.mark.docker
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation import documented
 from tests.e2e.test_new_user import SETUP, clone, environment
-from tests.integration.support import ROOT, Process
 from tests.support import llm
+from tests.support.documentation import documented
+from tests.support.processes import ROOT, Process
 
 __all__ = ["clone"]  # a fixture
 

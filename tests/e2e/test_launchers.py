@@ -17,7 +17,7 @@ import pytest
 from conformance.launchers.containers import LABEL
 from tests.e2e import cluster, engine
 from tests.e2e.engine import BUILD, ROOT, docker
-from tests.integration.support import until
+from tests.support.processes import until
 
 TIMEOUT = 300.0
 GONE = 120.0

@@ -17,10 +17,10 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
-from tests.documentation import documented, example
 from tests.e2e.checkout import copy, environment
 from tests.e2e.clients import calculate, calculate_in_all_ways
-from tests.integration.support import Process, descendants, until
+from tests.support.documentation import documented, example
+from tests.support.processes import Process, descendants, until
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = 600.0
@@ -92,7 +92,7 @@ def test_the_admin_commands(made: Process, clone: Path) -> None:
 async def test_production_mode_sets_itself_up(clone: Path, tmp_path: Path) -> None:
     """`./start-server.sh` in a clone of its own, called from elsewhere, with a calculator in place of npx.
 
-    tests/integration/test_start_server.py has the real servers.
+    tests/integration/multimcp/test_start_server.py has the real servers.
     """
     mine = tmp_path / "multi-mcp"
     shutil.copytree(clone, mine, symlinks=True, ignore=shutil.ignore_patterns(".venv", "msc"))

@@ -40,12 +40,9 @@ from tests.official.results import (
     read_run,
     unmet,
 )
+from tests.support.processes import fixture, proxy, server_process
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "integration"))
-
-from support import fixture, proxy, server_process  # noqa: E402
-
 RESULTS = ROOT / "build" / "official"
 REVISIONS = ("2025-11-25", "2026-07-28")
 DIRECT = "directly"

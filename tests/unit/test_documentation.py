@@ -1,7 +1,7 @@
 """README.md and docs/: every block can be used, every command is run by a test, every option is there, links resolve.
 
 What the commands and client snippets do is seen where they run: tests/e2e, and test_documented_clients.py in
-tests/integration.
+tests/integration/multimcp.
 """
 
 import ast
@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import pytest
 
 from multimcp.config import parse
-from tests.documentation import PAGES, ROOT, Block, blocks, commands, documented, example
+from tests.support.documentation import PAGES, ROOT, Block, blocks, commands, documented, example
 
 CONFORMANCE = ROOT / "docs" / "conformance.md"
 

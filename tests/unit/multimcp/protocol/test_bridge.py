@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from fakes import PROXY, Port, World, message
 
 from multimcp.errors import Fault
 from multimcp.protocol.bridge import FOLD, ROUNDS, Converse, HeldCalls
 from multimcp.protocol.calls import ANSWER_WAIT, OVER, Call
 from multimcp.protocol.message import opened, pack
+from tests.support.fakes import PROXY, Port, World, message
 
 K = "io.modelcontextprotocol/"
 ROOTS = {K + "clientCapabilities": {"roots": {}}}

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from fakes import Clock, Port, World, message, raw
 from msgspec import Raw
 
 from multimcp.errors import Fault
@@ -23,6 +22,7 @@ from multimcp.protocol.calls import (
 from multimcp.protocol.eras import LEVELS
 from multimcp.protocol.message import Message, opened, pack, succeeded
 from multimcp.protocol.seen import Seen
+from tests.support.fakes import Clock, Port, World, message, raw
 
 CANCELLED = "notifications/cancelled"
 

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from fakes import World, message
 
 from multimcp.errors import Fault
 from multimcp.protocol.framing import Oversized
 from multimcp.protocol.link import Doubt, ListsChanged, Lost, Noise, Said, Updated
 from multimcp.protocol.message import opened, pack
+from tests.support.fakes import World, message
 
 LOG = "notifications/message"
 K = "io.modelcontextprotocol/"

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from fakes import Port, World
-
 from multimcp.protocol.calls import Call, Listener
 from multimcp.protocol.message import opened, pack
 from multimcp.protocol.seen import Seen
 from multimcp.protocol.watching import Watcher, Watchers, to_settle
+from tests.support.fakes import Port, World
 
 
 def always(watcher: Watcher) -> bool:

@@ -1,0 +1,30 @@
+"""Serve a mux, over stdio or, with --port, over HTTP.
+
+python tests/integration/conformance/broken --config mcp.json [--port PORT] [--defect REQUIREMENT]
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[4]))
+
+from tests.integration.conformance.broken.defects import DEFECTS
+from tests.integration.conformance.broken.front import Front, run
+from tests.integration.conformance.broken.mux import Mux, serve
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--config", type=Path, required=True, help="mcpServers, as JSON")
+parser.add_argument("--host", default="127.0.0.1")
+parser.add_argument("--port", type=int, help="serve /sse and /mcp there, instead of stdio")
+parser.add_argument("--defect", choices=DEFECTS, metavar="REQUIREMENT", help="the requirement to break")
+args = parser.parse_args()
+make = DEFECTS[args.defect].mux if args.defect else Mux
+
+
+async def main() -> None:
+    await (serve(make(args.config)) if args.port is None else run(Front(make, args.config), args.host, args.port))
+
+
+asyncio.run(main())

@@ -1,0 +1,309 @@
+"""The harness as its users run it: exit codes, what it refuses, what it writes, and a target that runs already."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from conformance.plugin import GOLDENS
+from conformance.target import SHIPPED
+from tests.support.processes import ROOT, alive, commands, descendants, proxy, until
+
+TIMEOUT = 120
+FORKS = ROOT / "conformance" / "forks.py"
+TOOLS = "--only=tools:call:text"
+
+
+def harness(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "conformance", *arguments]
+    env = {**os.environ, **environ}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
+def stranger(path: Path, *, command: str = "", more: str = "") -> Path:
+    """A target file of someone's own: Multi-MCP, or whatever `command` is."""
+    text = (SHIPPED / "multimcp-http.toml").read_text().replace('"multimcp-http"', '"stranger"')
+    path.write_text((text.replace('"$python", "-m", "multimcp"', command) if command else text) + more)
+    return path
+
+
+def test_a_run_tells_writes_and_leaves_nothing_running(tmp_path: Path) -> None:
+    before = orphans()
+    outputs = [f"--json={tmp_path}", f"--junit={tmp_path / 'junit.xml'}", f"--html={tmp_path / 'report.html'}"]
+    done = harness("run", "--target=multimcp", "--target=direct", "--only=tools:call:*", *outputs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✓ tools:call:text" in done.stdout
+    suites = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert {suite.get("name") for suite in suites} == {"multimcp", "direct"}
+    assert int(suites.get("tests", "0")) > 0
+    assert suites.get("failures") == "0"
+    merged = tmp_path / "merged.html"
+    assert harness("report", str(tmp_path), f"--html={merged}").returncode == 0
+    assert "tools:call:text" in merged.read_text()
+    assert orphans() <= before
+
+
+def orphans() -> set[str]:
+    """The processes that fork servers, and servers, whose parent has ended."""
+    found = subprocess.run(["pgrep", "-P", "1", "-f", str(FORKS)], capture_output=True, text=True, check=False)
+    return set(found.stdout.split())
+
+
+def test_a_harness_that_is_killed_leaves_nothing_running() -> None:
+    before = orphans()
+    command = [sys.executable, "-m", "conformance", "run", "--target=direct", "--only=tools:*"]
+    with (
+        tempfile.TemporaryDirectory() as folder,  # for what it cannot delete any more
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": folder},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as killed,
+    ):
+        assert killed.stdout is not None
+        while "✓ tools:call:text" not in killed.stdout.readline():
+            assert killed.poll() is None
+        os.killpg(killed.pid, signal.SIGKILL)
+        until(lambda: orphans() <= before, TIMEOUT, "the servers of a killed harness end")
+
+
+@pytest.fixture
+def forks(tmp_path: Path) -> Iterator[Path]:
+    """The socket of a process that forks a server which writes `hello`; it leads its session, as in a container."""
+    (tmp_path / "_serving.py").write_text("")
+    (tmp_path / "hello.py").write_text("print('hello')")
+    command = [sys.executable, str(FORKS), "serve", str(tmp_path / "socket"), str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+        until(lambda: (tmp_path / "socket").exists() or process.poll() is not None, TIMEOUT, "it listens")
+        assert process.poll() is None
+        yield tmp_path / "socket"
+        process.communicate(timeout=TIMEOUT)
+
+
+def test_a_server_starts_though_its_folder_is_in_another_container(forks: Path) -> None:
+    read, write = os.pipe()
+    with socket.socket(socket.AF_UNIX) as connection, open(read, "rb") as said, open(os.devnull, "rb") as nothing:
+        connection.settimeout(TIMEOUT)
+        connection.connect(str(forks))
+        asked = {"argv": [str(forks.with_name("hello.py"))], "env": {}, "cwd": "/there/is/no/such/folder"}
+        socket.send_fds(connection, [json.dumps(asked).encode()], [nothing.fileno(), write, write])
+        os.close(write)
+        assert connection.recv(1) == b"\0"
+        assert said.read() == b"hello\n"
+
+
+def test_a_stub_of_any_user_can_ask_for_a_server(forks: Path) -> None:
+    assert stat.S_IMODE(forks.stat().st_mode) == 0o777
+
+
+def test_a_harness_that_is_told_to_end_stops_the_target() -> None:
+    command = [sys.executable, "-m", "conformance", "run", "--target=multimcp-http"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as told:
+        assert told.stdout is not None
+        while "✓" not in told.stdout.readline():
+            assert told.poll() is None
+        family = commands(descendants(told.pid))
+        targets = [pid for pid, command in family.items() if "multimcp --transport http" in command]
+        assert targets
+        told.terminate()
+        told.communicate(timeout=TIMEOUT)
+    assert told.returncode == 2
+    assert not any(map(alive, targets))
+    until(lambda: not any(map(alive, family)), TIMEOUT, "the fixture servers end")
+
+
+MUTE = """
+import json, pathlib, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Mute(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/healthz" else 405)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self):
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if message["method"] == "tools/list":
+            pathlib.Path(sys.argv[2]).touch()
+            time.sleep(3600)
+        info = {"name": "mute", "version": "1"}
+        result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}
+        body = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": result}).encode()
+        self.send_response(200 if "id" in message else 202)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Mute).serve_forever()
+"""
+"""A target that is greeted, and then never says what tools it has."""
+
+
+def test_a_harness_that_is_told_to_end_does_not_wait_for_answers(tmp_path: Path) -> None:
+    (tmp_path / "mute.py").write_text(MUTE)
+    asked = tmp_path / "asked"
+    target = stranger(tmp_path / "mute.toml", command=f'"$python", "$here/mute.py", "$port", "{asked}"')
+    text = target.read_text()
+    assert "patience = 6.0" in text
+    target.write_text(text.replace("patience = 6.0", "patience = 60.0"))  # a response may take 20 minutes
+    command = [sys.executable, "-m", "conformance", "run", f"--target={target}", "--only=tools:list:whole"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as told:
+        try:
+            until(asked.exists, TIMEOUT, "the harness asks for the tools")
+            family = descendants(told.pid)
+            told.terminate()
+            told.communicate(timeout=TIMEOUT)
+        finally:
+            for pid in descendants(told.pid):
+                os.kill(pid, signal.SIGKILL)
+            told.kill()
+    assert told.returncode == 2
+    until(lambda: not any(map(alive, family)), TIMEOUT, "all that it started ends")
+
+
+def test_recording_directly_gives_the_same_goldens() -> None:
+    before = {path: path.read_bytes() for path in GOLDENS.glob("tools.*")}
+    assert before
+    done = harness("run", "--target=direct", "--only=tools:call:*", "--snapshot-update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path: path.read_bytes() for path in GOLDENS.glob("tools.*")} == before
+
+
+def test_goldens_are_recorded_from_nothing_but_direct() -> None:
+    done = harness("run", "--target=multimcp", TOOLS, "--snapshot-update")
+    assert done.returncode == 2
+    assert "from the target 'direct' only" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--target=nothing"], "no target 'nothing'"),
+        (["--target=direct", "--only=nothing:*"], "no requirement is called nothing:*"),
+        (["--target=direct", "--baseline=README.md", TOOLS], "README.md"),
+        (["--target=direct", "--baseline=none.toml", TOOLS], "none.toml: there is no such baseline"),
+    ],
+)
+def test_what_cannot_be_run_is_exit_code_2(arguments: list[str], said: str) -> None:
+    done = harness("run", *arguments)
+    assert done.returncode == 2
+    assert said in done.stdout + done.stderr
+
+
+def test_a_wrong_target_file_names_the_key(tmp_path: Path) -> None:
+    done = harness("run", f"--target={stranger(tmp_path / 't.toml', more='[lunch]')}")
+    assert done.returncode == 2
+    assert "lunch: there is no such key" in done.stderr
+
+
+def test_a_stale_baseline_entry_fails_and_a_true_one_does_not(tmp_path: Path) -> None:
+    target = stranger(tmp_path / "t.toml")
+    # What Multi-MCP does not keep, and then does not say so: `::` in its names.
+    target.write_text(target.read_text().partition("[unsupported]")[0])
+    baseline = tmp_path / "stranger.baseline.toml"
+    for requirement, code, told in (("tools:call:text", 1, "stale"), ("naming:charset:legal", 0, "known")):
+        baseline.write_text(f'[[known]]\nrequirement = "{requirement}"\nreason = "r"\nlink = "l"\n')
+        done = harness("run", f"--target={target}", f"--only={requirement}")
+        assert done.returncode == code, done.stdout
+        assert told in done.stdout
+    baseline.unlink()
+    assert harness("run", f"--target={target}", "--only=naming:charset:legal").returncode == 1
+
+
+def test_a_target_that_does_not_start_fails_with_its_last_words(tmp_path: Path) -> None:
+    words = '"$python", "-c", "import sys; sys.exit(\'no licence\')"'
+    done = harness("run", f"--target={stranger(tmp_path / 't.toml', command=words)}", TOOLS)
+    assert done.returncode == 2
+    assert "no licence" in done.stdout
+
+
+def test_a_target_that_runs_already(tmp_path: Path) -> None:
+    with proxy(tmp_path, {}) as running:
+        url = running.url
+        target = tmp_path / "t.toml"
+        target.write_text(
+            f"""
+            [target]
+            name = "running"
+            [launch]
+            kind = "url"
+            ready = "{url}/healthz"
+            [endpoints]
+            http = "{url}/mcp"
+            [names]
+            tool = "$server::$name"
+            prompt = "$server::$name"
+            [admin]
+            add = "{url}/mcp_servers"
+            remove = "{url}/mcp_servers/$server"
+            """
+        )
+        done = harness("run", f"--target={target}", "--only=tools:call:*", f"--json={tmp_path}")
+        assert done.returncode == 0, done.stdout
+        assert running.status() == {}
+    results = json.loads((tmp_path / "running.json").read_text())
+    assert results["summary"]["pass"] > 10
+
+
+def program(folder: Path, name: str, text: str) -> str:
+    """A PATH on which there is only this shell script."""
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("target", "kubectl", "environ", "lacks"),
+    [
+        ("multimcp-docker", "", {"DOCKER_HOST": "unix:///there/is/none"}, "a Docker engine ("),
+        ("multimcp-kubernetes", "", {}, "the command kubectl; https://"),
+        ("multimcp-kubernetes", "exit 0", {"KUBECONFIG": ""}, "a cluster; install kind ("),
+        (
+            "multimcp-kubernetes",
+            "echo refused; exit 1",
+            {"KUBECONFIG": "k"},
+            "a cluster that answers: refused (KUBECONFIG",
+        ),
+    ],
+)
+def test_a_target_that_this_machine_cannot_run_is_skipped_unless_required(
+    tmp_path: Path, target: str, kubectl: str, environ: dict[str, str], lacks: str
+) -> None:
+    path = program(tmp_path, "kubectl" if kubectl else "other", kubectl)
+    environ = {"PATH": path, "CONFORMANCE_IMAGE_LOAD": "", "CONFORMANCE_REQUIRE": "", **environ}
+    outputs = [f"--json={tmp_path}", f"--junit={tmp_path / 'junit.xml'}", f"--html={tmp_path / 'report.html'}"]
+    done = harness("run", f"--target={target}", TOOLS, *outputs, **environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{target}: skipped: it lacks {lacks}" in done.stdout
+    found = json.loads((tmp_path / f"{target}.json").read_text())
+    assert found["skipped"].startswith(lacks)
+    assert found["summary"]["pass"] == 0
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert suite.get("skipped") == suite.get("tests") != "0"
+    assert "Skipped: it lacks" in (tmp_path / "report.html").read_text()
+    environ["CONFORMANCE_REQUIRE"] = "docker, kubernetes"
+    done = harness("run", f"--target={target}", TOOLS, *outputs, **environ)
+    assert done.returncode == 2
+    assert f"CONFORMANCE_REQUIRE names {target.removeprefix('multimcp-')}, so this is an error" in done.stdout
+    assert json.loads((tmp_path / f"{target}.json").read_text())["exit"] == 2
+    assert ElementTree.parse(tmp_path / "junit.xml").getroot().get("errors") == "1"
+
+
+def test_what_cannot_be_required_is_told() -> None:
+    done = harness("run", "--target=direct", TOOLS, CONFORMANCE_REQUIRE="docker,kubernets")
+    assert done.returncode == 2
+    assert "CONFORMANCE_REQUIRE names 'kubernets'; what can be required is docker and kubernetes" in done.stderr
