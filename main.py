@@ -7,7 +7,6 @@
 #   "msgspec>=0.20",
 #   "aiohttp>=3.13",
 #   "anyio>=4.16",
-#   "pydantic>=2.12",
 #   "starlette>=1.0",
 #   "uvicorn>=0.40",
 #   "watchfiles>=1.1",

@@ -4,12 +4,13 @@ A client connects once, over stdio, SSE or streamable HTTP, and gets the tools, 
 backend under names that never collide. Read the modules in this order; each imports only from those above it:
 
     errors                  what can go wrong, and whose fault it is
-    config                  mcpServers JSON -> frozen models; parsing is pure, reading a file is apart
 
     protocol/             pure: bytes and values in, bytes and values out; no event loop, clock, socket or file
       protocol.limits       how much is too much: the bounds on what clients and servers may cost us
       protocol.message      one JSON-RPC message: the envelope is read, the payload stays the bytes that came
       protocol.framing      lines and server-sent events: pieces in, whole messages out, bounded in size
+      protocol.secrets      which values of a server's settings are secrets, and how they are blanked
+      protocol.config       mcpServers JSON -> frozen models
       protocol.eras         ALL that one hop rewrites, on one page: ids, tokens, _meta, headers, envelopes
       protocol.names        public name <-> (server, name)
       protocol.templates    URI templates, read backwards
@@ -23,6 +24,8 @@ backend under names that never collide. Read the modules in this order; each imp
       protocol.link         one connection to a backend: what is in flight on it, and whom its messages concern
       protocol.bridge       questions carried between the eras
       protocol.lifecycle    a backend's states as a table
+
+    config                  the configuration file, read
 
     backends/             toward servers
       backends.launch       the environment and the program of a server's process

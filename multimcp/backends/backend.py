@@ -31,11 +31,11 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from multimcp.config import ServerConfig
 from multimcp.errors import BackendError, ChainError, Fault, backend_failure, describe, unwrap
 from multimcp.protocol.bridge import Converse, HeldCalls
 from multimcp.protocol.calls import Call, Clients, Listener, Session, most_verbose
 from multimcp.protocol.chain import Chain
+from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.eras import MODERN_ERRORS
 from multimcp.protocol.lifecycle import BACKOFF, Happening, Lifecycle, State
 from multimcp.protocol.link import Doubt, Event, Link, ListsChanged, Lost, Noise, Said, Updated

@@ -22,10 +22,10 @@ from anyio.abc import TaskGroup
 from msgspec import Raw
 
 from multimcp import __version__
-from multimcp.config import ServerConfig
 from multimcp.errors import BackendError, ChainError, Fault, backend_failure, describe
 from multimcp.protocol.calls import Clients, Session
 from multimcp.protocol.chain import HEADER, Chain, is_refusal, read_behind
+from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.eras import CHAIN_KEY, LATEST_LEGACY, LEGACY_VERSIONS, MODERN_VERSIONS, SERVER_KEY
 from multimcp.protocol.link import Event, Link
 from multimcp.protocol.message import (

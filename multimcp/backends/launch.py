@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Mapping
 
-from multimcp.config import SECRET_NAME, url_passwords
+from multimcp.protocol.secrets import SECRET_NAME, url_passwords
 
 DEFAULT_INHERITED_ENV_VARS = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 """What every program needs, as the SDK's client has it."""

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from multimcp.config import ServerConfig
 from multimcp.errors import NameInUseError, UnknownServerError
 from multimcp.protocol.calls import Call, Clients, Listener, Session
 from multimcp.protocol.catalog import Catalog, Names, build, capabilities, instructions
 from multimcp.protocol.chain import Chain, behind
+from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.lifecycle import State
 from multimcp.protocol.message import Era, Fields
 from multimcp.protocol.names import LLM_NAMES, Spelling

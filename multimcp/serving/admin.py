@@ -11,7 +11,6 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -19,8 +18,10 @@ from starlette.routing import Route
 from multimcp import __version__
 from multimcp.backends.backend import Backend
 from multimcp.backends.registry import Registry
-from multimcp.config import decode, entries_of, parse
+from multimcp.config import is_program
 from multimcp.errors import ConfigError, NameInUseError, UnknownServerError
+from multimcp.protocol.config import decode, entries_of, parse
+from multimcp.protocol.message import encode
 from multimcp.protocol.names import read_spelling, unknown_spelling
 from multimcp.protocol.offer import PROMPTS, RESOURCES, TOOLS
 
@@ -65,7 +66,7 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
         active = [name for name, backend in backends.items() if backend.state == "ready"]
         servers = {name: _status(backend) for name, backend in backends.items()}
         # Not JSONResponse: a server may call itself NaN.
-        return Response(to_json({"active_servers": active, "servers": servers}), media_type="application/json")
+        return Response(encode({"active_servers": active, "servers": servers}), media_type="application/json")
 
     async def add_servers(request: Request) -> JSONResponse:
         # A browser asks first before it sends JSON for a web page, and is not answered.
@@ -73,7 +74,7 @@ def routes(registry: Registry, keep: ConfigFile | None, *, writable: bool) -> li
             return error_response(415, "the body of a web page's request must be application/json")
         try:
             data = decode(await request.body())
-            config = parse(data, os.environ)
+            config = parse(data, os.environ, is_program)
         except ConfigError as exc:
             return error_response(400, str(exc.at("the body: ")))
         try:

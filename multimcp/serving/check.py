@@ -21,10 +21,11 @@ from secrets import token_hex
 import anyio
 
 from multimcp.backends.backend import Backend
-from multimcp.config import Config, ServerConfig, load
+from multimcp.config import load
 from multimcp.errors import ConfigError, printable
 from multimcp.protocol.calls import Clients
 from multimcp.protocol.chain import Chain
+from multimcp.protocol.config import Config, ServerConfig
 from multimcp.protocol.offer import PROMPTS, RESOURCES, TOOLS
 
 TIMEOUT = 30

@@ -21,8 +21,9 @@ import anyio.to_thread
 from watchfiles import awatch
 
 from multimcp.backends.registry import Registry
-from multimcp.config import ServerConfig, edit, load
+from multimcp.config import load
 from multimcp.errors import ConfigError, NameInUseError, describe
+from multimcp.protocol.config import ServerConfig, edit
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
-from multimcp.config import Config, load
+from multimcp.config import load
+from multimcp.protocol.config import Config
 from tests.npm import node
 from tests.support.processes import ROOT, TIMEOUT, Process, alive, descendants, within
 

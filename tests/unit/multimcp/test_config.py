@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from multimcp.config import ServerConfig, ToolFilter, load, parse
+from multimcp.config import is_program, load
 from multimcp.errors import ConfigError
+from multimcp.protocol.config import ServerConfig, ToolFilter, parse
 
 DEEP = 900 if sys.version_info < (3, 12) else 1_200
 """Levels of nesting that the JSON parser reads, and that are too many for Python to go through."""
 
 
 def one(server: Any, **environ: str) -> ServerConfig:
-    return parse({"mcpServers": {"w": server}}, environ).servers["w"]
+    return parse({"mcpServers": {"w": server}}, environ, is_program).servers["w"]
 
 
 def test_a_stdio_server() -> None:
@@ -49,11 +50,11 @@ def test_the_transport(server: dict[str, Any], transport: str) -> None:
 
 def test_the_order_is_kept() -> None:
     names = ["b", "a", "c"]
-    assert list(parse({"mcpServers": {name: {"command": "x"} for name in names}}, {}).servers) == names
+    assert list(parse({"mcpServers": {name: {"command": "x"} for name in names}}, {}, is_program).servers) == names
 
 
 def test_no_servers() -> None:
-    assert parse({"mcpServers": {}}, {}).servers == {}
+    assert parse({"mcpServers": {}}, {}, is_program).servers == {}
 
 
 @pytest.mark.parametrize(
@@ -102,13 +103,13 @@ def test_a_mistake_names_its_place(server: Any, words: str) -> None:
 @pytest.mark.parametrize("data", [[], None, "x", {}, {"mcpServers": []}, {"servers": {}}])
 def test_not_a_configuration(data: Any) -> None:
     with pytest.raises(ConfigError, match="mcpServers"):
-        parse(data, {})
+        parse(data, {}, is_program)
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "\ud800", "a\x00", "\u2028"])
 def test_a_name_that_cannot_be_one(name: str) -> None:
     with pytest.raises(ConfigError, match=r"cannot be a server's name; use printable characters") as caught:
-        parse({"mcpServers": {name: {"command": "x"}}}, {})
+        parse({"mcpServers": {name: {"command": "x"}}}, {}, is_program)
     assert str(caught.value).isprintable()
     assert str(caught.value).isascii()
 
@@ -175,7 +176,7 @@ def test_a_variable(text: str, environ: dict[str, str], value: str) -> None:
     ],
 )
 def test_a_variable_that_is_not_set_fails_its_server_alone(server: Any, reason: str) -> None:
-    servers = parse({"mcpServers": {"w": server, "fine": {"command": "x"}}}, {}).servers
+    servers = parse({"mcpServers": {"w": server, "fine": {"command": "x"}}}, {}, is_program).servers
     assert {name: server.unset for name, server in servers.items()} == {"w": reason, "fine": None}
     assert servers["w"].transport == ("http" if "url" in server else "stdio")
 
@@ -242,7 +243,7 @@ def test_a_word_close_to_a_known_key(key: str, meant: str) -> None:
 @pytest.mark.parametrize("key", ["servers", "mcpServer", "mcpservers", "mcp_servers"])
 def test_other_words_for_the_servers(key: str) -> None:
     with pytest.raises(ConfigError, match=f'did you mean "mcpServers" where it says "{key}"'):
-        parse({"inputs": [], key: {}}, {})
+        parse({"inputs": [], key: {}}, {}, is_program)
 
 
 @pytest.mark.parametrize("command", ["python x.py", "npx -y some-server", " uvx  x", "my tool/run", "/bin/sh x"])
@@ -270,7 +271,9 @@ def test_a_disabled_server_needs_no_variables() -> None:
 
 def test_unknown_keys_are_warnings() -> None:
     config = parse(
-        {"inputs": [], "mcpServers": {"w": {"command": "x", "autoApprove": [], "arg": [], "tools": {"only": 1}}}}, {}
+        {"inputs": [], "mcpServers": {"w": {"command": "x", "autoApprove": [], "arg": [], "tools": {"only": 1}}}},
+        {},
+        is_program,
     )
     assert config.warnings == (
         "unknown key 'inputs' is ignored",
@@ -316,7 +319,10 @@ def test_all_mistakes_of_an_entry_are_told_at_once() -> None:
         (b"\xff\xfe", "is not UTF-8 text"),
         (b'{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "the key 'a' comes twice"),
         (b"[" * 100_000, "mcp.json: is nested too deeply"),
-        (b'{"mcpServers": {"a": {"command": "x", "y": ' + b"[" * DEEP + b"]" * DEEP + b"}}}", "is nested too deeply"),
+        (
+            b'{"mcpServers": {"a": {"command": "x", "args": ' + b"[" * DEEP + b"]" * DEEP + b"}}}",
+            "is nested too deeply",
+        ),
         (b'{"mcpServers": {"a": 1}}', "mcp.json: mcpServers.a: expected an object"),
         (b'{"timeout": ' + b"1" * 5000 + b"}", "mcp.json: has a number of more digits than can be read"),
         (b'{"mcpServers": {"a": "\\ud83d"}}', r"mcp.json: has '\ud83d' in a string, half of a character; complete it"),

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from multimcp.config import edit
 from multimcp.errors import ConfigError, NameInUseError
+from multimcp.protocol.config import edit
 from multimcp.serving import reload
 from multimcp.serving.reload import ConfigFile, reported, watch
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from multimcp.config import ToolFilter
 from multimcp.errors import AmbiguousNameError
 from multimcp.protocol.catalog import Catalog, Names, Route, build, capabilities, instructions
+from multimcp.protocol.config import ToolFilter
 from multimcp.protocol.message import opened, pack
 from multimcp.protocol.names import LLM_NAMES
 from multimcp.protocol.offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Kind, Listing, Offer, Pages
