@@ -25,8 +25,6 @@ import anyio
 import uvicorn
 from anyio.abc import TaskStatus
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from multimcp.backends.registry import Registry
@@ -39,8 +37,8 @@ from multimcp.protocol.catalog import Names
 from multimcp.protocol.chain import Chain
 from multimcp.proxy import Proxy
 
-from . import admin
-from .guard import REMEDY, Access, Guard, error_response
+from .admin import ERRORS, Admin
+from .guard import REMEDY, Access, Guard
 from .reload import ConfigFile, reported, watch
 
 logger = logging.getLogger(__name__)
@@ -98,8 +96,8 @@ class _Parts:
         self, access: Access, keep: bool = False, lifespan: Lifespan[Starlette] | None = None
     ) -> "Application":
         """All that is served over HTTP, to whom it may be; `keep` writes down what is added and removed."""
-        routes = admin.routes(self.registry, self.file if keep else None, writable=not access.is_open)
-        rest = Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: _internal_error})
+        api = Admin(self.registry, self.file if keep else None, writable=not access.is_open)
+        rest = Starlette(routes=api.routes(), lifespan=lifespan, exception_handlers=ERRORS)
         return Application(self.http, self.sse, rest, access)
 
     @contextlib.asynccontextmanager
@@ -146,12 +144,6 @@ class Application:
             raise
 
 
-async def _internal_error(request: Request, exc: Exception) -> JSONResponse:
-    if isinstance(exc, ClientDisconnect):
-        return error_response(400, "the request broke off")
-    return error_response(500, "Multi-MCP failed; its log says how")
-
-
 def application(config: str | os.PathLike[str]) -> Application:
     """The proxy as an ASGI application on a loopback address, with the command line's defaults otherwise.
 
@@ -185,37 +177,25 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
     listener = None if settings.transport == "stdio" else _bind(settings.access.host, settings.port)
     parts = _Parts(file, settings.names, settings.startup_timeout, is_single=listener is None)
     web = _Uvicorn(parts.application(settings.access, settings.persist), listener) if listener else None
-    stop = anyio.Event()
     keys = settings.access.keys
     read_keys = reported(keys.read)
-    has_terminal = _has_terminal()
 
     def look() -> None:
         parts.follow()
         read_keys()
 
-    def hear(number: int) -> None:
-        if stop.is_set():
-            return
-        if number == signal.SIGUSR1:
-            if web is not None:
-                web.let_go()
-        elif number == signal.SIGHUP and not (has_terminal and not _has_terminal()):
-            look()
-        else:  # also where the terminal is gone: nobody would ever end it
-            stop.set()
-
+    signals = _Signals(look, web)
     if refusal := parts.registry.chain.refusal:
         logger.error("no server is started and no client is served: %s", refusal)
     async with anyio.create_task_group() as group:
         async with parts.running(), anyio.create_task_group() as front:
-            await group.start(_watch_signals, hear)
+            await group.start(signals.watch)
             if settings.watch:
                 front.start_soon(watch, [file.path, keys.file or file.path], look)
 
             async def end() -> None:
-                """What is in flight has a moment; then the backends go, and with them whoever waits for one."""
-                await stop.wait()
+                """Give requests in flight a moment; then stop the backends, which ends whoever waits for one."""
+                await signals.stop.wait()
                 if web is not None:
                     await web.give_up()
                 await parts.drain()
@@ -225,11 +205,9 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
 
             group.start_soon(end)
             if web is None:
-                await serve_stdio(parts.proxy, stop.set)
+                await serve_stdio(parts.proxy, signals.stop.set)
             else:
-                if settings.access.is_open:
-                    logger.warning("others can reach this address, and there is no API key: %s; %s", OPEN, REMEDY)
-                await web.serve_http()
+                await web.serve_http(settings.access)
             front.cancel_scope.cancel()
         group.cancel_scope.cancel()
 
@@ -237,16 +215,35 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
-async def _watch_signals(hear: Callable[[int], None], *, task_status: TaskStatus[None]) -> None:
-    """To the very end: what each does by default would leave servers behind, and tell a wrong exit code later."""
-    try:
-        with anyio.open_signal_receiver(*_SIGNALS) as signals:
-            task_status.started()
-            async for number in signals:
-                hear(number)
-    finally:
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
+class _Signals:
+    """What the process is told by signals: `stop` is set when it is to end."""
+
+    def __init__(self, look: Callable[[], None], web: "_Uvicorn | None") -> None:
+        self.stop = anyio.Event()
+        self._look = look
+        self._web = web
+        self._has_terminal = _has_terminal()
+
+    async def watch(self, *, task_status: TaskStatus[None]) -> None:
+        """Obey signals to the very end: their defaults would leave servers behind, and a wrong exit code."""
+        try:
+            with anyio.open_signal_receiver(*_SIGNALS) as signals:
+                task_status.started()
+                async for number in signals:
+                    if not self.stop.is_set():
+                        self._obey(number)
+        finally:
+            for each in _SIGNALS:
+                signal.signal(each, signal.SIG_IGN)
+
+    def _obey(self, number: int) -> None:
+        if number == signal.SIGUSR1:
+            if self._web is not None:
+                self._web.let_go()
+        elif number == signal.SIGHUP and not (self._has_terminal and not _has_terminal()):
+            self._look()
+        else:  # also where the terminal is gone: nobody could ever end it
+            self.stop.set()
 
 
 def _has_terminal() -> bool:
@@ -289,7 +286,9 @@ class _Uvicorn(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
-    async def serve_http(self) -> None:
+    async def serve_http(self, access: Access) -> None:
+        if access.is_open:
+            logger.warning("others can reach this address, and there is no API key: %s; %s", OPEN, REMEDY)
         address, port = self._listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         # Not a log line: with --port 0 this is the only way to learn the port, whatever the log level.
