@@ -39,6 +39,9 @@ OF_THE_HOP = {"ServerDisconnectResume (server-sse-disconnect-resume)"}
 """Checks that need not pass through the proxy. This one wants a server that closes its stream during a call: the proxy
 resumes that stream itself, and has no reason to close its own. One that passes every way is to be taken out."""
 
+NOT_ASKED_OF_CLIENTS = "auth/"
+"""How the client scenarios begin that are not played: OAuth toward servers is not built."""
+
 STATUSES = {"SUCCESS", "FAILURE", "WARNING", "SKIPPED", "INFO"}
 
 
@@ -47,11 +50,13 @@ class Unreadable(Exception):
 
 
 class Listed(NamedTuple):
-    """The server scenarios of a revision of the specification."""
+    """The scenarios of a revision of the specification that judge a server."""
 
     required: Sequence[str]
     unscored: Sequence[str]
     """Run and reported by the suite, but not required."""
+    clients: Sequence[str] = ()
+    """Those that judge a client, required or not; without those that are not asked of us."""
 
 
 class Check(NamedTuple):
@@ -75,12 +80,18 @@ class Miss(NamedTuple):
 def parse_list(text: str) -> Listed:
     """What `conformance list --requirements REVISION` prints."""
     head, _, tail = text.partition("Run and reported, but never scored:")
-    server, _, client = head.partition("\nClient scenarios")
-    required = re.findall(r"^  - (\S+)$", server, re.MULTILINE)
+    servers, _, clients = head.partition("\nClient scenarios")
+    required, required_of_clients = (re.findall(r"^  - (\S+)$", part, re.MULTILINE) for part in (servers, clients))
     total = re.match(r"Required for \S+ \((\d+) scenarios", head)
-    if not required or not total or int(total[1]) != len(required) + len(re.findall(r"^  - ", client, re.MULTILINE)):
+    if not required or not total or int(total[1]) != len(required) + len(required_of_clients):
         raise Unreadable(f"`conformance list` is not understood; was its format changed?\n{text}")
-    return Listed(required, re.findall(r"^    - (\S+) \[server\]$", tail, re.MULTILINE))
+    unscored, unscored_of_clients = (
+        re.findall(rf"^    - (\S+) \[{role}\]$", tail, re.MULTILINE) for role in ("server", "client")
+    )
+    of_clients = [one for one in required_of_clients + unscored_of_clients if not one.startswith(NOT_ASKED_OF_CLIENTS)]
+    if not of_clients:
+        raise Unreadable(f"`conformance list` names no client scenario to play:\n{text}")
+    return Listed(required, unscored, of_clients)
 
 
 def read_run(folder: Path, exit_code: int, listed: Listed) -> Run:
@@ -98,13 +109,38 @@ def read_run(folder: Path, exit_code: int, listed: Listed) -> Run:
     return run
 
 
+def read_client_run(folder: Path, exit_code: int, scenario: str) -> list[Check]:
+    """What `conformance client --scenario SCENARIO -o FOLDER` left behind, and whether the client ended well."""
+    found = [
+        result
+        for result in folder.glob("*/")
+        if re.fullmatch(rf"{re.escape(scenario)}-\d{{4}}-\d\d-\d\dT[\d-]+Z", result.name)
+    ]
+    if len(found) != 1:
+        raise Unreadable(f"{folder}: {len(found)} results of {scenario}, not one: did the suite skip it?")
+    checks = _read_checks(found[0] / "checks.json")
+    failed = any(check.status == "FAILURE" for check in checks)
+    if failed and exit_code == 0:
+        raise Unreadable(f"{folder}: the suite ended with 0, its results say 1")
+    if exit_code and not failed:
+        checks.append(Check("the client ends well", "FAILURE", f"it failed or took too long: see {found[0]}"))
+    return checks
+
+
 def _read_checks(file: Path) -> list[Check]:
     try:
         text = file.read_text()
     except FileNotFoundError:  # the scenario raised an exception
         return [Check("the scenario ends", "FAILURE", "the suite could not play it to its end: see its output")]
     try:
-        checks = [Check(f"{c['name']} ({c['id']})", c["status"], c.get("errorMessage") or "") for c in json.loads(text)]
+        checks = [
+            Check(
+                f"{c['name']} ({c['id']})",
+                c["status"],
+                c.get("errorMessage") or c.get("details", {}).get("message", ""),
+            )
+            for c in json.loads(text)
+        ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Unreadable(f"{file}: {error!r}: was the suite's format changed?") from error
     if strange := {check.status for check in checks} - STATUSES:
@@ -122,8 +158,16 @@ def failing(run: Run, scenarios: Sequence[str]) -> list[str]:
     return [scenario for scenario in scenarios if not passes(run.get(scenario, ()))]
 
 
+def unmet_by(scenario: str, checks: Sequence[Check]) -> list[Miss]:
+    """What does not pass of a scenario that should. Warnings count; so does that nothing was checked."""
+    wrong = [check for check in checks if check.status in ("FAILURE", "WARNING")]
+    if not wrong and not passes(checks):
+        wrong = [Check("anything", "not made")]
+    return [Miss(scenario, check) for check in wrong]
+
+
 def unmet(direct: Run, listed: Listed) -> list[Miss]:
-    """What does not pass directly, and should. Warnings count: a check that warns asks nothing of the proxy."""
+    """What does not pass directly, and should: a check that warns asks nothing of the proxy."""
     found = []
     for scenario in (*listed.required, *listed.unscored):
         checks = direct.get(scenario, ())
@@ -131,10 +175,7 @@ def unmet(direct: Run, listed: Listed) -> list[Miss]:
             if passes(checks):
                 found.append(Miss(scenario, Check("fails", "untrue", "take it out of NOT_BUILT in results.py")))
             continue
-        wrong = [check for check in checks if check.status in ("FAILURE", "WARNING")]
-        if not wrong and not passes(checks):
-            wrong = [Check("anything", "not made")]
-        found += [Miss(scenario, check) for check in wrong]
+        found += unmet_by(scenario, checks)
     return found
 
 

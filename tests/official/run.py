@@ -1,33 +1,41 @@
-"""The official conformance suite, on the everything-server directly and through Multi-MCP.
+"""The official conformance suite: for servers, directly and through Multi-MCP, and for clients, on Multi-MCP.
 
     python -m tests.official.run
 
-There is no official suite for proxies. What there is, is for servers; a proxy with one server behind it, which is not
-told from that server, passes whatever the server passes. So the suite is run, for each revision of the specification
-that it has a set of requirements for, on fixtures/servers/everything.py over streamable HTTP, and on the proxy in
-front of that server, started by the proxy over stdio and reached by it over streamable HTTP.
+There is no official suite for proxies. What there is, is for servers and for clients, and a proxy is both.
+
+- As a server: a proxy with one server behind it, which is not told from that server, passes whatever the server passes.
+  So the suite is run, for each revision of the specification that it has a set of requirements for, on
+  fixtures/servers/everything.py over streamable HTTP, and on the proxy in front of that server, started by the proxy
+  over stdio and reached by it over streamable HTTP.
+- As a client: for each client scenario of the revision the suite starts a server of its own and judges what the proxy
+  sends to it; client.py is in front of the proxy and uses it.
 
 Rules:
 - What is required must pass directly; what passes directly must pass through the proxy, required or not, check by
   check. The exceptions stand in results.py, which judges.
+- As a client, every scenario must pass, required or not, but those of OAuth, which is not built.
 - All that was started is ended, however this ends; the proxy must end as told and leave nothing behind.
 - The suite's own results and output stay in build/official.
 
 Exit codes: 0 all of it holds, 1 it does not, 2 it is not known: the suite or a server could not be run.
 """
 
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.npm import node
 from tests.official.results import (
+    Check,
     Listed,
     Miss,
     Run,
@@ -37,8 +45,10 @@ from tests.official.results import (
     lost,
     parse_list,
     passes,
+    read_client_run,
     read_run,
     unmet,
+    unmet_by,
 )
 from tests.support.processes import fixture, proxy, server_process
 
@@ -46,7 +56,11 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "build" / "official"
 REVISIONS = ("2025-11-25", "2026-07-28")
 DIRECT = "directly"
+AS_CLIENT = "proxy as client"
+CLIENT = shlex.join([sys.executable, "-m", "tests.official.client"])
+AT_ONCE = 2  # each client scenario waits for its processes more than it computes
 SCENARIO_TIMEOUT = 15  # seconds; none takes more than one
+CLIENT_TIMEOUT = 60  # seconds; the proxy is started in it
 SUITE_TIMEOUT = 300
 
 
@@ -72,6 +86,21 @@ def play(url: str, revision: str, listed: Listed, way: str) -> Run:
     return read_run(folder, done.returncode, listed)
 
 
+def play_client(revision: str, listed: Listed) -> Run:
+    """Play all client scenarios of a revision with the proxy as the client."""
+
+    def one(scenario: str) -> list[Check]:
+        folder = RESULTS / revision / AS_CLIENT.replace(" ", "-") / scenario
+        folder.mkdir(parents=True)
+        args = ["--command", CLIENT, "--scenario", scenario, "--spec-version", revision]
+        done = suite("client", *args, "--timeout", str(CLIENT_TIMEOUT * 1000), "-o", str(folder))
+        (folder / "output.txt").write_text(done.stdout + done.stderr)
+        return read_client_run(folder, done.returncode, scenario)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(listed.clients, pool.map(one, listed.clients), strict=True))
+
+
 @contextmanager
 def servers() -> Iterator[dict[str, str]]:
     """The URL of each way to the everything-server."""
@@ -89,12 +118,10 @@ def servers() -> Iterator[dict[str, str]]:
         }
 
 
-def show(way: str, run: Run, listed: Listed, missed: list[Miss]) -> None:
-    """One line of figures; then what does not pass, under its scenario."""
-    required, unscored = (
-        f"{len(scenarios) - len(failing(run, scenarios))}/{len(scenarios)}"
-        for scenarios in (listed.required, listed.unscored)
-    )
+def show(way: str, run: Run, parts: Sequence[Sequence[str]], missed: list[Miss]) -> None:
+    """One line of figures, with what passes of each part; then what does not pass, under its scenario."""
+    figures = (f"{len(scenarios) - len(failing(run, scenarios))}/{len(scenarios)}" for scenarios in parts)
+    required, unscored = (*figures, "")[:2]
     checks = sum(check.status == "SUCCESS" for checks in run.values() for check in checks)
     print(f"{way:16} {required:>9} {unscored:>11} {checks:>7} {sum(not one.allowed for one in missed):>7}", flush=True)
     for scenario in dict.fromkeys(one.scenario for one in missed):
@@ -114,9 +141,12 @@ def compare(urls: dict[str, str], revision: str) -> list[Miss]:
     missed = []
     for way, run in runs.items():
         found = unmet(run, listed) if way == DIRECT else lost(runs[DIRECT], run)
-        show(way, run, listed, found)
+        show(way, run, [listed.required, listed.unscored], found)
         missed += found
-    return missed
+    run = play_client(revision, listed)
+    found = [miss for scenario, checks in run.items() for miss in unmet_by(scenario, checks)]
+    show(AS_CLIENT, run, [listed.clients], found)
+    return missed + found
 
 
 def main() -> int:

@@ -23,12 +23,14 @@ from tests.official.results import (
     judge,
     lost,
     parse_list,
+    read_client_run,
     read_run,
     unmet,
+    unmet_by,
 )
 
 SAMPLE = json.loads(Path(__file__).with_name("official_sample.json").read_text())
-LISTED = Listed(["ping", "tools-call-with-progress"], ["server-sse-polling"])
+LISTED = Listed(["ping", "tools-call-with-progress"], ["server-sse-polling"], ["initialize", "sse-retry"])
 PROGRESS = "ToolsCallWithProgress (tools-call-with-progress)"
 GOOD = Check("Ping (ping)", "SUCCESS")
 Results = dict[str, Any]
@@ -74,6 +76,9 @@ def test_a_list_names_what_is_required_and_what_is_not_scored() -> None:
         pytest.param(SAMPLE["list"].replace("  - ping\n", ""), id="one is not found"),
         pytest.param(SAMPLE["list"].replace("  - ", "  * "), id="another format"),
         pytest.param("Required for 2025-11-25 (0 scenarios, frozen)\n", id="none"),
+        pytest.param(
+            SAMPLE["list"].replace("  - initialize\n  - sse-retry\n", "").replace("(4 ", "(2 "), id="none for clients"
+        ),
     ],
 )
 def test_a_list_that_is_not_understood_is_no_list(text: str) -> None:
@@ -206,3 +211,55 @@ def test_an_allowed_loss_that_is_no_loss_is_a_fault(direct: Run, proxied: Run) -
     assert judge(allowed) == []
     (fault,) = judge(allowed[1:])
     assert allowed[0].check.name in fault
+
+
+# What the suite says of a client
+
+RETRIED = {"id": "client-sse-retry-timing", "name": "ClientSSERetryTiming", "status": "SUCCESS"}
+LATE = {**RETRIED, "status": "FAILURE", "errorMessage": "too late"}
+NOT_CALLED = {**RETRIED, "status": "FAILURE", "details": {"message": "Tool was not called by client"}}
+NAME = "ClientSSERetryTiming (client-sse-retry-timing)"
+
+
+def client_run(folder: Path, checks: list[dict[str, Any]], scenario: str = "sse-retry") -> Path:
+    """A folder of results of one client scenario, as the suite leaves it."""
+    result = folder / f"{scenario}-2026-11-27T06-24-10-493Z"
+    result.mkdir()
+    (result / "checks.json").write_text(json.dumps(checks))
+    (folder / "output.txt").touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("checks", "exit_code", "missed"),
+    [
+        pytest.param([RETRIED], 0, [], id="passes"),
+        pytest.param([LATE], 1, [(NAME, "FAILURE", "too late")], id="a check fails"),
+        pytest.param([NOT_CALLED], 1, [(NAME, "FAILURE", "Tool was not called by client")], id="it says why elsewhere"),
+        pytest.param([RETRIED, {**RETRIED, "status": "WARNING"}], 0, [(NAME, "WARNING", "")], id="a check warns"),
+        pytest.param([], 0, [("anything", "not made", "")], id="nothing is checked"),
+        pytest.param([{**RETRIED, "status": "SKIPPED"}], 0, [("anything", "not made", "")], id="all is skipped"),
+    ],
+)
+def test_a_client_scenario_passes_only_if_all_that_it_checks_does(
+    tmp_path: Path, checks: list[dict[str, Any]], exit_code: int, missed: list[tuple[str, str, str]]
+) -> None:
+    run = read_client_run(client_run(tmp_path, checks), exit_code, "sse-retry")
+    assert unmet_by("sse-retry", run) == [Miss("sse-retry", Check(*one)) for one in missed]
+
+
+def test_a_client_that_does_not_end_well_fails(tmp_path: Path) -> None:
+    run = read_client_run(client_run(tmp_path, [RETRIED]), 1, "sse-retry")
+    [miss] = unmet_by("sse-retry", run)
+    assert miss.check.status == "FAILURE"
+    assert str(tmp_path) in miss.check.message  # where what it printed is
+
+
+def test_a_client_scenario_without_results_was_not_played(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="0 results of sse-retry"):  # the suite ends with 0 when it skips a scenario
+        read_client_run(client_run(tmp_path, [RETRIED], "tools_call"), 0, "sse-retry")
+
+
+def test_an_exit_code_that_a_client_scenario_does_not_explain_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="ended with 0"):
+        read_client_run(client_run(tmp_path, [LATE]), 0, "sse-retry")

@@ -35,4 +35,4 @@ async def test_http_and_sse_clients(tmp_path: Path, calculators: dict[str, Any])
             for mode in VERSIONS:
                 await check(running.client(transport, mode), mode)
         eras = {name: server["era"] for name, server in running.status().items()}
-        assert eras == dict.fromkeys(BACKENDS, "legacy")
+        assert eras == {"stdio": "legacy", "sse": "legacy", "http": "modern"}
