@@ -1,4 +1,4 @@
-"""A small, correct MCP proxy, made to be broken: defects.py has a broken one for each requirement.
+"""A small, correct MCP proxy, made to be broken: defects/ has a broken one for each requirement.
 
 Rules:
 - It serves one client, with a process (or an SSE connection) of its own for every server. So messages
