@@ -35,6 +35,7 @@ from multimcp.errors import ListenError
 from multimcp.protocol.calls import Clients
 from multimcp.protocol.catalog import Names
 from multimcp.protocol.chain import Chain
+from multimcp.protocol.limits import DEFAULT, Limits
 from multimcp.proxy import Proxy
 
 from .admin import ERRORS, Admin
@@ -74,12 +75,20 @@ class Settings:
     startup_timeout: float
     watch: bool
     persist: bool
+    limits: Limits = DEFAULT
 
 
 class _Parts:
     """The parts shared by every transport."""
 
-    def __init__(self, file: ConfigFile, names: Names, startup_timeout: float, is_single: bool = False) -> None:
+    def __init__(
+        self,
+        file: ConfigFile,
+        names: Names,
+        startup_timeout: float,
+        is_single: bool = False,
+        limits: Limits = DEFAULT,
+    ) -> None:
         self.file = file
         self.clients = Clients(is_single)
         chain = Chain(token_hex(8), os.environ, str(file.path.resolve()))
@@ -175,7 +184,7 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
         ListenError: the operator's: the address cannot be bound.
     """
     listener = None if settings.transport == "stdio" else _bind(settings.access.host, settings.port)
-    parts = _Parts(file, settings.names, settings.startup_timeout, is_single=listener is None)
+    parts = _Parts(file, settings.names, settings.startup_timeout, listener is None, settings.limits)
     web = _Uvicorn(parts.application(settings.access, settings.persist), listener) if listener else None
     keys = settings.access.keys
     read_keys = reported(keys.read)

@@ -13,6 +13,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import anyio
 from multimcp import __version__
 from multimcp.errors import ConfigError, ListenError
 from multimcp.protocol.catalog import Names
+from multimcp.protocol.limits import BOUNDS, Limits, read_bound, shown
 from multimcp.protocol.names import SPELLINGS
 
 from . import check
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         startup_timeout=options.startup_timeout,
         watch=not options.no_watch,
         persist=options.persist,
+        limits=Limits(**{bound.name: vars(options)[_attribute(name)] for name, bound in BOUNDS.items()}),
     )
     try:
         anyio.run(serve, settings, file, backend_options={"use_uvloop": sys.platform != "win32"})
@@ -68,6 +71,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         print(f"multi-mcp: {exc}", file=sys.stderr)
         return 1
     return 0
+
+
+_Reads = Callable[[str], Any]
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -80,50 +86,41 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
-
-    def option(name: str, default: str | None, type: Callable[[str], Any], help: str) -> None:
+    parser.add_argument("--version", action="version", version=f"multi-mcp {__version__}")
+    for name, default, reads, text in _OPTIONS:
         # A default given as text is checked like an argument, and so is what stands in the environment.
-        parser.add_argument(f"--{name}", default=environ.get(_variable(name)) or default, type=type, help=help)
-
-    def flag(name: str, help: str) -> None:
+        parser.add_argument(f"--{name}", default=environ.get(_variable(name)) or default, type=reads, help=text)
+    for name, text in _FLAGS.items():
         # In the environment anything but nothing and these words switches it on.
         is_set = environ.get(_variable(name), "").lower() not in ("", "0", "false", "no", "off")
-        parser.add_argument(f"--{name}", action="store_true", default=is_set, help=help)
-
-    parser.add_argument("--version", action="version", version=f"multi-mcp {__version__}")
-    option(
-        "transport",
-        "stdio",
-        _one_of("stdio", "sse", "http"),
-        "how clients connect: stdio, or sse or http, which are the same server with /sse and /mcp on one port",
-    )
-    option("config", "./mcp.json", Path, "the file with the mcpServers")
-    option("host", "127.0.0.1", str, "address to listen on")
-    option("port", "8080", int, "port to listen on; 0 takes a free one and says which")
-    option("allowed-host", None, _each(allowed_host), "further names of this proxy, comma separated; * for any")
-    option("allowed-origin", None, _each(allowed_origin), "origins of further web pages that are let in; * for any")
-    option("log-level", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "what to log on stderr, and above")
-    option("separator", "::", str, "between a server's name and a tool's")
-    option("namespace", "always", _one_of("always", "never"), "whether tools and prompts carry their server's name")
-    option(
-        "names",
-        "plain",
-        _one_of(*SPELLINGS),
-        "llm has names that LLM APIs take, server__tool; /mcp?names= and /sse?names= say it for one client",
-    )
-    option(
-        "startup-timeout",
-        "10",
-        check.seconds,
-        "seconds that a server added over HTTP (POST /mcp_servers) has to get ready",
-    )
-    flag("no-watch", "do not follow the configuration file when it changes; SIGHUP still reads it again")
-    flag("persist", "write what is added and removed over HTTP to the configuration file")
+        parser.add_argument(f"--{name}", action="store_true", default=is_set, help=text)
+    bounds = parser.add_argument_group("bounds", "so that no client and no server can cost the others too much")
+    for name, bound in BOUNDS.items():
+        default, unit, text = (
+            environ.get(_variable(name)) or shown(bound),
+            bound.metadata["unit"],
+            bound.metadata["text"],
+        )
+        bounds.add_argument(f"--{name}", metavar=unit, default=default, type=_bound(bound), help=text)
     return parser
 
 
 def _variable(option: str) -> str:
-    return f"MULTI_MCP_{option.upper().replace('-', '_')}"
+    return f"MULTI_MCP_{_attribute(option).upper()}"
+
+
+def _attribute(option: str) -> str:
+    return option.replace("-", "_")
+
+
+def _bound(bound: Field[Any]) -> _Reads:
+    def read(text: str) -> float:
+        try:
+            return read_bound(bound, text)
+        except ValueError as exc:
+            raise argparse.ArgumentTypeError(str(exc)) from None
+
+    return read
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -144,6 +141,42 @@ def _each(read: Callable[[str], str]) -> Callable[[str], frozenset[str]]:
             raise argparse.ArgumentTypeError(str(exc)) from None
 
     return split
+
+
+_OPTIONS: tuple[tuple[str, str | None, _Reads, str], ...] = (
+    (
+        "transport",
+        "stdio",
+        _one_of("stdio", "sse", "http"),
+        "how clients connect: stdio, or sse or http, which are the same server with /sse and /mcp on one port",
+    ),
+    ("config", "./mcp.json", Path, "the file with the mcpServers"),
+    ("host", "127.0.0.1", str, "address to listen on"),
+    ("port", "8080", int, "port to listen on; 0 takes a free one and says which"),
+    ("allowed-host", None, _each(allowed_host), "further names of this proxy, comma separated; * for any"),
+    ("allowed-origin", None, _each(allowed_origin), "origins of further web pages that are let in; * for any"),
+    ("log-level", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "what to log on stderr, and above"),
+    ("separator", "::", str, "between a server's name and a tool's"),
+    ("namespace", "always", _one_of("always", "never"), "whether tools and prompts carry their server's name"),
+    (
+        "names",
+        "plain",
+        _one_of(*SPELLINGS),
+        "llm has names that LLM APIs take, server__tool; /mcp?names= and /sse?names= say it for one client",
+    ),
+    (
+        "startup-timeout",
+        "10",
+        check.seconds,
+        "seconds that a server added over HTTP (POST /mcp_servers) has to get ready",
+    ),
+)
+"""Name, default, what reads it, help."""
+
+_FLAGS = {
+    "no-watch": "do not follow the configuration file when it changes; SIGHUP still reads it again",
+    "persist": "write what is added and removed over HTTP to the configuration file",
+}
 
 
 class _Stderr(logging.Handler):

@@ -115,6 +115,8 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
         (["--transport", "pigeon"], {}, "argument --transport: 'pigeon' is not one of stdio, sse, http"),
         (["--port", "x"], {}, "argument --port: invalid int value: 'x'"),
         (["--startup-timeout", "-1"], {}, "'-1' is not a number of seconds above 0"),
+        (["--max-message", "64M"], {}, "'64M' is not a size, as in 64MiB or 65536, above 0"),
+        ([], {"MULTI_MCP_MAX_SESSIONS": "0"}, "'0' is not a whole number above 0"),
         (["--startup-timeout", "soon"], {}, "'soon' is not a number of seconds above 0"),
         (["--separator", ""], {}, "argument --separator: cannot be empty"),
         (
