@@ -24,12 +24,13 @@ backend under names that never collide. Read the modules in this order; each imp
       protocol.link         one connection to a backend: what is in flight on it, and whom its messages concern
       protocol.bridge       questions carried between the eras
       protocol.lifecycle    a backend's states as a table
+      protocol.greeting     how a server is greeted: what is tried after what, what is asked, what a failure means
+      protocol.stderr       what a backend's processes say on stderr: shown, and the last lines kept
 
     config                  the configuration file, read
 
     backends/             toward servers
       backends.launch       the environment and the program of a server's process
-      backends.stderr       what a backend's processes say on stderr: shown, and the last lines kept
       backends.wire         what all transports toward servers have in common
       backends.stdio        a process and its standard streams
       backends.http         streamable HTTP

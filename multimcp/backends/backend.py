@@ -36,11 +36,12 @@ from multimcp.protocol.bridge import Converse, HeldCalls
 from multimcp.protocol.calls import Call, Clients, Listener, Session, most_verbose
 from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
-from multimcp.protocol.eras import MODERN_ERRORS
+from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on
 from multimcp.protocol.lifecycle import BACKOFF, Happening, Lifecycle, State
 from multimcp.protocol.link import Doubt, Event, Link, ListsChanged, Lost, Noise, Said, Updated
 from multimcp.protocol.message import REQUEST_TIMEOUT, Era, Fields, pack, text
 from multimcp.protocol.offer import KINDS, Offer
+from multimcp.protocol.stderr import Stderr, last_words
 from multimcp.protocol.watching import Watcher, Watchers, to_settle
 
 from . import launch
@@ -54,8 +55,6 @@ from .connection import (
     Context,
     open_connection,
 )
-from .stderr import Stderr, last_words
-from .wire import Refused, Unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ class Backend:
         now = CLOCK.now()
         hidden = launch.secrets(os.environ)
         self.stderr = Stderr(
-            lambda said: config.redact(said, hidden), lambda line: logger.info("%s: stderr: %s", name, line)
+            lambda said: config.redact(said, hidden), lambda line: logger.info("%s: stderr: %s", name, line), CLOCK.now
         )
         self.name = name
         self.config = config
@@ -127,6 +126,8 @@ class Backend:
         self._clients = clients
         self._context = Context(name, config, clients, chain, self.stderr, self._hear)
         self._connections: dict[Key, Connection] = {}
+        self._transport: Transport = config.transport
+        """How the backend is reached: what the first connection found out."""
         self._opening: dict[Key, _Opening] = {}
         self._not_before: dict[Era, float] = {}
         """When an era in which the backend was not reached may be tried again; never where it does not speak it."""
@@ -274,39 +275,33 @@ class Backend:
         """
         try:
             with anyio.fail_after(HANDSHAKE_TIMEOUT):
-                if self.config.transport != "http":
-                    return await self._open(None, None, group, attempt)
-                return await self._open_http(group, attempt)
+                return await self._try_ways(group, attempt)
         except TimeoutError:
             raise BackendError(f"did not finish its handshake within {HANDSHAKE_TIMEOUT:g} s") from None
 
-    async def _open_http(self, group: TaskGroup, attempt: Attempt) -> Connection:
-        """Find out how a server at a URL is spoken to: modern; else `initialize`; else, without a `type`, SSE.
+    async def _try_ways(self, group: TaskGroup, attempt: Attempt) -> Connection:
+        is_undecided = self.config.transport == "http" and self.config.type is None
+        ways = WAYS["a URL" if is_undecided else self.config.transport]
+        problem: BackendError | None = None
+        for way in ways:
+            try:
+                connection = await self._open(way, None, group, attempt)
+                self._transport = way.transport
+                return connection
+            except BackendError as exc:
+                if way is not ways[-1] or problem is None or way.transport != "sse":
+                    problem = exc
+                if way.era == "modern":
+                    self._not_before["modern"] = math.inf
+                if not leads_on(way, exc):
+                    break
+        assert problem is not None
+        raise problem
 
-        Spec 2026-07-28, basic/versioning#backward-compatibility.
-        """
-        try:
-            return await self._open("modern", None, group, attempt)
-        except (Unreachable, ChainError):
-            raise
-        except BackendError as exc:
-            if isinstance(exc, Refused) and exc.code in MODERN_ERRORS:
-                raise
-            self._not_before["modern"] = math.inf
-        try:
-            return await self._open("legacy", None, group, attempt)
-        except Refused as refused:
-            if self.config.type is None and refused.status in (400, 404, 405):
-                try:
-                    return await self._open("legacy", None, group, attempt, "sse")
-                except BackendError:
-                    raise refused from None
-            raise
-
-    async def _open(
-        self, era: Era | None, owner: Session | None, group: TaskGroup, attempt: Attempt, transport: Any = None
-    ) -> Connection:
-        connection = await open_connection(self._context, era, owner, group, self._reread, attempt, transport=transport)
+    async def _open(self, way: Way, owner: Session | None, group: TaskGroup, attempt: Attempt) -> Connection:
+        connection = await open_connection(
+            self._context, way.era, owner, group, self._reread, attempt, transport=way.transport
+        )
         if owner is None:
             self._spoken.add(connection.era)
         return connection
@@ -346,7 +341,7 @@ class Backend:
                     session.on_gone.append(group.cancel_scope.cancel)
                 try:
                     with anyio.fail_after(HANDSHAKE_TIMEOUT):
-                        connection = await self._open(era, session, group, attempt)
+                        connection = await self._open(Way(self._transport, era), session, group, attempt)
                 finally:
                     del self._opening[key]
                 try:

@@ -15,22 +15,29 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import Raw
 
 from multimcp import __version__
 from multimcp.errors import BackendError, ChainError, Fault, backend_failure, describe
 from multimcp.protocol.calls import Clients, Session
-from multimcp.protocol.chain import HEADER, Chain, is_refusal, read_behind
+from multimcp.protocol.chain import HEADER, Chain
 from multimcp.protocol.config import ServerConfig
-from multimcp.protocol.eras import CHAIN_KEY, LATEST_LEGACY, LEGACY_VERSIONS, MODERN_VERSIONS, SERVER_KEY
+from multimcp.protocol.greeting import (
+    CAPABILITIES,
+    NO_GREETING,
+    Greeting,
+    Hello,
+    Transport,
+    behind_of,
+    greet,
+    refusal,
+)
 from multimcp.protocol.link import Event, Link
 from multimcp.protocol.message import (
     METHOD_NOT_FOUND,
-    UNSUPPORTED_VERSION,
     Era,
     Fields,
     Message,
@@ -38,30 +45,16 @@ from multimcp.protocol.message import (
     notification,
     pack,
     result_of,
-    text,
-    value,
 )
 from multimcp.protocol.offer import KINDS, TOOLS, Kind, Listing, Offer, Pages, declares
+from multimcp.protocol.stderr import Stderr
 
 from .launch import environment, program, python_of
-from .stderr import Stderr
 from .stdio import StdioWire, not_found
-from .wire import UNREACHABLE, Refused, Unreachable, Wire, http_status, remedy
+from .wire import Wire
 
 IMPLEMENTATION: Final = pack({"name": "multi-mcp", "title": "Multi-MCP", "version": __version__})
 """How the proxy introduces itself, to both sides."""
-
-CAPABILITIES: Final = pack(
-    {
-        "sampling": {"context": {}, "tools": {}},
-        "elicitation": {"form": {}, "url": {}},
-        "roots": {"listChanged": True},
-    }
-)
-"""Declared on shared legacy connections, which open before any client is known. Each question is checked against the
-client it is meant for (`calls.check_ability`)."""
-
-NO_GREETING = "closed the connection during the handshake"
 
 ERA_PROBE = 10.0
 """Seconds a server has to answer `server/discover`. Generous: it may still be starting, and a slow start must not be
@@ -82,8 +75,6 @@ LEVEL_TIMEOUT = 1.0
 """Seconds in which a backend acknowledges a log level before what comes next is sent."""
 
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError|ImportError|No module named")
-
-Kinds = Literal["stdio", "http", "sse"]
 
 
 class Clock:
@@ -116,37 +107,6 @@ async def ask(link: Link, method: str, params: Fields, own: Fields | None = None
         return fields(result_of(await answer))
     finally:
         link.give_up(call.number)
-
-
-def _behind(result: Fields) -> dict[str, int] | None:
-    """Which Multi-MCPs are behind a server, by distance, as its result says."""
-    return read_behind(value(fields(result.get("_meta")).get(CHAIN_KEY)))
-
-
-def _plain(data: object) -> object:
-    return value(data) if isinstance(data, Raw) else data
-
-
-@dataclass(frozen=True)
-class Hello:
-    """What a server said when it was greeted; `behind` are the Multi-MCPs behind it, by distance."""
-
-    version: str
-    capabilities: Fields
-    instructions: str | None
-    info: Any
-    behind: Mapping[str, int]
-
-    @classmethod
-    def of(cls, version: str, hello: Fields, info: Raw | None) -> "Hello":
-        found = value(info)
-        return cls(
-            version,
-            fields(hello.get("capabilities")),
-            text(hello.get("instructions")),
-            found if isinstance(found, dict) else None,
-            _behind(hello) or {},
-        )
 
 
 @dataclass(frozen=True)
@@ -299,7 +259,7 @@ class Connection:
         Raises:
             ChainError: the operator's: we are one of them, or there are too many; the connection ends.
         """
-        if (behind := _behind(result)) is not None:
+        if (behind := behind_of(result)) is not None:
             self.behind = behind
             if reason := self._context.chain.reject(behind):
                 self.end_reason = reason
@@ -424,7 +384,7 @@ async def open_connection(
     missed: Callable[[Link], None],
     attempt: Attempt,
     *,
-    transport: Kinds | None = None,
+    transport: Transport,
 ) -> Connection:
     """Open a connection, greet the server and read its lists.
 
@@ -435,13 +395,13 @@ async def open_connection(
         tasks: run its listening streams.
         missed: called when a change of the lists may have been missed.
         attempt: keeps what the process says.
-        transport: another than the configured one.
+        transport: to go by.
 
     Raises:
         BackendError: the backend's (or its operator's): it cannot be started, reached or understood.
     """
     link = context.link(era or "legacy", owner)
-    wire = _wire(context, link, attempt, transport or context.config.transport)
+    wire = _wire(context, link, attempt, transport)
     try:
         await _open_wire(context.config, wire)
         with anyio.fail_after(ERA_PROBE if era == "modern" else None):
@@ -468,7 +428,7 @@ async def _close(wire: Wire, attempt: Attempt) -> None:
     attempt.stderr.end()
 
 
-def _wire(context: Context, link: Link, attempt: Attempt, transport: Kinds) -> Wire:
+def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport) -> Wire:
     config = context.config
     wire: Wire
     if transport == "stdio":
@@ -500,64 +460,38 @@ async def _open_wire(config: ServerConfig, wire: Wire) -> None:
 
 
 async def _greet(context: Context, link: Link, wire: Wire, era: Era | None) -> Hello:
+    greeting = greet(era, link.owner.capabilities if link.owner else CAPABILITIES, IMPLEMENTATION)
     try:
-        if era == "modern":
-            return await _discover(link, context.chain)
-        try:
-            return await _initialize(link, wire, context.chain)
-        except Fault as fault:
-            if era == "legacy" or link.state == "lost" or is_refusal(_plain(fault.data)):
-                raise
-            # A modern-only server refuses `initialize`, and has nothing against another question.
+        hello = await _play(greeting, link, context.chain.meta)
+    except Fault as fault:
+        raise refusal(
+            fault,
+            context.config.url,
+            is_lost=link.state == "lost",
+            unreachable=wire.unreachable,
+            status=wire.status,
+            is_ours=fault.data == {"server": link.server},
+        ) from None
+    if link.era == "legacy":
+        wire.version = hello.version
+        await wire.send(notification("notifications/initialized"))
+    return hello
+
+
+async def _play(greeting: Greeting, link: Link, own: Fields) -> Hello:
+    """Ask what a greeting wants to have asked, until it has its result; `own` goes with each request."""
+    try:
+        step = next(greeting)
+        while True:
+            link.era = step.era
             try:
-                link.era = "modern"
-                return await _discover(link, context.chain)
-            except Fault:
-                raise fault from None
-    except Fault as fault:
-        raise _refusal(context.config, link, wire, fault) from None
-
-
-def _refusal(config: ServerConfig, link: Link, wire: Wire, fault: Fault) -> BackendError:
-    if is_refusal(_plain(fault.data)):
-        return ChainError(fault.message)
-    if wire.unreachable is not None:
-        return Unreachable(f"{config.url} cannot be reached ({wire.unreachable}){UNREACHABLE}")
-    if wire.status is not None:
-        is_ours = fault.data == {"server": link.server}
-        said = "" if is_ours else f": {fault.message}"
-        text = f"{config.url} answered {http_status(wire.status)}{said}{remedy(wire.status)}"
-        return Refused(text, wire.status, fault.code)
-    if link.state == "lost":
-        return BackendError(NO_GREETING)
-    return Refused(f"refused the handshake with error {fault.code}: {fault.message}", None, fault.code)
-
-
-async def _initialize(link: Link, wire: Wire, chain: Chain) -> Hello:
-    params = {
-        "protocolVersion": pack(LATEST_LEGACY),
-        "capabilities": link.owner.capabilities if link.owner else CAPABILITIES,
-        "clientInfo": IMPLEMENTATION,
-    }
-    hello = await ask(link, "initialize", params, chain.meta)
-    version = value(hello.get("protocolVersion"))
-    if version not in LEGACY_VERSIONS:
-        raise BackendError(f"speaks protocol revision {version!r}, which Multi-MCP does not")
-    wire.version = version
-    await wire.send(notification("notifications/initialized"))
-    return Hello.of(version, hello, hello.get("serverInfo"))
-
-
-async def _discover(link: Link, chain: Chain) -> Hello:
-    try:
-        hello = await ask(link, "server/discover", {}, chain.meta)
-    except Fault as fault:
-        listed = value(fields(fault.data).get("supported")) if isinstance(fault.data, Raw) else None
-        if fault.code != UNSUPPORTED_VERSION or not isinstance(listed, list) or MODERN_VERSIONS[-1] not in listed:
-            raise
-        hello = await ask(link, "server/discover", {}, chain.meta)  # by its own word it supports what it refused
-    supported = value(hello.get("supportedVersions"))
-    mutual = [version for version in MODERN_VERSIONS if isinstance(supported, list) and version in supported]
-    if not mutual:
-        raise BackendError(f"speaks protocol revisions {supported!r}, none of which Multi-MCP does")
-    return Hello.of(mutual[-1], hello, fields(hello.get("_meta")).get(SERVER_KEY))
+                result = await ask(link, step.method, step.params, own)
+            except Fault as fault:
+                if link.state == "lost":
+                    raise
+                step = greeting.throw(fault)
+            else:
+                step = greeting.send(result)
+    except StopIteration as end:
+        hello: Hello = end.value
+        return hello

@@ -27,10 +27,11 @@ import anyio
 from multimcp.errors import Fault, backend_failure
 from multimcp.protocol.eras import GREETINGS, headers_for
 from multimcp.protocol.framing import MAX_MESSAGE, Event, Events
+from multimcp.protocol.greeting import http_status
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import PARSE_ERROR, Fields, text
 
-from .wire import Wire, http_status
+from .wire import Wire
 
 CONNECT_TIMEOUT = 30.0
 """Seconds to connect. A response may take as long as the client waits."""

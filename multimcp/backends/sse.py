@@ -16,11 +16,12 @@ import anyio
 
 from multimcp.errors import BackendError, backend_failure
 from multimcp.protocol.framing import MAX_MESSAGE, Events
+from multimcp.protocol.greeting import UNREACHABLE, Unreachable, http_status, remedy
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import Fields
 
 from .http import CONNECT_TIMEOUT, NOTIFICATION_TIMEOUT, Tasks, body_of, new_session, why_unreachable
-from .wire import UNREACHABLE, Unreachable, Wire, http_status, remedy
+from .wire import Wire
 
 
 class SseWire(Wire):

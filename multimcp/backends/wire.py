@@ -1,28 +1,11 @@
-"""How bytes get to a backend and back: what all transports have in common, and what is said when they fail."""
+"""How bytes get to a backend and back: what all transports have in common."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from http import HTTPStatus
 
-from multimcp.errors import BackendError
 from multimcp.protocol.eras import ParamHeaders
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import Fields
-
-UNREACHABLE = "; is it running, and is its URL right?"
-
-
-class Unreachable(BackendError):
-    """Nobody answers at the backend's URL, in any era."""
-
-
-class Refused(BackendError):
-    """A backend refuses the handshake; `status` is of HTTP, `code` of the JSON-RPC error."""
-
-    def __init__(self, message: str, status: int | None, code: int) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 class Wire(ABC):
@@ -79,25 +62,3 @@ class Wire(ABC):
     @abstractmethod
     async def close(self) -> None:
         """End the connection; when this returns nothing of it is left."""
-
-
-_REMEDIES = {
-    400: 'check its URL and its "type" ("http" or "sse")',
-    401: 'give the key that it wants in "headers"',
-    403: 'check the key in its "headers", and whether it may be used from here',
-    404: "check the path of its URL: most servers are at /mcp or /sse",
-    405: 'check its URL and its "type" ("http" or "sse")',
-}
-
-
-def remedy(status: int) -> str:
-    """What to do about a server that answers with this status, for the end of a sentence."""
-    return f"; {_REMEDIES[status]}" if status in _REMEDIES else ""
-
-
-def http_status(status: int) -> str:
-    """`HTTP 404 Not Found`, for people."""
-    try:
-        return f"HTTP {status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return f"HTTP {status}"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from multimcp.backends import stderr
-from multimcp.backends.stderr import BURST, KEPT_CHARACTERS, KEPT_LINES, LONGEST, RATE, Stderr, last_words
+from multimcp.protocol import stderr
+from multimcp.protocol.stderr import BURST, KEPT_CHARACTERS, KEPT_LINES, LONGEST, RATE, Stderr, last_words
 
 
 class Shown:

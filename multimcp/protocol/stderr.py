@@ -7,7 +7,6 @@ Rules:
 """
 
 import re
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -60,9 +59,7 @@ class Stderr:
         clock: seconds.
     """
 
-    def __init__(
-        self, redact: Callable[[str], str], show: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, redact: Callable[[str], str], show: Callable[[str], None], clock: Callable[[], float]) -> None:
         self._redact = redact
         self._show = show
         self._clock = clock

@@ -1,0 +1,124 @@
+"""How a server is greeted: the ways as a table, the questions by a server that is a list of answers."""
+
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+
+from multimcp.errors import BackendError, ChainError, Fault
+from multimcp.protocol.eras import CHAIN_KEY, LATEST_LEGACY, LATEST_MODERN
+from multimcp.protocol.greeting import WAYS, Greeting, Hello, Refused, Unreachable, Way, greet, leads_on, refusal
+from multimcp.protocol.message import EMPTY, Era, fields, pack
+
+MODERN, LEGACY, SSE = WAYS["a URL"]
+OLD = {"protocolVersion": LATEST_LEGACY, "capabilities": {"tools": {}}, "serverInfo": {"name": "s"}}
+NEW = {"supportedVersions": ["2099-01-01", LATEST_MODERN], "capabilities": {}, "instructions": "Do."}
+UNSUPPORTED = Fault(-32022, "no", pack({"supported": [LATEST_MODERN]}))
+UNKNOWN = Fault(-32601, "what?")
+CHAINED = Fault(-32600, "behind itself", pack({CHAIN_KEY: ["a"]}))
+
+
+def play(greeting: Greeting, *answers: Any) -> tuple[list[tuple[str, str]], Hello | Exception]:
+    """What is asked, and how it ends."""
+    asked, left = [], list(answers)
+    try:
+        step = next(greeting)
+        while True:
+            asked.append((step.era, step.method))
+            answer = left.pop(0)
+            step = greeting.throw(answer) if isinstance(answer, Fault) else greeting.send(fields(pack(answer)))
+    except StopIteration as end:
+        assert not left
+        return asked, end.value
+    except (Fault, BackendError) as exc:
+        assert not left
+        return asked, exc
+
+
+@pytest.mark.parametrize(
+    ("era", "answers", "asked", "ends"),
+    [
+        ("legacy", [OLD], "i", LATEST_LEGACY),
+        (None, [OLD], "i", LATEST_LEGACY),
+        ("modern", [NEW], "d", LATEST_MODERN),
+        (None, [UNSUPPORTED, NEW], "id", LATEST_MODERN),
+        (None, [UNKNOWN, NEW], "id", LATEST_MODERN),
+        (None, [UNKNOWN, UNSUPPORTED, UNKNOWN], "idd", UNKNOWN),
+        ("legacy", [UNKNOWN], "i", UNKNOWN),
+        (None, [CHAINED], "i", CHAINED),
+        ("modern", [UNSUPPORTED, NEW], "dd", LATEST_MODERN),
+        ("modern", [UNSUPPORTED, UNSUPPORTED], "dd", UNSUPPORTED),
+        ("modern", [Fault(-32022, "no", pack({"supported": ["1"]}))], "d", "no"),
+        ("modern", [Fault(-32022, "no", UNSET)], "d", "no"),
+        ("modern", [UNKNOWN], "d", UNKNOWN),
+        ("legacy", [{**OLD, "protocolVersion": "1999-01-01"}], "i", "speaks protocol revision '1999-01-01'"),
+        ("legacy", [{}], "i", "speaks protocol revision None"),
+        ("modern", [{"supportedVersions": ["1999-01-01"]}], "d", "none of which"),
+        ("modern", [{"supportedVersions": 7}], "d", "none of which"),
+    ],
+)
+def test_greetings(era: Era | None, answers: list[Any], asked: str, ends: Any) -> None:
+    questions, result = play(greet(era, EMPTY, EMPTY), *answers)
+    assert "".join(method.rpartition("/")[2][0] for _, method in questions) == asked
+    assert [spoken for spoken, _ in questions] == [{"i": "legacy", "d": "modern"}[which] for which in asked]
+    if isinstance(result, Hello):
+        assert result.version == ends
+    elif isinstance(ends, Fault):
+        assert result is ends
+    else:
+        assert ends in str(result)
+
+
+def test_what_a_server_says_of_itself() -> None:
+    _, hello = play(greet("legacy", EMPTY, EMPTY), {**OLD, "instructions": "Do.", "_meta": {CHAIN_KEY: {"x": 0}}})
+    assert isinstance(hello, Hello)
+    assert (hello.instructions, hello.info, hello.behind) == ("Do.", {"name": "s"}, {"x": 0})
+    _, odd = play(greet("legacy", EMPTY, EMPTY), {**OLD, "instructions": 7, "serverInfo": "s", "capabilities": []})
+    assert isinstance(odd, Hello)
+    assert (odd.instructions, odd.info, odd.capabilities) == (None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("way", "problem", "goes_on"),
+    [
+        (MODERN, BackendError("no answer"), True),
+        (MODERN, Refused("", 400, -32601), True),
+        (MODERN, Refused("", 500, -32603), True),
+        (MODERN, Refused("", 400, -32022), False),
+        (MODERN, Refused("", 400, -32020), False),
+        (MODERN, Unreachable(""), False),
+        (MODERN, ChainError(""), False),
+        *(
+            (LEGACY, Refused("", status, -32603), status in (400, 404, 405))
+            for status in (400, 401, 403, 404, 405, 500)
+        ),
+        (LEGACY, BackendError("speaks another revision"), False),
+        (LEGACY, Refused("", None, -32603), False),
+    ],
+)
+def test_where_a_failure_leads(way: Way, problem: BackendError, goes_on: bool) -> None:
+    assert leads_on(way, problem) is goes_on
+
+
+def test_a_configured_type_is_kept_to() -> None:
+    assert {way.transport for way in WAYS["http"]} == {"http"}
+    assert [way.transport for way in WAYS["a URL"]] == ["http", "http", "sse"]
+    assert (WAYS["stdio"], WAYS["sse"]) == ((Way("stdio", None),), (Way("sse", None),))
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen", "kind", "words"),
+    [
+        (CHAINED, {"status": 400}, ChainError, "behind itself"),
+        (UNKNOWN, {"unreachable": "Refused"}, Unreachable, "http://s cannot be reached (Refused); is it running"),
+        (UNKNOWN, {"status": 401}, Refused, "http://s answered HTTP 401 Unauthorized: what?; give the key"),
+        (UNKNOWN, {"status": 599, "is_ours": True}, Refused, "http://s answered HTTP 599"),
+        (UNKNOWN, {"is_lost": True}, BackendError, "closed the connection during the handshake"),
+        (UNKNOWN, {}, Refused, "refused the handshake with error -32601: what?"),
+    ],
+)
+def test_what_a_refusal_means(fault: Fault, seen: dict[str, Any], kind: type[BackendError], words: str) -> None:
+    what = {"is_lost": False, "unreachable": None, "status": None, "is_ours": False, **seen}
+    problem = refusal(fault, "http://s", **what)
+    assert type(problem) is kind
+    assert str(problem).startswith(words)
