@@ -129,7 +129,8 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         # uvloop's transports are not of asyncio's classes.
         self._transport = cast(asyncio.SubprocessTransport, transport)
         self._stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
-        self._stdin.set_write_buffer_limits(_HIGH_WATER)
+        if not self._stdin.is_closing():  # the process may have ended already
+            self._stdin.set_write_buffer_limits(_HIGH_WATER)
 
     def pause_writing(self) -> None:
         self._is_paused = True

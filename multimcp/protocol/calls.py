@@ -481,6 +481,8 @@ class Listener:
         uris = value(notifications.get("resourceSubscriptions"))
         self.uris = [uri for uri in uris if isinstance(uri, str)] if isinstance(uris, list) else []
         self._meta = pack({SUBSCRIPTION_KEY: call.id})
+        self._early: dict[bytes, None] | None = {}
+        """What came before the acknowledgment, each once; None since that was sent."""
 
     def acknowledge(self, uris: list[str]) -> None:
         """Say what is listened to: the changes asked for, and those resources that can be subscribed to."""
@@ -491,7 +493,10 @@ class Listener:
         }
         if uris:
             honoured["resourceSubscriptions"] = uris
+        early, self._early = self._early or {}, None
         self.tell(ACKNOWLEDGED, {"notifications": pack(honoured)})
+        for data in early:
+            self.call.port.tell(data)
 
     def tell_changed(self, capability: str) -> None:
         """Tell that the lists of this capability (`tools`, ...) changed, if it asked for that."""
@@ -499,9 +504,12 @@ class Listener:
             self.tell(f"notifications/{capability}/list_changed", {})
 
     def tell(self, method: str, params: Fields) -> None:
-        """Send a notification on the stream."""
-        if not self.call.is_over:
-            self.call.port.tell(notification(method, {**params, "_meta": self._meta}))
+        """Send a notification on the stream, behind the acknowledgment, which has to be the first."""
+        data = notification(method, {**params, "_meta": self._meta})
+        if self._early is not None:
+            self._early[data] = None
+        elif not self.call.is_over:
+            self.call.port.tell(data)
 
     def end(self) -> None:
         """End the stream politely: the client knows that it was meant."""

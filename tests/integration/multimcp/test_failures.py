@@ -63,6 +63,14 @@ def test_a_healthy_server_answers_beside_a_hanging_and_a_crashing_one(tmp_path: 
         running.wait_ready()
 
 
+def test_a_program_that_ends_at_once_says_no_more_than_that(tmp_path: Path) -> None:
+    servers = {f"quick-{number}": {"command": "/bin/false"} for number in range(20)}
+    with proxy(tmp_path, servers) as running:
+        running.wait_ready()
+        errors = {server["error"] for server in running.status().values()}
+    assert errors == {"closed the connection during the handshake"}
+
+
 async def test_a_call_waits_for_its_own_server_only(tmp_path: Path) -> None:
     servers = {"hanging": raw("hang:initialize"), "healthy": raw("slow:initialize=1")}
     with proxy(tmp_path, servers) as running:

@@ -364,6 +364,18 @@ def test_a_listener_hears_what_it_asked_for() -> None:
     assert len(port.got) == 3
 
 
+def test_the_acknowledgment_comes_before_what_happens_meanwhile() -> None:
+    one, port = listener(toolsListChanged=True)
+    for _ in range(2):
+        one.tell_changed("tools")
+    one.tell("notifications/resources/updated", {"uri": pack("a")})
+    assert port.got == []
+    one.acknowledge(["a"])
+    one.tell_changed("tools")
+    methods = [each["method"].removeprefix("notifications/") for each in port.got]
+    assert methods == ["subscriptions/acknowledged", "tools/list_changed", "resources/updated", "tools/list_changed"]
+
+
 def test_a_session_is_told_of_changed_lists_when_it_is_ready() -> None:
     told: list[bytes] = []
     clients = Clients()

@@ -37,6 +37,8 @@ def test_each_hears_of_an_update_under_its_own_uri() -> None:
     world, watchers = World(), Watchers()
     (one, told_one), (two, told_two) = world.session("1"), world.session("2")
     modern, port = listener()
+    modern.acknowledge([])
+    port.got.clear()
     watchers.add("n://a", Watcher(one, "n://a"))
     watchers.add("n://a", Watcher(two, "n://b/a"))
     watchers.add("n://a", Watcher(modern, "n://b/a"))
