@@ -350,7 +350,7 @@ class Proxy:
         if level not in LEVELS:
             raise Fault(INVALID_PARAMS, f"Unknown log level: {level}")
         assert call.session is not None  # the method is legacy
-        call.session.level = level
+        self.clients.set_level(call.session, level)
         await self._registry.set_level()
         call.finish(succeeded(), "legacy")
 

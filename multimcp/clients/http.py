@@ -89,6 +89,11 @@ LONG = 5.0
 
 _ROUTING = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
 CHAIN = HEADER.lower().encode()
+_JSON = b"application/json"
+_EVENT_STREAM = b"text/event-stream"
+_USUAL = _JSON + b", " + _EVENT_STREAM
+"""What clients accept as a rule."""
+
 _CANCELLED = Fault(INVALID_REQUEST, "Request cancelled")
 
 
@@ -114,7 +119,7 @@ class _Post:
         self.answer: Message | None = None
         self._id = number
         self._client = client
-        self._journal = Journal(secrets.token_hex(8)) if client is not None else None
+        self._journal = Journal() if client is not None else None
         self._is_stream = False
 
     def tell(self, data: bytes) -> None:
@@ -203,9 +208,10 @@ class StreamableHttp:
         era: Era = "modern" if version and version not in LEGACY_VERSIONS else "legacy"
         if body is None:
             return await refuse(send, 413, "the message is too large")
-        if not _accepts(headers, b"application/json") and not _accepts(headers, b"text/event-stream"):
+        if not _accepts(headers, _JSON) and not _accepts(headers, _EVENT_STREAM):
             return await refuse(send, 406, "accept application/json and text/event-stream")
-        if headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower() != b"application/json":
+        kind = headers.get(b"content-type", _JSON)
+        if kind != _JSON and kind.split(b";")[0].strip().lower() != _JSON:
             return await refuse(send, 415, "the Content-Type must be application/json")
         try:
             message = read(body)
@@ -439,17 +445,19 @@ class _Watch:
         self._outbox = outbox
         self._receive = receive
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def wait(self) -> None:
         """Wait for something to send, at most until the answer has to become a stream."""
-        timer = asyncio.get_running_loop().call_later(SOON, self.begin)
+        self._timer = asyncio.get_running_loop().call_later(SOON, self._began_to_wait)
         try:
-            async with asyncio.timeout(LONG):
-                await self._outbox.news()
-        except TimeoutError:
-            pass
+            await self._outbox.news()
         finally:
-            timer.cancel()
+            self._timer.cancel()
+
+    def _began_to_wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LONG - SOON, self._outbox.wake)
+        self.begin()
 
     def begin(self) -> None:
         if self._task is None:
@@ -481,10 +489,12 @@ def _accepts(headers: Headers, kind: bytes) -> bool:
 
 def _prefers_stream(headers: Headers) -> bool:
     """Whether a client would rather have an event stream: it takes nothing else, or names that first."""
-    accept = headers.get(b"accept", b"").lower()
-    if not _accepts(headers, b"application/json"):
+    accept = headers.get(b"accept", _USUAL).lower()
+    if accept == _USUAL:
+        return False
+    if not _accepts(headers, _JSON):
         return True
-    return b"text/event-stream" in accept.partition(b"application/json")[0] and b"application/json" in accept
+    return _EVENT_STREAM in accept.partition(_JSON)[0] and _JSON in accept
 
 
 async def _unreadable(send: Send, body: bytes, problem: Fault) -> None:

@@ -3,7 +3,9 @@
 Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#resumability-and-redelivery
 """
 
+import secrets
 from collections import deque
+from functools import cached_property
 
 from multimcp.protocol.framing import as_event
 
@@ -15,13 +17,17 @@ RETRY = 1000
 
 
 class Journal:
-    """The events of one stream, called `name`; the last ones are kept."""
+    """The events of one stream; the last ones are kept."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self._kept: deque[tuple[int, bytes]] = deque()
         self._size = 0
         self._number = 0
+
+    @cached_property
+    def name(self) -> str:
+        """The stream's name, which nobody can guess; most streams never need one."""
+        return secrets.token_hex(8)
 
     def beginning(self) -> bytes:
         """The first event: it says where to go on from if nothing else comes."""

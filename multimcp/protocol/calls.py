@@ -526,6 +526,8 @@ class Clients:
     def __init__(self, is_single: bool = False) -> None:
         self.sessions: dict[str, Session] = {}
         self.listeners: set[Listener] = set()
+        self.level: str | None = None
+        """The most verbose level of log messages that a legacy client has asked for."""
         self._is_single = is_single
         self._waiting: list[Callable[[Session], None]] = []
 
@@ -544,7 +546,17 @@ class Clients:
     def leave(self, session: Session) -> None:
         """A legacy client is gone."""
         if self.sessions.pop(session.id, None) is not None:
+            if session.level is not None:
+                self._find_level()
             session.leave()
+
+    def set_level(self, session: Session, level: str) -> None:
+        """A legacy client wants log messages from this level on."""
+        session.level = level
+        self._find_level()
+
+    def _find_level(self) -> None:
+        self.level = most_verbose(session.level for session in self.sessions.values())
 
     def single(self, deliver: Callable[[Session], None]) -> bool:
         """Hand the only client to `deliver`, when it has come; false where there may be others."""
@@ -556,11 +568,6 @@ class Clients:
                 return True
         self._waiting.append(deliver)
         return True
-
-    @property
-    def level(self) -> str | None:
-        """The most verbose level of log messages that a legacy client has asked for."""
-        return most_verbose(session.level for session in self.sessions.values())
 
     def listen(self, listener: Listener) -> None:
         """A modern client listens from now on.
