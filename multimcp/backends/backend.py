@@ -472,6 +472,8 @@ class Backend:
         """The level of log messages that a connection has to have, also for a request that `asked` for one."""
         if connection.link.owner is not None:
             return connection.link.owner.level
+        if asked is None:
+            return self._clients.level
         return most_verbose((self._clients.level, asked))
 
     async def watch(self, watcher: Watcher, uri: str) -> None:

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import inf
 from pathlib import Path
@@ -175,22 +176,21 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         path, headers = scope["path"], Headers(scope=scope)
-        refuse = _rpc_error_response if _has_rpc(scope, headers) else error_response
         if not self._knows_host(headers.get("host", "")):
             remedy = "if it is one of its names, add it with --allowed-host (MULTI_MCP_ALLOWED_HOST)"
             self._refusals.note(scope, "an unknown Host,", headers.get("host", ""))
-            return refuse(421, f"the Host header does not name this proxy; {remedy}")
+            return _refuse(scope, headers, 421, f"the Host header does not name this proxy; {remedy}")
         if "origin" in headers and not self._knows_origin(headers["origin"]):
             remedy = "to let it in, add its origin with --allowed-origin (MULTI_MCP_ALLOWED_ORIGIN)"
             self._refusals.note(scope, "a foreign Origin,", headers["origin"])
-            return refuse(403, f"the Origin header names a foreign web page; {remedy}")
+            return _refuse(scope, headers, 403, f"the Origin header names a foreign web page; {remedy}")
         if self._access.keys and path not in _WITHOUT_KEY and not self._has_key(headers):
             text = "an API key of this proxy is required; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             has_any = "x-api-key" in headers or "authorization" in headers
             self._refusals.note(scope, "a wrong API key" if has_any else "no API key")
             if _WELL_KNOWN in path:  # OAuth clients would take a 401 for an authorization server's answer
-                return refuse(404, f"there is no OAuth here: {text}")
-            return refuse(401, text, {"WWW-Authenticate": "Bearer"})
+                return _refuse(scope, headers, 404, f"there is no OAuth here: {text}")
+            return _refuse(scope, headers, 401, text, {"WWW-Authenticate": "Bearer"})
         return None
 
     def _knows_host(self, host: str) -> bool:
@@ -245,6 +245,7 @@ def allowed_origin(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=64)
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     """Scheme, host and port of a URL: the same for all ways to write an origin. The host is None if it is no URL."""
     try:
@@ -259,6 +260,13 @@ def _address(host: str | None) -> IPv4Address | IPv6Address | None:
         return ip_address(host or "")
     except ValueError:
         return None
+
+
+def _refuse(
+    scope: Scope, headers: Headers, status: int, text: str, more: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The refusal of a request, in the form that its client reads; `more` are headers."""
+    return (_rpc_error_response if _has_rpc(scope, headers) else error_response)(status, text, more)
 
 
 def _has_rpc(scope: Scope, headers: Headers) -> bool:

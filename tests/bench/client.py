@@ -90,10 +90,11 @@ class Connection(asyncio.Protocol):
 class Client:
     """One client: opened by `open`, greeted where the era asks for it."""
 
-    def __init__(self, url: str, era: Era, connection: Connection) -> None:
+    def __init__(self, url: str, era: Era) -> None:
         self._era = era
-        self._connection = connection
+        self._connection = Connection()
         parts = urlsplit(url)
+        self._address = parts.hostname, parts.port
         self._lines = [
             f"POST {parts.path} HTTP/1.1",
             f"Host: {parts.netloc}",
@@ -105,15 +106,18 @@ class Client:
     @classmethod
     async def open(cls, url: str, era: Era) -> "Client":
         """Connect, and greet."""
-        parts = urlsplit(url)
-        async with asyncio.timeout(TIMEOUT):
-            _, connection = await asyncio.get_running_loop().create_connection(
-                Connection, parts.hostname, parts.port
-            )
-            client = cls(url, era, connection)
-            if era == "legacy":
+        client = cls(url, era)
+        await client.connect()
+        if era == "legacy":
+            async with asyncio.timeout(TIMEOUT):
                 await client._greet()
         return client
+
+    async def connect(self) -> None:
+        """Connect, or connect anew: servers close connections that are idle while others are measured."""
+        self.close()
+        async with asyncio.timeout(TIMEOUT):
+            _, self._connection = await asyncio.get_running_loop().create_connection(Connection, *self._address)
 
     def close(self) -> None:
         self._connection.close()
@@ -124,7 +128,9 @@ class Client:
         if (session := self._connection.headers.get(b"mcp-session-id")) is not None:
             self._lines.append(f"Mcp-Session-Id: {session.decode()}")
         self._lines.append(f"MCP-Protocol-Version: {result['protocolVersion']}")
-        await self._connection.ask(self._framed(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', self._head("")))
+        await self._connection.ask(
+            self._framed(b'{"jsonrpc":"2.0","method":"notifications/initialized"}', self._head(""))
+        )
         if self._connection.status not in (200, 202, 204):
             raise BenchError(f"notifications/initialized: HTTP {self._connection.status}")
 

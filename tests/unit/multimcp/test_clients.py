@@ -128,7 +128,8 @@ async def test_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_journal_keeps_the_last_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal("s")
+    journal = Journal()
+    journal.name = "s"
     assert journal.beginning() == b"id: s-0\r\nretry: 1000\r\ndata: \r\n\r\n"
     events = [journal.add(b"%d" % number) for number in range(1, 4)]
     assert events[0] == b"event: message\r\nid: s-1\r\ndata: 1\r\n\r\n"

@@ -301,7 +301,7 @@ def test_nothing_is_told_before_initialized_or_after_the_end() -> None:
 def test_a_broadcast_reaches_who_wants_it() -> None:
     world = World()
     (one, told_one), (two, told_two) = world.session("1"), world.session("2")
-    one.level = "error"
+    world.clients.set_level(one, "error")
 
     def broadcast(method: str, **params: Any) -> list[int]:
         before = len(told_one), len(told_two)
@@ -317,6 +317,8 @@ def test_a_broadcast_reaches_who_wants_it() -> None:
     assert world.clients.level == "error"
     world.clients.broadcast("x", {}, b"{}", lambda session: session is one)
     assert len(told_two) == 4
+    world.clients.leave(one)
+    assert world.clients.level is None
 
 
 def test_the_only_client_is_waited_for() -> None:
