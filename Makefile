@@ -11,13 +11,16 @@ IMAGE ?= multi-mcp:latest
 TARGET ?= slim
 CONTAINER ?= multi-mcp
 
-.PHONY: run test docker-build docker-run wheelhouse lock clean
+.PHONY: run test bench docker-build docker-run wheelhouse lock clean
 
 run: $(VENV)/run.stamp  ## serve mcp.json over HTTP (/mcp and /sse on one port)
 	python main.py --transport sse $(ARGS)
 
 test: $(VENV)/test.stamp  ## lint and all tests, as CI runs them
 	tox $(ARGS)
+
+bench: $(VENV)/test.stamp  ## measure it beside other proxies: see docs/performance.md
+	tox -e bench -- $(ARGS)
 
 docker-build:  ## make the image
 	$(DOCKER) build --target $(TARGET) --tag $(IMAGE) \

@@ -94,7 +94,7 @@ class Client:
         self._era = era
         self._connection = Connection()
         parts = urlsplit(url)
-        self._address = parts.hostname, parts.port
+        self._address = parts.hostname or "", parts.port or 80
         self._lines = [
             f"POST {parts.path} HTTP/1.1",
             f"Host: {parts.netloc}",

