@@ -2,6 +2,7 @@
 
 Rules:
 - Goldens are recorded from `direct` and from nothing else: `--snapshot-update` with any other target is refused.
+- A scenario has one golden for all of its cases: what a client sees depends neither on its era nor on its transport.
 - What a run came to is decided in `grading`, and that decides the exit code; pytest's own outcome of a test is the same
   verdict without the baseline.
 """
@@ -77,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Golden(JSONSnapshotExtension):
-    """One file for every scenario and era."""
+    """One file for every scenario."""
 
     @classmethod
     def dirname(cls, *, test_location: PyTestLocation) -> str:
@@ -94,6 +95,45 @@ class Golden(JSONSnapshotExtension):
     def serialize(self, data: Any, **options: Any) -> str:
         # Keys in order, since JSON objects have none; numbers and text just as JSON has them.
         return json.dumps(data, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+class Goldens:
+    """Compares transcripts with the goldens in `folder`, or records them.
+
+    Args:
+        folder: the goldens, `scenario.json`.
+        recording: whether the first case of each scenario writes its golden. The other cases of the same run have to
+            see the same, else they fail instead of writing theirs over it.
+    """
+
+    def __init__(self, folder: Path, recording: bool) -> None:
+        self._folder = folder
+        self._recording = recording
+        self._recorded: dict[str, list[Any]] = {}
+
+    def compare(self, played: Played, name: str, snapshot: SnapshotAssertion) -> None:
+        """Turn the result of a run into a failure if its transcript is not the golden `name`."""
+        result, path = played.result, self._folder / f"{name}.json"
+        if self._recording and name in self._recorded:
+            if played.transcript != self._recorded[name]:
+                golden = Golden().serialize(self._recorded[name])
+                self._fail(played, "what the client saw differs from what was recorded in another case", golden)
+            return
+        if self._recording:
+            self._recorded[name] = played.transcript
+            if not played.transcript:
+                return
+        elif not path.exists():
+            if played.transcript:
+                result.verdict, result.message = Verdict.HARNESS_ERROR, f"there is no golden {name}; record it"
+            return
+        if snapshot(name=name, extension_class=Golden) != played.transcript:
+            self._fail(played, "what the client saw differs from a direct connection", path.read_text(encoding="utf-8"))
+
+    def _fail(self, played: Played, message: str, expected: str) -> None:
+        result, actual = played.result, Golden().serialize(played.transcript)
+        result.verdict, result.message = Verdict.FAIL, message
+        result.expected, result.actual, result.diff = expected, actual, diff(expected, actual)
 
 
 class Conformance:
@@ -121,7 +161,7 @@ class Conformance:
         self._unplayed = grading.UNPLAYED
         self._skipped = ""
         self._faulty = False
-        self._recorded: dict[str, list[Any]] = {}
+        self._goldens = Goldens(GOLDENS, config.option.update_snapshots)
         self._started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._begun = time.monotonic()
         self._tree = Tree(target, len(self.runs))
@@ -135,28 +175,10 @@ class Conformance:
         """Compare the transcript of a run with its golden; returns the run's result, which is counted."""
         result = played.result
         if result.verdict == Verdict.PASS and not scenario.proxy_only:
-            self._compare(played, f"{scenario.name}.{case.era}", snapshot)
+            self._goldens.compare(played, scenario.name, snapshot)
         self._results.append(result)
         self._tree.ran(scenario.requirement, result, self._known.get(scenario.requirement.id))
         return result
-
-    def _compare(self, played: Played, name: str, snapshot: SnapshotAssertion) -> None:
-        golden = GOLDENS / f"{name}.json"
-        recording = self._config.option.update_snapshots and name not in self._recorded
-        if recording and not played.transcript:
-            return
-        result = played.result
-        if not recording and not golden.exists():
-            if played.transcript:
-                result.verdict, result.message = Verdict.HARNESS_ERROR, f"there is no golden {name}; record it"
-            return
-        self._recorded.setdefault(name, played.transcript)
-        if snapshot(name=name, extension_class=Golden) == played.transcript:
-            return
-        expected = golden.read_text(encoding="utf-8")
-        actual = Golden().serialize(played.transcript)
-        result.verdict, result.message = Verdict.FAIL, "what the client saw differs from a direct connection"
-        result.expected, result.actual, result.diff = expected, actual, diff(expected, actual)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
