@@ -6,6 +6,7 @@ Rules:
 - Its docstring says what is broken; `symptom` is a text that the harness has to say when it fails the proxy for it.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -423,18 +424,31 @@ class MissesTheLost(Broken):
             await respond(send, 503, b'{"error": "broken pipe"}')
             return
         ended = False
+        watcher: asyncio.Task[None] | None = None
 
         async def watch(event: Event) -> None:
             nonlocal ended
             ended = event["type"] == "http.response.body" and not event.get("more_body", False)
             await send(event)
 
+        async def look() -> None:
+            """Look by ourselves: the proxy does not, while a call is young."""
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.broken = self.broken or not ended
+
         async def watched() -> Event:
+            nonlocal watcher
             event = await receive()
-            self.broken = self.broken or (event["type"] == "http.disconnect" and not ended)
+            if watcher is None and not event.get("more_body", False):
+                watcher = asyncio.create_task(look())
             return event
 
-        await self.app(scope, watched, watch)
+        try:
+            await self.app(scope, watched, watch)
+        finally:
+            if watcher is not None:
+                watcher.cancel()
 
 
 @breaks("http:authorization:passthrough", symptom="the backend got the client's token", over="http")
