@@ -38,7 +38,7 @@ from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on
 from multimcp.protocol.lifecycle import BACKOFF, Happening, Lifecycle, State
-from multimcp.protocol.link import Doubt, Event, Link, ListsChanged, Lost, Noise, Said, Updated
+from multimcp.protocol.link import Doubt, Event, Excess, Link, ListsChanged, Lost, Noise, Said, Updated
 from multimcp.protocol.message import REQUEST_TIMEOUT, Era, Fields, pack, text
 from multimcp.protocol.offer import KINDS, Offer
 from multimcp.protocol.stderr import Stderr, last_words
@@ -81,6 +81,9 @@ SETTLE_TIMEOUT = 10.0
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that the connections of a backend have to end politely, before it is ended."""
+
+EXCESS_PAUSE = 60.0
+"""Seconds before a server that goes over a bound again has another line for that bound."""
 
 Key = Era | Session
 """A connection of a backend: in an era, for all clients; or for one legacy client alone."""
@@ -139,6 +142,9 @@ class Backend:
         self._group: TaskGroup | None = None
         self._problems: dict[str, None] = {}
         self._warned: set[type[Event]] = set()
+        self._excess: dict[str, float] = {}
+        self._held_up = 0
+        """Calls that wait for a connection."""
         self._outdated: set[Link] = set()
         self._list_changed = anyio.Event()
         self._is_reading = False
@@ -402,12 +408,23 @@ class Backend:
             return None
         connection = self.serving(call.era, call.session) if self._up.is_set() else None
         is_missing = connection is None or (connection.era != call.era and self.want(call.era) is not None)
+        if self._in_flight(connection) >= self._clients.limits.server_calls:
+            problem = f"has {self._clients.limits.server_calls:,} calls in flight already (--max-server-calls)"
+            self._note_excess(problem)
+            raise backend_failure(self.name, problem)
         if connection is None or is_missing or connection.wants_level(self._level(connection, call.level)):
             return self._request_later(call, params, meta)
         self._send(connection, call, params, meta)
         return None
 
+    def _in_flight(self, connection: Connection | None) -> int:
+        """How many calls the server has: on all connections, or on that of a client which has a server for itself."""
+        if connection is None or self.config.scope == "session":
+            return self._held_up + (len(connection.link.pending) if connection is not None else 0)
+        return self._held_up + sum(len(each.link.pending) for each in self._connections.values())
+
     async def _request_later(self, call: Call, params: Fields, meta: Fields) -> None:
+        self._held_up += 1
         try:
             connection = await self._connection(call)
             if (level := self._level(connection, call.level)) is not None:
@@ -416,6 +433,8 @@ class Backend:
                 self._send(connection, call, params, meta)
         except Fault as fault:
             call.fail(fault)
+        finally:
+            self._held_up -= 1
 
     def _send(self, connection: Connection, call: Call, params: Fields, meta: Fields) -> None:
         if call.era == connection.era:
@@ -548,6 +567,8 @@ class Backend:
                 self._warn_once(event, f"sends what is not MCP (ignored from here on): {shown!r}")
             case Doubt(problem):
                 self._warn_once(event, problem)
+            case Excess(problem):
+                self._note_excess(problem)
             case Lost():
                 if (connection := self._by_link(link)) is not None:
                     connection.lost.set()
@@ -557,6 +578,13 @@ class Backend:
         if type(event) not in self._warned:
             self._warned.add(type(event))
             logger.warning("%s: %s", self.name, text)
+
+    def _note_excess(self, problem: str) -> None:
+        """Log what went over a bound; a server that goes on doing so gets a line a minute."""
+        bound = problem.rpartition("(")[2]
+        if CLOCK.now() - self._excess.get(bound, -math.inf) > EXCESS_PAUSE:
+            self._excess[bound] = CLOCK.now()
+            logger.warning("%s: %s", self.name, problem)
 
     def _redact(self, said: str) -> str:
         return self.config.redact(said)

@@ -429,7 +429,7 @@ async def _close(wire: Wire, attempt: Attempt) -> None:
 
 
 def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport) -> Wire:
-    config = context.config
+    config, limits = context.config, context.clients.limits
     wire: Wire
     if transport == "stdio":
         assert config.command is not None
@@ -437,13 +437,13 @@ def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport) 
         started = program(config.command, config.env, os.environ, sys.executable, in_venv=in_venv)
         env = environment(os.environ, config.env) | context.chain.variable()
         attempt.started = started, env
-        wire = StdioWire(link, [started, *config.args], env, config.cwd, attempt.stderr.feed)
+        wire = StdioWire(link, [started, *config.args], env, config.cwd, attempt.stderr.feed, limits)
     else:
         # Imported here: a tenth of a second that a proxy of programs alone does not need.
         from .http import HttpWire
         from .sse import SseWire
 
-        wire = (SseWire if transport == "sse" else HttpWire)(link, config.url or "", config.headers)
+        wire = (SseWire if transport == "sse" else HttpWire)(link, config.url or "", config.headers, limits)
     wire.greeting = {HEADER: ",".join(context.chain.ids)}
     link.use(wire)
     return wire

@@ -26,9 +26,10 @@ import anyio
 
 from multimcp.errors import Fault, backend_failure
 from multimcp.protocol.eras import GREETINGS, headers_for
-from multimcp.protocol.framing import MAX_MESSAGE, Event, Events
+from multimcp.protocol.framing import Event, Events
 from multimcp.protocol.greeting import http_status
-from multimcp.protocol.link import Link
+from multimcp.protocol.limits import Limits
+from multimcp.protocol.link import Excess, Link
 from multimcp.protocol.message import PARSE_ERROR, Fields, text
 
 from .wire import Wire
@@ -50,7 +51,7 @@ RETRY = 1.0
 """Seconds before a stream is resumed, unless the server names another time; the longest is `RETRY_LIMIT`."""
 
 RETRY_LIMIT = 30.0
-LINGER = 30.0
+LINGER = 10.0
 """Seconds in which a server may end the stream of a legacy request that was given up."""
 
 REDIRECTS = 3
@@ -122,10 +123,10 @@ class HttpWire(Wire):
 
     has_headers = True
 
-    def __init__(self, link: Link, url: str, headers: Mapping[str, str], limit: int = MAX_MESSAGE) -> None:
-        super().__init__(link)
+    def __init__(self, link: Link, url: str, headers: Mapping[str, str], limits: Limits) -> None:
+        super().__init__(link, limits)
         self._url = url
-        self._limit = limit
+        self._limit = limits.message
         self._http = new_session(headers)
         self._session_id: str | None = None
         self._tasks = Tasks()
@@ -138,6 +139,8 @@ class HttpWire(Wire):
     # What a link writes
 
     def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
+        if not self.has_room(number, len(data)):
+            return
         headers = self._headers()
         if method in GREETINGS:
             headers |= self.greeting
@@ -183,13 +186,20 @@ class HttpWire(Wire):
         """Send a request, and hand its answer to the link; its failure, too."""
         fault = self._fault("ended its response without an answer")
         try:
-            async with await self._post(data, headers) as response:
+            self._waiting += len(data)
+            try:
+                posted = await self._post(data, headers)
+            finally:
+                self._waiting -= len(data)
+            async with posted as response:
                 self._notice(response)
                 if method == "initialize":
                     self._session_id = response.headers.get("Mcp-Session-Id")
                 fault = await self._answer(number, response) or fault
         except TooLarge:
-            fault = Fault(PARSE_ERROR, f"The server's answer is larger than {self._limit:,} bytes")
+            problem = f"answered {method} with more than {self._limit:,} bytes"
+            self._link.emit(Excess(f"{problem} (--max-message)"))
+            fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': {problem}")
         except aiohttp.ClientPayloadError:
             fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': its response broke off")
         except (aiohttp.ClientError, OSError, ValueError) as exc:
@@ -296,9 +306,11 @@ class HttpWire(Wire):
                 async with self._http.get(self._url, headers=headers) as response:
                     self._notice(response)
                     if response.status != HTTPStatus.OK or response.content_type != "text/event-stream":
-                        self.has_stream = False
-                        return
-                    await self._take(events, response, None)
+                        if 300 <= response.status < 500 or response.status == HTTPStatus.OK:
+                            self.has_stream = False
+                            return
+                    else:
+                        await self._take(events, response, None)
             except (aiohttp.ClientError, OSError, ValueError) as exc:
                 self._unsent(exc)
             await asyncio.sleep(min(RETRY if events.retry is None else events.retry, RETRY_LIMIT))

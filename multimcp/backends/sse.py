@@ -15,8 +15,9 @@ import aiohttp
 import anyio
 
 from multimcp.errors import BackendError, backend_failure
-from multimcp.protocol.framing import MAX_MESSAGE, Events
+from multimcp.protocol.framing import Events
 from multimcp.protocol.greeting import UNREACHABLE, Unreachable, http_status, remedy
+from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import Fields
 
@@ -27,12 +28,13 @@ from .wire import Wire
 class SseWire(Wire):
     """One server over SSE, for one link."""
 
-    def __init__(self, link: Link, url: str, headers: Mapping[str, str], limit: int = MAX_MESSAGE) -> None:
-        super().__init__(link)
+    def __init__(self, link: Link, url: str, headers: Mapping[str, str], limits: Limits) -> None:
+        super().__init__(link, limits)
         self._url = url
-        self._limit = limit
+        self._limit = limits.message
         self._http = new_session(headers)
         self._tasks = Tasks()
+        self._by_number: dict[int, asyncio.Task[None]] = {}
         self._endpoint = asyncio.get_running_loop().create_future()
 
     async def open(self) -> None:
@@ -77,13 +79,16 @@ class SseWire(Wire):
             self._link.lose("its stream ended")
 
     def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
-        self._tasks.start(self._post(data, number))
+        if self.has_room(number, len(data)):
+            self._by_number[number] = self._tasks.start(self._post(data, number))
 
     def write(self, data: bytes) -> None:
         self._tasks.start(self._post(data, None))
 
     def cancel(self, number: int, data: bytes) -> None:
         self.write(data)
+        if (task := self._by_number.get(number)) is not None:  # the server has not taken it
+            asyncio.get_running_loop().call_later(NOTIFICATION_TIMEOUT, task.cancel)
 
     async def send(self, data: bytes) -> None:
         """Send a message; returns when the server has taken it, or does not."""
@@ -94,6 +99,7 @@ class SseWire(Wire):
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT)
         headers = {"Content-Type": "application/json"}
         problem: str | None = "the request could not be sent"
+        self._waiting += len(data)
         try:
             async with self._http.post(
                 self._url, data=body_of(data), headers=headers, timeout=timeout, allow_redirects=False
@@ -103,6 +109,9 @@ class SseWire(Wire):
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             problem = f"the request could not be sent: {type(exc).__name__}"
         finally:
+            self._waiting -= len(data)
+            if number is not None:
+                self._by_number.pop(number, None)
             if problem is not None and number is not None:
                 self._link.fail(number, backend_failure(self._link.server, problem))
 

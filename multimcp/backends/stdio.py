@@ -23,8 +23,8 @@ from typing import cast
 
 import anyio
 
-from multimcp.errors import backend_failure
-from multimcp.protocol.framing import MAX_MESSAGE, Lines, as_line
+from multimcp.protocol.framing import Lines, as_line
+from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import Fields
 
@@ -35,9 +35,6 @@ GRACE = 0.8
 
 LAST_WORDS = 0.2
 """Seconds in which what a process wrote before it ended is still read."""
-
-UNREAD = MAX_MESSAGE
-"""Bytes that wait for a server that does not read; calls beyond that fail."""
 
 _HIGH_WATER = 1 << 18
 _POLL = 0.01
@@ -53,7 +50,7 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         env: Mapping[str, str],
         cwd: str | None,
         on_stderr: Callable[[bytes], None],
-        limit: int = MAX_MESSAGE,
+        limits: Limits,
     ) -> None:
         """Nothing is started yet.
 
@@ -63,17 +60,16 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
             env: the whole of its environment.
             cwd: where it runs; None is where we run.
             on_stderr: gets what comes on stderr, in pieces.
-            limit: bytes that a line may have.
+            limits: how long a line may be, and how much waits for a server that does not read.
         """
-        super().__init__(link)
+        super().__init__(link, limits)
         self._command = command
         self._env = env
         self._cwd = cwd
         self._on_stderr = on_stderr
         self._stderr_ended = asyncio.Event()
-        self._lines = Lines(limit)
+        self._lines = Lines(limits.message)
         self._queue: deque[tuple[int | None, bytes]] = deque()
-        self._queued = 0
         self._is_paused = False
         self._transport: asyncio.SubprocessTransport | None = None
         self._stdin: asyncio.WriteTransport | None = None
@@ -94,14 +90,12 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
 
     def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
         line = as_line(data)
-        if self._queue and self._queued + len(line) > UNREAD:
-            self._link.fail(number, backend_failure(self._link.server, "does not read what is sent to it"))
-        else:
+        if self.has_room(number, len(line)):
             self._put(number, line)
 
     def write(self, data: bytes) -> None:
         line = as_line(data)
-        if self._queue and self._queued + len(line) > 2 * UNREAD:
+        if self._queue and self._waiting + len(line) > 2 * self._limits.unread:
             self._link.lose("it does not read what is sent to it")
         else:
             self._put(None, line)
@@ -110,7 +104,7 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         for item in self._queue:
             if item[0] == number:
                 self._queue.remove(item)
-                self._queued -= len(item[1])
+                self._waiting -= len(item[1])
                 return
         self.write(data)
 
@@ -119,7 +113,7 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
             return
         if self._is_paused:
             self._queue.append((number, line))
-            self._queued += len(line)
+            self._waiting += len(line)
         else:
             self._stdin.write(line)
 
@@ -139,7 +133,7 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         self._is_paused = False
         while self._queue and not self._is_paused and self._stdin is not None:
             _, line = self._queue.popleft()
-            self._queued -= len(line)
+            self._waiting -= len(line)
             self._stdin.write(line)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:

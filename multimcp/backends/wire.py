@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from multimcp.protocol.eras import ParamHeaders
+from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import Fields
 
@@ -22,8 +23,10 @@ class Wire(ABC):
     """
 
     has_headers = False
+    _waiting = 0
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, limits: Limits) -> None:
+        self._limits = limits
         self.status: int | None = None
         self.unreachable: str | None = None
         self.version: str | None = None
@@ -39,6 +42,13 @@ class Wire(ABC):
         Raises:
             BackendError, OSError, ValueError: the backend's, or its operator's.
         """
+
+    def has_room(self, number: int, size: int) -> bool:
+        """Whether so many more bytes may wait for the server; if not, the request fails."""
+        if self._waiting and self._waiting + size > self._limits.unread:
+            self._link.refuse(number, f"does not read what is sent to it: {self._waiting:,} bytes wait (--max-unread)")
+            return False
+        return True
 
     @abstractmethod
     def request(self, number: int, method: str, params: Fields, data: bytes) -> None:

@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw
 from multimcp.errors import Fault
 
 from .eras import LEVEL_KEY, LEVELS, SUBSCRIPTION_KEY, TOKEN_KEY, error_to_client, is_wanted, level_index, to_client
+from .limits import DEFAULT, Limits
 from .message import (
     EMPTY,
     INVALID_PARAMS,
@@ -521,9 +522,11 @@ class Clients:
 
     Args:
         is_single: there is one client, ever (stdio): a question during nobody's call is for that one.
+        limits: how much clients and servers may cost.
     """
 
-    def __init__(self, is_single: bool = False) -> None:
+    def __init__(self, is_single: bool = False, limits: Limits = DEFAULT) -> None:
+        self.limits = limits
         self.sessions: dict[str, Session] = {}
         self.listeners: set[Listener] = set()
         self.level: str | None = None

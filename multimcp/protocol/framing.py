@@ -3,7 +3,8 @@
 Rules:
 - JSON may hold line breaks as white space: they are made blanks before a message is written as a line or an event.
 - A line or event over the limit is never kept whole: its beginning and its end are, as `Oversized`, and what follows
-  it is read as if it had been of a good size.
+  it is read as if it had been of a good size. It is handed on when it goes over the limit, as it may never end; or
+  at its end, where no id stands at its beginning.
 
 Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
@@ -17,7 +18,9 @@ MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes that one message may have, from either side."""
 
 _KEPT = 512
-_HEAD_ID = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")')
+_HEAD_ID = re.compile(
+    rb'(?:data:)?\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")'
+)
 _TAIL_ID = re.compile(
     rb'[}\]"\w]\s*,\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")'
     rb'\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$'
@@ -74,21 +77,33 @@ class _Pieces:
         self._limit = limit
         self._parts: list[bytes] = []
         self._size = 0
+        self._is_told = False
 
-    def add(self, part: bytes) -> None:
+    def add(self, part: bytes) -> Oversized | None:
+        """Take a piece; what becomes too large by it is returned at once if its id is known: it may never end."""
         if not part:
-            return
+            return None
+        was_fine = self._size <= self._limit
         self._size += len(part)
         self._parts.append(part)
         if self._size > self._limit:
             whole = b"".join(self._parts)
             self._parts = [whole[:_KEPT], whole[-_KEPT:]] if len(whole) > 2 * _KEPT else [whole]
+            begun = Oversized(whole[:_KEPT], b"", self._size)
+            if was_fine and begun.salvage() is not None:
+                self._is_told = True
+                return begun
+        return None
 
-    def take(self, last: bytes) -> bytes | Oversized:
-        """The whole, which `last` completes; begin with the next."""
+    def take(self, last: bytes) -> bytes | Oversized | None:
+        """The whole, which `last` completes, unless `add` has returned it; begin with the next."""
         if not self._parts and len(last) <= self._limit:
             return last
-        self.add(last)
+        if self._is_told:
+            self._parts, self._size, self._is_told = [], 0, False
+            return None
+        self._parts.append(last)
+        self._size += len(last)
         parts, size, self._parts, self._size = self._parts, self._size, [], 0
         whole = b"".join(parts)
         return whole if size <= self._limit else Oversized(whole[:_KEPT], whole[-_KEPT:], size)
@@ -103,11 +118,12 @@ class Lines:
     def feed(self, data: bytes) -> list[bytes | Oversized]:
         """The lines that `data` completes, without their line feeds."""
         if b"\n" not in data:
-            self._pieces.add(data)
-            return []
+            too_large = self._pieces.add(data)
+            return [too_large] if too_large is not None else []
         first, *more = data.split(b"\n")
-        lines = [self._pieces.take(first), *map(self._pieces.take, more[:-1])]
-        self._pieces.add(more[-1])
+        lines = [line for each in (first, *more[:-1]) if (line := self._pieces.take(each)) is not None]
+        if (too_large := self._pieces.add(more[-1])) is not None:
+            lines.append(too_large)
         return lines
 
 
@@ -128,6 +144,7 @@ class Events:
         self._data: list[bytes] = []
         self._size = 0
         self._too_large: Oversized | None = None
+        self._is_told = False
         self._ends_in_cr = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -138,17 +155,25 @@ class Events:
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if b"\n" not in data:
-            self._pieces.add(data)
-            return []
+            return self._begun(data)
         first, *more = data.split(b"\n")
         lines = (first, *more[:-1])
         events = [event for line in lines if (event := self._line(self._pieces.take(line))) is not None]
-        self._pieces.add(more[-1])
-        return events
+        return events + self._begun(more[-1])
 
-    def _line(self, line: bytes | Oversized) -> Event | None:
+    def _begun(self, part: bytes) -> list[Event]:
+        """Take the beginning of a line; returns an event that has become too large by it."""
+        too_large = self._pieces.add(part)
+        if too_large is None or self._too_large is not None:
+            return []
+        self._too_large, self._data, self._is_told = too_large, [], True
+        return [Event(self._kind, too_large, self.last_id)]
+
+    def _line(self, line: bytes | Oversized | None) -> Event | None:
+        if line is None:
+            return None
         if isinstance(line, Oversized):
-            if line.head.startswith(b"data:"):
+            if line.head.startswith(b"data:") and not self._is_told:
                 self._too_large, self._data = Oversized(line.head[5:], line.tail, line.size), []
             return None
         if not line:
@@ -176,7 +201,10 @@ class Events:
 
     def _dispatch(self) -> Event | None:
         kind, data, large = self._kind, self._data, self._too_large
+        was_told, self._is_told = self._is_told, False
         self._kind, self._data, self._too_large, self._size = "message", [], None, 0
+        if was_told:
+            return None
         if large is not None:
             return Event(kind, large, self.last_id)
         return Event(kind, b"\n".join(data), self.last_id) if data else None

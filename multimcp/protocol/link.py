@@ -44,6 +44,7 @@ from .message import (
     Fields,
     Id,
     Message,
+    Salvaged,
     answer,
     failed,
     fields,
@@ -111,7 +112,14 @@ class Lost:
     reason: str
 
 
-Event = ListsChanged | Updated | Said | Noise | Doubt | Lost
+@dataclass(frozen=True)
+class Excess:
+    """The backend, or what is sent to it, went over a bound."""
+
+    text: str
+
+
+Event = ListsChanged | Updated | Said | Noise | Doubt | Excess | Lost
 
 
 class Wire(Protocol):
@@ -185,6 +193,10 @@ class Link:
         self._hint = hint
         self._numbers = count(1)
         self._questions: dict[object, Question] = {}
+
+    def emit(self, event: Event) -> None:
+        """Tell what belongs to no call."""
+        self._emit(self, event)
 
     def use(self, wire: Wire) -> None:
         """Write to this from now on."""
@@ -277,7 +289,9 @@ class Link:
     def receive(self, data: bytes | Oversized, via: int | None = None) -> None:
         """Take one message of the backend; `via` is the number of the request on whose stream it came."""
         if isinstance(data, Oversized):
-            return self._unreadable(data, data.salvage(), f"a message of {data.size:,} bytes, which is too large")
+            problem = f"a message of {data.size:,} bytes, which is too large"
+            self._emit(self, Excess(f"sent {problem} (--max-message)"))
+            return self._unreadable(data, data.salvage() or _of_stream(via), problem)
         try:
             message = read(data)
         except Fault as fault:
@@ -290,11 +304,15 @@ class Link:
             self._asked(message, via)
         return None
 
+    def refuse(self, number: int, problem: str) -> None:
+        """A request goes over a bound, and is not sent."""
+        self._emit(self, Excess(problem))
+        self.fail(number, backend_failure(self.server, problem))
+
     def _unreadable(self, data: bytes | Oversized, found: Any, problem: str) -> None:
         if found is None:
-            shown = data.head if isinstance(data, Oversized) else data
-            if shown.strip():
-                self._emit(self, Noise(shown[:400].decode(errors="replace").strip()))
+            if not isinstance(data, Oversized) and data.strip():
+                self._emit(self, Noise(data[:400].decode(errors="replace").strip()))
         elif found.is_answer:
             number = number_of(found.id)
             reason = f"{UNREADABLE} ({problem})" if isinstance(data, Oversized) else UNREADABLE
@@ -421,3 +439,8 @@ class Link:
         problem = f"{method} was refused: {reason}, and it is not clear which client is meant{self._hint}"
         self._emit(self, Doubt(problem))
         return Fault(INTERNAL_ERROR, f"MCP server '{self.server}': {problem}")
+
+
+def _of_stream(via: int | None) -> Salvaged | None:
+    """Of a message without an id, on the stream of a request: it can only be meant to be its answer."""
+    return None if via is None else Salvaged(via, True)

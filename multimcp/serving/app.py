@@ -92,7 +92,7 @@ class _Parts:
         limits: Limits = DEFAULT,
     ) -> None:
         self.file = file
-        self.clients = Clients(is_single)
+        self.clients = Clients(is_single, limits)
         chain = Chain(token_hex(8), os.environ, str(file.path.resolve()))
         self.registry = Registry(names, self.clients, startup_timeout, chain)
         self.proxy = Proxy(self.registry, self.clients)

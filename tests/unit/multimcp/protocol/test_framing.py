@@ -1,5 +1,7 @@
 """Bytes in, whole messages out, however they are torn; and what is too large."""
 
+from typing import Any
+
 import pytest
 
 from multimcp.protocol.framing import Event, Events, Lines, Oversized, as_event, as_line
@@ -18,15 +20,28 @@ def test_lines_torn_anywhere(size: int) -> None:
     assert read == [b'{"a":"\xc3\xbc"}', b"", b"  ", b"noise\r"]
 
 
+@pytest.mark.parametrize("size", [1, 5, 11, 500])
+def test_an_answer_that_does_not_end_is_too_long_as_soon_as_it_is(size: int) -> None:
+    lines, events = Lines(limit=2000), Events(limit=2000)
+    long = b'{"id":1,' + b"x" * 3000
+    for reader, before, after in ((lines, b"", b"\nz\n"), (events, b"data: ", b"\n\ndata: z\n\n")):
+        large: Any
+        [large] = [found for piece in torn(before + long, size) for found in reader.feed(piece)]
+        found = large.data.salvage() if reader is events else large.salvage()
+        assert found == (1, True)
+        rest: list[Any] = [found for piece in torn(long + after, size) for found in reader.feed(piece)]
+        assert rest == ([b"z"] if reader is lines else [Event("message", b"z", None)])
+
+
 @pytest.mark.parametrize("size", [1, 5, 11, 4000])
 def test_a_line_that_is_too_long_is_not_kept(size: int) -> None:
     lines = Lines(limit=2000)
-    long = b'{"id":1,' + b"x" * 3000 + b'"end"}'
+    long = b'{"no":1,' + b"x" * 3000 + b'"end"}'
     read = [line for piece in torn(long + b"\n" + b"y" * 2000 + b"\nz\n", size) for line in lines.feed(piece)]
     [large, *rest] = read
     assert isinstance(large, Oversized)
     assert large.size == len(long)
-    assert large.head.startswith(b'{"id":1,')
+    assert large.head.startswith(b'{"no":1,')
     assert large.tail.endswith(b'"end"}')
     assert len(large.head) + len(large.tail) < 1500
     assert rest == [b"y" * 2000, b"z"]

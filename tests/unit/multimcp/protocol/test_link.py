@@ -7,7 +7,7 @@ import pytest
 
 from multimcp.errors import Fault
 from multimcp.protocol.framing import Oversized
-from multimcp.protocol.link import Doubt, ListsChanged, Lost, Noise, Said, Updated
+from multimcp.protocol.link import Doubt, Excess, ListsChanged, Lost, Noise, Said, Updated
 from multimcp.protocol.message import opened, pack
 from tests.support.fakes import World, message
 
@@ -66,12 +66,12 @@ def test_an_answer_that_cannot_be_read_fails_its_request(data: Any, error: int) 
     _, port, _ = world.send(session)
     world.link.receive(data)
     assert port.got[0]["error"]["code"] == error
-    assert world.events == []
+    assert [type(event) for event in world.events] == ([Excess] if isinstance(data, Oversized) else [])
 
 
 @pytest.mark.parametrize(
     ("data", "shown"),
-    [(b"Loading...", "Loading..."), (b"  ", None), (b"{}", "{}"), (Oversized(b"noise", b"noise", 10**8), "noise")],
+    [(b"Loading...", "Loading..."), (b"  ", None), (b"{}", "{}")],
 )
 def test_what_is_no_message_is_noise(data: Any, shown: str | None) -> None:
     world = World()
@@ -358,3 +358,11 @@ def test_a_call_fails_alone() -> None:
     world.link.fail(number, Fault(-1, "no"))
     world.link.fail(number, Fault(-1, "no"))
     assert (one.got[0]["error"]["code"], two.got) == (-1, [])
+
+
+def test_an_answer_that_is_too_large_fails_the_request_on_whose_stream_it_comes() -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, number = world.send(session)
+    world.link.receive(Oversized(b'{"result":{', b"", 10**8), number)
+    assert port.got[0]["error"]["code"] == -32700
