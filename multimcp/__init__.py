@@ -20,6 +20,7 @@ backend under names that never collide. Read the modules in this order; each imp
       protocol.catalog      what all offer together, each list encoded once; introduction
       protocol.routing      a message of a client -> which backend, and its name there; URIs on their way back
       protocol.calls        who asked, what is in flight; questions, and who may be asked
+      protocol.admission    a request at the door: who sends it, and whether it is taken at all
       protocol.watching     who watches which resource, and what is subscribed to for that
       protocol.link         one connection to a backend: what is in flight on it, and whom its messages concern
       protocol.bridge       questions carried between the eras

@@ -10,7 +10,6 @@ Rules:
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -25,8 +24,8 @@ from .backends.backend import Backend
 from .backends.connection import CLOCK, ERA_PROBE, IMPLEMENTATION
 from .backends.registry import CLIENT_WAIT, Registry
 from .errors import Fault, backend_failure, printable
-from .protocol.calls import Call, Clients, Listener, Port, Session
-from .protocol.catalog import Route
+from .protocol.admission import ToldBehind, Visitors, check, check_headers, introduced, named, outcome
+from .protocol.calls import Call, Clients, Listener, Session
 from .protocol.chain import read_chain
 from .protocol.eras import (
     CHAIN_KEY,
@@ -37,23 +36,17 @@ from .protocol.eras import (
     LEGACY_VERSIONS,
     LEVELS,
     MODERN_VERSIONS,
-    UNKNOWN_IN,
-    check_param_headers,
 )
 from .protocol.message import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
-    METHOD_NOT_FOUND,
     Era,
     Fields,
     Message,
-    error_of,
-    fields,
     is_object,
     opened,
     pack,
-    result_of,
     string,
     succeeded,
     text,
@@ -72,9 +65,6 @@ Later = Coroutine[Any, Any, None] | None
 Handler = Callable[[Call, Fields, Fields], Later]
 
 _OWN_NOTIFICATIONS = frozenset({"notifications/initialized", "notifications/progress", "notifications/cancelled"})
-KNOWN = 1000
-"""How many modern clients, by name, version and transport, are remembered."""
-
 _ROOTS_CHANGED = "notifications/roots/list_changed"
 
 
@@ -98,24 +88,6 @@ class _Listening:
         self._end()
 
 
-class _Told:
-    """The port of a call of another Multi-MCP, whose answer says who is behind this one."""
-
-    def __init__(self, port: Port, registry: Registry) -> None:
-        self._port = port
-        self._registry = registry
-
-    def tell(self, data: bytes) -> None:
-        self._port.tell(data)
-
-    def done(self, answer: Message | None) -> None:
-        if answer is not None and answer.error is UNSET:
-            result = fields(result_of(answer))
-            meta = {**fields(result.get("_meta")), CHAIN_KEY: pack(self._registry.behind)}
-            answer = succeeded(pack({**result, "_meta": pack(meta)}))
-        self._port.done(answer)
-
-
 class Proxy:
     """Takes the messages of clients, whatever they came by. Use within `running`."""
 
@@ -125,7 +97,7 @@ class Proxy:
         self._router = Router()
         self._lists_wait = True
         self._numbers = count(1)
-        self._known: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._visitors = Visitors()
         self._single_seen: Seen | None = None
         self._in_flight: set[Call] = set()
         self._idle = anyio.Event()
@@ -160,11 +132,13 @@ class Proxy:
         self._in_flight.add(call)
         call.on_over = partial(self._over, call)
         if logger.isEnabledFor(logging.DEBUG):
-            call.on_over = partial(self._over_and_logged, call, _named(params), CLOCK.now())
+            call.on_over = partial(self._over_and_logged, call, named(params), CLOCK.now())
         try:
             self._check_chain(call, meta)
             self._introduce(call, meta)
-            self._check(call, params, headers)
+            check(call)
+            if headers is not None and call.method == "tools/call":
+                check_headers(self._view(call), self._router, params, headers)
             later = self._handlers.get(call.method, self._forward)(call, params, meta)
         except Fault as fault:
             call.fail(fault)
@@ -198,26 +172,18 @@ class Proxy:
         if call.method in GREETINGS and (reason := chain.refuse(given or [], self._registry.behind)):
             raise Fault(INVALID_REQUEST, reason, {CHAIN_KEY: [chain.id]})
         if call.method in GREETINGS or call.method in BY_METHOD:
-            call.port = _Told(call.port, self._registry)
+            call.port = ToldBehind(call.port, lambda: self._registry.behind)
 
     def _introduce(self, call: Call, meta: Fields) -> None:
         """Note who calls, and what is known of that client."""
         if call.session is None:
             call.names = call.origin.names or self._registry.spelling
             if call.era == "modern":
-                call.since = self._visit(call, meta)
+                who = (*introduced(value(meta.get(CLIENT_KEY))), call.origin.transport)
+                call.since, is_new = self._visitors.visit(who, CLOCK.now())
+                if is_new:
+                    logger.info("client seen first: %s %s (%s, %s)", *who, LATEST_MODERN)
                 call.seen = self._seen_by_single() if call.origin.transport == "stdio" else None
-
-    def _visit(self, call: Call, meta: Fields) -> float:
-        """When the first request of such a client came. Those that call themselves the same are not told apart."""
-        who = (*_introduced(value(meta.get(CLIENT_KEY))), call.origin.transport)
-        if who not in self._known:
-            self._known[who] = CLOCK.now()
-            logger.info("client seen first: %s %s (%s, %s)", *who, LATEST_MODERN)
-            if len(self._known) > KNOWN:
-                self._known.popitem(last=False)
-        self._known.move_to_end(who)
-        return self._known[who]
 
     def _seen_by_single(self) -> Seen:
         """What the only client, a modern one over stdio, has seen."""
@@ -234,7 +200,7 @@ class Proxy:
         self._over(call, answer)
         words = [printable(call.method, 80), printable(named, 200), f"({call.server})" if call.server else ""]
         shown, milliseconds = " ".join(filter(None, words)), 1000 * (CLOCK.now() - begun)
-        logger.debug("%s: %s in %.1f ms", shown, _outcome(answer), milliseconds)
+        logger.debug("%s: %s in %.1f ms", shown, outcome(answer), milliseconds)
 
     def _over(self, call: Call, answer: Message | None) -> None:
         self._in_flight.discard(call)
@@ -251,20 +217,6 @@ class Proxy:
             if call.carrier is not None:
                 call.carrier.give_up(call.number)
             call.fail(Fault(INTERNAL_ERROR, "Multi-MCP ended before this was answered"))
-
-    def _check(self, call: Call, params: Fields, headers: Mapping[bytes, bytes] | None) -> None:
-        method = call.method
-        if method in UNKNOWN_IN[call.era]:
-            raise Fault(METHOD_NOT_FOUND, "Method not found", method)
-        if call.era == "legacy" and call.session is None and method != "ping":
-            raise Fault(INVALID_REQUEST, f"{method} before initialize")
-        if call.level is not None and call.level not in LEVELS:
-            raise Fault(INVALID_PARAMS, f"Unknown log level: {call.level}")
-        if headers is not None and method == "tools/call":
-            catalog = self._view(call).catalog
-            if catalog.headers and (target := self._router.find(self._view(call), method, params)) is not None:
-                annotated = catalog.headers.get(Route(target.server, text(target.params.get("name")) or ""), {})
-                check_param_headers(annotated, value(params.get("arguments")), headers)
 
     def _view(self, call: Call) -> View:
         return self._registry.view(call.era, call.session, call.names)
@@ -299,7 +251,7 @@ class Proxy:
         session.names = call.origin.names or self._registry.spelling
         session.on_gone.append(partial(self._registry.forget, session))
         self.clients.join(session)
-        name, number = " ".join(_introduced(value(params.get("clientInfo")))), next(self._numbers)
+        name, number = " ".join(introduced(value(params.get("clientInfo")))), next(self._numbers)
         logger.info("client %d connected: %s (%s, %s)", number, name, call.origin.transport, version)
         session.on_gone.append(partial(_log_leaving, number, name, since))
         call.finish(succeeded(pack(hello)), "legacy")
@@ -489,34 +441,8 @@ async def _all(events: list[anyio.Event], patience: float = ERA_PROBE) -> None:
             await event.wait()
 
 
-def _introduced(info: Any) -> tuple[str, str]:
-    """Name and version of a client, as it introduces itself, fit for a log line."""
-    info = info if isinstance(info, dict) else {}
-    return printable(info.get("name", "unnamed"), 80), printable(info.get("version", ""), 40)
-
-
 def _log_leaving(number: int, name: str, since: float) -> None:
     logger.info("client %d disconnected: %s, after %.1f s", number, name, CLOCK.now() - since)
-
-
-def _named(params: Fields) -> str:
-    """What a request is about, as its client calls it."""
-    ref = fields(params.get("ref"))
-    names = (text(holder.get(key)) for holder in (params, ref) for key in ("name", "uri"))
-    return next((name for name in names if name is not None), "")
-
-
-def _outcome(answer: Message | None) -> str:
-    """How a request went, for its line in the log."""
-    if answer is None:
-        return "cancelled"
-    try:
-        error = error_of(answer)
-    except Fault:
-        return "error"
-    if error is not None:
-        return f"error {error.code}"
-    return "isError" if value(fields(answer.result).get("isError")) is True else "ok"
 
 
 def _uri(target: Target) -> str:
