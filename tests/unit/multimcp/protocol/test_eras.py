@@ -11,7 +11,7 @@ from mcp_types import methods, version
 from msgspec import Raw
 
 from multimcp.errors import Fault
-from multimcp.protocol import eras
+from multimcp.protocol import eras, message
 from multimcp.protocol.eras import (
     check_envelope,
     check_param_headers,
@@ -66,6 +66,23 @@ def test_the_words() -> None:
     assert eras.SUBSCRIPTION_KEY == SUBSCRIPTION_ID_META_KEY
     assert get_args(mcp_types.LoggingLevel) == eras.LEVELS
     assert eras.HTTP_STATUS == inbound.ERROR_CODE_HTTP_STATUS
+
+
+def test_the_codes() -> None:
+    other = {
+        "MISSING_CLIENT_CAPABILITY": "MISSING_REQUIRED_CLIENT_CAPABILITY",
+        "UNSUPPORTED_VERSION": "UNSUPPORTED_PROTOCOL_VERSION",
+    }
+    ours = {name: code for name, code in vars(message).items() if name.isupper() and isinstance(code, int) and code < 0}
+    ours.pop("RESOURCE_NOT_FOUND")  # legacy only, and not in the SDK
+    assert len(ours) > 5
+    assert ours == {name: getattr(mcp_types, other.get(name, name)) for name in ours}
+
+
+def test_the_headers() -> None:
+    sent = {name.lower() for name in eras.headers_for("tools/call", {"name": Raw(b'"t"')}, {})}
+    standard = {inbound.MCP_METHOD_HEADER, inbound.MCP_NAME_HEADER, inbound.MCP_PROTOCOL_VERSION_HEADER}
+    assert sent == standard
 
 
 # Requests
