@@ -41,7 +41,7 @@ async def _request(
     assert target.admin is not None
     headers = {"Content-Type": "application/json"} if body is not None else {}
     headers |= {name: fill(value, values) for name, value in target.admin.headers.items()}
-    async with http_client(timeout=ANSWER_WAIT * target.target.patience) as http:
+    async with http_client(timeout=ANSWER_WAIT * target.patience) as http:
         try:
             return await http.request(method, url, content=body, headers=headers)
         except httpx2.TransportError as exc:

@@ -1,4 +1,4 @@
-"""Baselines: what a target is known not to keep yet. `baselines/<target>.toml`, or a file beside a stranger's target.
+"""Baselines: what a target is known not to keep yet. `<target>.baseline.toml`, beside the target file.
 
 Rules:
 - Every entry names a requirement, the reason and a link to what is missing; a wrong one is a `BaselineError`.
@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .requirements import REQUIREMENTS
-
-SHIPPED = Path(__file__).with_name("baselines")
 
 
 class BaselineError(Exception):
@@ -27,9 +25,7 @@ class Known:
 
 
 def beside(target_file: Path, name: str) -> Path:
-    """Where the baseline of a target is: among the shipped ones, or beside its file as `<name>.baseline.toml`."""
-    if target_file.parent == SHIPPED.with_name("targets"):
-        return SHIPPED / f"{name}.toml"
+    """Where the baseline of a target is: beside its file, as `<name>.baseline.toml`."""
     return target_file.with_name(f"{name}.baseline.toml")
 
 

@@ -22,18 +22,18 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Protocol
 from urllib.parse import urljoin
 
 import anyio
 import httpx2
 from anyio.abc import Process, TaskGroup, TaskStatus
 
+from .case import Transport
 from .requirements.model import LEGACY, MODERN, Era
 from .verdict import Failure
 from .wire import Message, Wire
 
-Transport = Literal["stdio", "sse", "http"]
 Id = int | str
 Answer = Callable[[Any], Message | None]
 """From the params of a question to `{"result": …}` or `{"error": …}`; None leaves it unanswered."""

@@ -22,7 +22,8 @@ from typing import Any, Literal
 import anyio
 
 from . import forks as forking
-from .client import NOTICE_WAIT, Command, Transport, end_process
+from .case import Transport
+from .client import NOTICE_WAIT, Command, end_process
 from .verdict import Failure, HarnessError
 from .wire import Message
 

@@ -10,23 +10,25 @@ Rules:
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Literal
 
 from .baseline import Known
+from .case import Case
+from .report import results as report
 from .report.redact import redact
-from .report.terminal import NOT_SELECTED
+from .report.results import FORMAT, Entry, Outcome, Reason, Results, Run, Summary
 from .requirements import REQUIREMENTS
-from .requirements.model import GATING, Requirement, Spec
-from .scenarios import Case, Scenario, matrix
+from .requirements.model import Requirement, Spec
+from .scenarios import Scenario, matrix
 from .target import Target
-from .verdict import RunResult, Verdict, worst
+from .verdict import LeftOut, RunResult, Verdict, worst
 
-FORMAT = 1
 SHOWN = 2000
 """Characters of a message of the wire log that are kept."""
 
-UNPLAYED = Verdict.NOT_CHECKED, "it was not played"
-"""What is said of a requirement that was to be played when the run broke off."""
+UNPLAYED = LeftOut(Verdict.NOT_CHECKED, "it was not played")
+"""For requirements whose scenarios were still to be played when the run broke off."""
 
 REQUIRE = "CONFORMANCE_REQUIRE"
 """Environment variable with the kinds of targets, separated by commas, that must not be skipped."""
@@ -53,147 +55,142 @@ def required(environ: Mapping[str, str]) -> set[str]:
 
 def plan(
     target: Target, scenarios: Iterable[Scenario], full: bool
-) -> tuple[list[tuple[Scenario, Case]], dict[str, tuple[Verdict, str]]]:
+) -> tuple[list[tuple[Scenario, Case]], dict[str, LeftOut]]:
     """What is to be played, in the order of the requirements, and why the rest is not: verdict and reason by id."""
     cases = matrix(target, full)
     by_requirement: dict[str, list[Scenario]] = {}
     for scenario in scenarios:
         by_requirement.setdefault(scenario.requirement.id, []).append(scenario)
     runs: list[tuple[Scenario, Case]] = []
-    left_out: dict[str, tuple[Verdict, str]] = {}
+    left_out: dict[str, LeftOut] = {}
     for requirement in REQUIREMENTS.values():
         mine = by_requirement.get(requirement.id, [])
         if requirement.unchecked:
-            left_out[requirement.id] = Verdict.NOT_CHECKED, requirement.unchecked
+            left_out[requirement.id] = LeftOut(Verdict.NOT_CHECKED, requirement.unchecked)
         elif not mine:
-            left_out[requirement.id] = Verdict.NOT_CHECKED, NOT_SELECTED
+            left_out[requirement.id] = LeftOut(Verdict.NOT_CHECKED, "it was not selected", selected=False)
         elif reason := target.declines(requirement.id):
-            left_out[requirement.id] = Verdict.NOT_SUPPORTED, reason
+            left_out[requirement.id] = LeftOut(Verdict.NOT_SUPPORTED, reason)
         elif lacking := _lacking(target, mine):
             left_out[requirement.id] = lacking
         elif played := [(scenario, case) for scenario in mine for case in scenario.cases(cases, full)]:
             runs += played
         else:
-            left_out[requirement.id] = Verdict.NOT_APPLICABLE, "no case of this target can show it"
+            left_out[requirement.id] = LeftOut(Verdict.NOT_APPLICABLE, "no case of this target can show it")
     return runs, left_out
 
 
-def _lacking(target: Target, scenarios: Iterable[Scenario]) -> tuple[Verdict, str] | None:
+def _lacking(target: Target, scenarios: Iterable[Scenario]) -> LeftOut | None:
     """Why a target cannot play these, if so."""
     for scenario in scenarios:
         if scenario.proxy_only and not target.is_proxy:
-            return Verdict.NOT_APPLICABLE, "there is no proxy"
+            return LeftOut(Verdict.NOT_APPLICABLE, "there is no proxy")
         if "shared endpoint" in scenario.needs and not target.shared_endpoint:
-            return Verdict.NOT_APPLICABLE, "every server has an endpoint of its own"
+            return LeftOut(Verdict.NOT_APPLICABLE, "every server has an endpoint of its own")
         if "admin" in scenario.needs and target.admin is None:
-            return Verdict.NOT_SUPPORTED, "the target file has no [admin]: servers cannot be added at run time"
+            return LeftOut(Verdict.NOT_SUPPORTED, "the target file has no [admin]: servers cannot be added at run time")
     return None
 
 
 def results(
     target: Target,
     runs: Iterable[RunResult],
-    left_out: Mapping[str, tuple[Verdict, str]],
+    left_out: Mapping[str, LeftOut],
     baseline: Mapping[str, Known],
     *,
     strict: bool,
-    matrix: str,
-    started: str,
+    matrix: Literal["default", "full"],
+    started: datetime,
     seconds: float,
     version: str,
-    unplayed: tuple[Verdict, str] = UNPLAYED,
+    unplayed: LeftOut = UNPLAYED,
     skipped: str = "",
-) -> dict[str, Any]:
-    """The results of a target, as `results.schema.json` describes them.
+    faulty: bool = False,
+) -> Results:
+    """The results of a target.
 
     Args:
-        unplayed: what is said of that which was to be played, and was not.
+        unplayed: verdict and reason for requirements that were planned but not played.
         skipped: why the target was not run at all, if so.
+        faulty: whether the harness failed outside of a run, or broke off. The exit code is 2 then.
     """
     by_requirement: dict[str, list[RunResult]] = {}
     for run in runs:
         by_requirement.setdefault(run.requirement, []).append(run)
-    requirements = [
-        _requirement(
-            requirement, by_requirement.get(requirement.id, []), left_out.get(requirement.id, unplayed), baseline
-        )
+    outcomes = [
+        _outcome(requirement, by_requirement.get(requirement.id, []), left_out.get(requirement.id, unplayed), baseline)
         for requirement in REQUIREMENTS.values()
     ]
-    summary = {str(verdict): 0 for verdict in Verdict}
-    for entry in requirements:
-        summary[entry["verdict"]] += 1
-    summary["baselined"] = sum(entry["verdict"] == Verdict.FAIL and bool(entry["baseline"]) for entry in requirements)
-    summary["stale"] = sum(entry["stale"] for entry in requirements)
-    summary["regressions"] = sum(_regression(entry, strict) for entry in requirements)
-    return {
-        "format": FORMAT,
-        "harness": version,
-        "target": {"name": target.name, "title": target.target.title or target.name, "launch": target.launch.kind},
-        "started": started,
-        "seconds": round(seconds, 1),
-        "matrix": matrix,
-        "strict": strict,
-        "skipped": redact(skipped),
-        "exit": 2 if summary[Verdict.HARNESS_ERROR] else 1 if summary["regressions"] or summary["stale"] else 0,
-        "summary": summary,
-        "requirements": requirements,
-    }
+    summary = {str(verdict): sum(outcome.verdict == verdict for outcome in outcomes) for verdict in Verdict}
+    failing = [outcome for outcome in outcomes if outcome.verdict == Verdict.FAIL]
+    summary["baselined"] = sum(outcome.baseline is not None for outcome in failing)
+    summary["stale"] = sum(outcome.stale for outcome in outcomes)
+    summary["regressions"] = sum(outcome.baseline is None and outcome.counts(strict) for outcome in failing)
+    fault = faulty or summary[Verdict.HARNESS_ERROR]
+    return Results(
+        format=FORMAT,
+        harness=version,
+        target=report.Target(name=target.name, title=target.title, launch=target.launch.kind),
+        started=started,
+        seconds=round(seconds, 1),
+        matrix=matrix,
+        strict=strict,
+        skipped=skipped,
+        exit=2 if fault else 1 if summary["regressions"] or summary["stale"] else 0,
+        summary=Summary.model_validate(summary),
+        requirements=outcomes,
+    )
 
 
-def _requirement(
-    requirement: Requirement,
-    runs: list[RunResult],
-    left_out: tuple[Verdict, str],
-    baseline: Mapping[str, Known],
-) -> dict[str, Any]:
-    verdict, why = left_out
+def _outcome(
+    requirement: Requirement, runs: list[RunResult], left_out: LeftOut, baseline: Mapping[str, Known]
+) -> Outcome:
+    verdict, why, selected = left_out
     if runs:
         verdict, why = worst((run.verdict for run in runs), verdict), ""
     known = baseline.get(requirement.id)
     source = requirement.source
-    quoted = {"revision": source.revision, "url": source.url, "quote": source.quote} if isinstance(source, Spec) else {}
-    return {
-        "id": requirement.id,
-        "area": requirement.area,
-        "text": requirement.text,
-        "level": requirement.level,
-        "source": quoted or {"reason": source},
-        "since": requirement.since,
-        "until": requirement.until,
-        "verdict": str(verdict),
-        "why": redact(why),
-        "baseline": {"reason": known.reason, "link": known.link} if known else None,
-        "stale": known is not None and verdict == Verdict.PASS,
-        "runs": _runs(runs),
-    }
+    return Outcome(
+        id=requirement.id,
+        area=requirement.area,
+        text=requirement.text,
+        level=requirement.level,
+        source=report.Spec(revision=source.revision, url=source.url, quote=source.quote)
+        if isinstance(source, Spec)
+        else Reason(reason=source),
+        since=requirement.since,
+        until=requirement.until,
+        verdict=verdict,
+        why=why,
+        selected=selected,
+        baseline=report.Known(reason=known.reason, link=known.link) if known else None,
+        stale=known is not None and verdict == Verdict.PASS,
+        runs=_runs(runs),
+    )
 
 
-def _runs(runs: list[RunResult]) -> list[dict[str, Any]]:
+def _runs(runs: list[RunResult]) -> list[Run]:
     """The wire log stays with what went wrong, and with the first run that went well."""
     shown = next((run for run in runs if run.verdict == Verdict.PASS), None)
     return [
-        {
-            "scenario": run.scenario,
-            "case": run.case,
-            "name": run.name,
-            "verdict": str(run.verdict),
-            "seconds": run.seconds,
-            "message": redact(run.message),
-            "expected": redact(run.expected),
-            "actual": redact(run.actual),
-            "diff": redact(run.diff),
-            "wire": [_entry(entry) for entry in run.wire] if run is shown or run.verdict != Verdict.PASS else [],
-        }
+        Run(
+            scenario=run.scenario,
+            case=report.Case(client=run.case.client, era=run.case.era, backend=run.case.backend),
+            name=str(run.case),
+            verdict=run.verdict,
+            seconds=run.seconds,
+            message=run.message,
+            expected=run.expected,
+            actual=run.actual,
+            diff=run.diff,
+            wire=[_entry(entry) for entry in run.wire] if run is shown or run.verdict != Verdict.PASS else [],
+        )
         for run in runs
     ]
 
 
-def _entry(entry: dict[str, Any]) -> dict[str, Any]:
-    message = redact(entry["message"])
+def _entry(entry: Mapping[str, object]) -> Entry:
+    message = redact(entry["message"])  # before it is cut: half a secret is not recognised
     text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
-    return {**entry, "message": f"{text[:SHOWN]} … ({len(text):,} characters)" if len(text) > SHOWN else message}
-
-
-def _regression(entry: Mapping[str, Any], strict: bool) -> bool:
-    counts = strict or entry["level"] in GATING
-    return bool(entry["verdict"] == Verdict.FAIL and counts and not entry["baseline"])
+    cut = f"{text[:SHOWN]} … ({len(text):,} characters)" if len(text) > SHOWN else message
+    return Entry.model_validate({**entry, "message": cut})

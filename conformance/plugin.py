@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -27,13 +27,14 @@ from syrupy.location import PyTestLocation
 from syrupy.types import SnapshotIndex
 
 from . import __version__, baseline, grading
+from .case import Case
 from .report.terminal import Tree
 from .runner import Played, Player
-from .scenarios import Case, Scenario, load_all
+from .scenarios import Scenario, load_all
 from .session import diff
 from .stage import open_stage
 from .target import Target, TargetError, find, load
-from .verdict import Failure, HarnessError, Missing, RunResult, Verdict
+from .verdict import Failure, HarnessError, LeftOut, Missing, RunResult, Verdict
 
 GOLDENS = Path(__file__).parent / "suite" / "goldens"
 
@@ -151,7 +152,7 @@ class Conformance:
         self._required = required
         self._config = config
         self._strict = bool(config.getoption("--all-levels"))
-        self._matrix = str(config.getoption("--matrix"))
+        self._matrix: Literal["default", "full"] = config.getoption("--matrix")
         self._known = known
         self.runs, self._left_out = grading.plan(target, scenarios, self._matrix == "full")
         if config.getoption("--only"):
@@ -162,7 +163,7 @@ class Conformance:
         self._skipped = ""
         self._faulty = False
         self._goldens = Goldens(GOLDENS, config.option.update_snapshots)
-        self._started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._started = datetime.now(UTC).replace(microsecond=0)
         self._begun = time.monotonic()
         self._tree = Tree(target, len(self.runs))
 
@@ -196,13 +197,12 @@ class Conformance:
             version=__version__,
             unplayed=self._unplayed,
             skipped=self._skipped,
+            faulty=broken or self._faulty or (len(self._results) < len(self.runs) and not self._skipped),
         )
-        if broken or self._faulty or (len(self._results) < len(self.runs) and not self._skipped):
-            results["exit"] = 2
         self._tree.finish(results)
         if path := self._config.getoption("--results"):
-            path.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
-        session.exitstatus = results["exit"]
+            path.write_text(json.dumps(results.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
+        session.exitstatus = results.exit
 
     def give_up(self, problem: Failure | HarnessError | Missing) -> None:
         """End the run before it has begun. What cannot be run on this machine is skipped, unless it is required."""
@@ -214,7 +214,8 @@ class Conformance:
         else:
             told = f"{problem}; {problem.actual}".removesuffix("; ") if isinstance(problem, Failure) else str(problem)
         skipped = bool(self._skipped) and not self._required
-        self._unplayed = Verdict.NOT_CHECKED if skipped else Verdict.HARNESS_ERROR, f"the target was not run: {told}"
+        verdict = Verdict.NOT_CHECKED if skipped else Verdict.HARNESS_ERROR
+        self._unplayed = LeftOut(verdict, f"the target was not run: {told}")
         self._tree.say(f"{self.target.name}: {told}")
         pytest.exit(told, returncode=pytest.ExitCode.OK if skipped else pytest.ExitCode.INTERRUPTED)
 

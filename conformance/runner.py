@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import anyio
 
-from .client import Command, Transport
+from .case import Case, Transport
+from .client import Command
 from .fixtures import Server
 from .requirements.model import Era
-from .scenarios import Case, Scenario
+from .scenarios import Scenario
 from .session import Run, Session
 from .stage import Stage
 from .verdict import Failure, HarnessError, RunResult, Verdict
@@ -72,8 +73,8 @@ class Player:
         """Play a scenario; never raises for what the target or the scenario does."""
         run = Run()
         begun = time.monotonic()
-        result = RunResult(scenario.requirement.id, scenario.name, case.facts, str(case), Verdict.PASS, 0.0)
-        bound = RUN_WAIT * self._stage.target.target.patience
+        result = RunResult(scenario.requirement.id, scenario.name, case, Verdict.PASS, 0.0)
+        bound = RUN_WAIT * self._stage.target.patience
         try:
             with anyio.fail_after(bound) as self._playing:
                 async with self._session(scenario, case, run) as session:
@@ -137,7 +138,7 @@ class Player:
         servers = tuple(session.world.backends)
         if not self._stage.target.is_proxy or servers in self._given_up:
             return
-        with anyio.move_on_after(SETTLE_WAIT * self._stage.target.target.patience) as scope, suppress(Failure):
+        with anyio.move_on_after(SETTLE_WAIT * self._stage.target.patience) as scope, suppress(Failure):
             for server in servers:
                 while not await session.list("tools", server):
                     await anyio.sleep(LOOK)

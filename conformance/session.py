@@ -20,12 +20,12 @@ import anyio
 import httpx2
 
 from . import admin
+from .case import Case
 from .client import ANSWER_WAIT, Answer, Call, Client, Url, connect, shown
 from .fixtures import Journal, Server
 from .naming import Scheme
 from .normalize import Binder
 from .requirements.model import LEGACY, Era
-from .scenarios.registry import Case
 from .stage import Held, Stage, World
 from .verdict import Failure
 from .wire import Message, Wire
@@ -151,7 +151,7 @@ class Session:
                 self.era,
                 channel=channel,
                 wire=self.run.wire,
-                patience=self.stage.target.target.patience,
+                patience=self.stage.target.patience,
                 stderr=self.world.site.log,
                 **self._options,
             )
@@ -425,7 +425,7 @@ class Session:
             Failure: it does not within `wait` seconds.
         """
         self.run.checks += 1
-        bound = wait * self.stage.target.target.patience
+        bound = wait * self.stage.target.patience
         with anyio.move_on_after(bound):
             for turn in itertools.count():
                 if await look():

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from .client import Command, Transport
+from .case import Transport
+from .client import Command
 from .fixtures import Backend, Journal, Server, listening
 from .launchers import GROUNDS, Ground, Running, Site
 from .launchers.base import site
@@ -130,7 +131,7 @@ class Stage:
         """
         forks = self._ground.forks
         number = next(self._numbers)
-        journal = Journal(forks.folder / f"{number}.journal", self.target.target.patience)
+        journal = Journal(forks.folder / f"{number}.journal", self.target.patience)
         if transport == "stdio":
             return Backend(server, transport, Command(server.argv(transport, journal.path, forks)), journal)
         # By name as well: two of the same file are two servers.

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .client import Command, Endpoint, Transport, Url
+from .case import Transport
+from .client import Command, Endpoint, Url
 from .requirements import REQUIREMENTS
 from .requirements.model import Era
 
@@ -186,6 +187,16 @@ class Target(_Table):
     @property
     def name(self) -> str:
         return self.target.name
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return self.target.title or self.target.name
+
+    @property
+    def patience(self) -> float:
+        """By how much every wait for it is longer."""
+        return self.target.patience
 
     @property
     def eras(self) -> tuple[Era, ...]:

@@ -11,7 +11,9 @@ Rules:
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
+
+from .case import Case
 
 
 class Verdict(StrEnum):
@@ -31,6 +33,17 @@ _SEVERITY = list(Verdict)
 def worst(verdicts: Iterable[Verdict], default: Verdict) -> Verdict:
     """The most severe of `verdicts`; `default` when there is none."""
     return max(verdicts, key=_SEVERITY.index, default=default)
+
+
+class LeftOut(NamedTuple):
+    """Why a requirement has no run: the verdict that it gets instead, and the reason.
+
+    `selected` is False if nobody asked for it (`--only`); the terminal then leaves it out of its sums.
+    """
+
+    verdict: Verdict
+    why: str
+    selected: bool = True
 
 
 class Failure(Exception):
@@ -64,8 +77,7 @@ class RunResult:
 
     requirement: str
     scenario: str
-    case: dict[str, str]
-    name: str
+    case: Case
     verdict: Verdict
     seconds: float
     message: str = ""

@@ -9,7 +9,8 @@ from pathlib import Path
 import anyio
 import httpx2
 
-from conformance.client import Endpoint, Transport, http_client
+from conformance.case import Transport
+from conformance.client import Endpoint, http_client
 from conformance.fixtures import Backend, Forks, forker
 from conformance.target import Target, fill, placeholders, write_config
 from conformance.verdict import Failure

@@ -2,7 +2,8 @@
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from conformance.client import Command, Endpoint, Transport, Url
+from conformance.case import Transport
+from conformance.client import Command, Endpoint, Url
 
 from .base import Running, Site, always
 

@@ -16,12 +16,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from conformance.case import Transport
 from conformance.requirements.model import GATING, Era, Level
 from conformance.verdict import Verdict
 
 from .redact import legible, redact
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 LONGEST = 4000
 """Characters of a text that reports show."""
 
@@ -37,7 +38,6 @@ def _legible(value: object) -> object:
 Text = Annotated[str, BeforeValidator(redact)]
 Quoted = Annotated[str, BeforeValidator(_legible)]
 Count = Annotated[int, Field(ge=0)]
-Transport = Literal["stdio", "sse", "http"]
 State = Literal[
     "pass", "fail", "known", "stale", "not supported", "not applicable", "not checked", "harness error", "no result"
 ]
@@ -187,6 +187,8 @@ class Outcome(_Part):
     """The worst of all runs."""
     why: Text
     """Why it is not supported, not applicable or not checked; else empty."""
+    selected: bool = True
+    """Whether it was asked for, as `--only` does; what was not selected is not checked."""
     baseline: Known | None
     """The entry of the target's baseline, if it has one."""
     stale: bool
@@ -202,6 +204,10 @@ class Outcome(_Part):
         if self.verdict == Verdict.FAIL and self.baseline:
             return "known"
         return self.verdict.value
+
+    def counts(self, strict: bool) -> bool:
+        """Whether not keeping it, unless it is in the baseline, makes the run fail."""
+        return strict or self.level in GATING
 
 
 class Results(_Part):
@@ -233,7 +239,7 @@ class Results(_Part):
 
     def counts(self, outcome: Outcome) -> bool:
         """Whether not keeping it, unless it is in the baseline, makes the run fail."""
-        return self.strict or outcome.level in GATING
+        return outcome.counts(self.strict)
 
 
 def schema() -> dict[str, Any]:

@@ -11,12 +11,14 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TextIO
 
 from conformance.baseline import Known
 from conformance.requirements.model import Requirement
 from conformance.target import Target
 from conformance.verdict import RunResult, Verdict, worst
+
+from .results import Outcome, Results, Run, Spec
 
 SIGNS: Mapping[str, str] = {
     Verdict.PASS: "✓",
@@ -28,7 +30,6 @@ SIGNS: Mapping[str, str] = {
 }
 COLOURS: Mapping[str, str] = {Verdict.PASS: "32", Verdict.FAIL: "31", Verdict.HARNESS_ERROR: "35"}
 KNOWN = "33"
-NOT_SELECTED = "it was not selected"
 WIRE_LINES = 40
 TEXT_LINES = 30
 
@@ -51,7 +52,7 @@ class Tree:
         self._area = ""
         self._current: tuple[Requirement, Known | None] | None = None
         self._runs: list[RunResult] = []
-        self._title = target.target.title or target.name
+        self._title = target.title
         legend = "a sign for each case: · kept, ✗ not, ! harness error"
         self.say(f"{self._paint(self._title, '1')}  {total} runs; {legend}")
 
@@ -69,23 +70,22 @@ class Tree:
         self._done += 1
         if self._live:
             self._clear()
-            print(f"[{self._done}/{self._total}] {requirement.id}  {result.name}", end="", file=self._out, flush=True)
+            print(f"[{self._done}/{self._total}] {requirement.id}  {result.case}", end="", file=self._out, flush=True)
 
-    def finish(self, results: Mapping[str, Any]) -> None:
+    def finish(self, results: Results) -> None:
         """Everything is over: what failed, and the sum."""
         self._close()
-        if results["skipped"]:
+        if results.skipped:
             return
-        for entry in results["requirements"]:
-            self._explain(entry)
-        summary = Counter(results["summary"])
-        selected = [entry for entry in results["requirements"] if entry["why"] != NOT_SELECTED]
-        summary[Verdict.NOT_CHECKED] -= len(results["requirements"]) - len(selected)
-        parts = [f"{summary[verdict]} {verdict}" for verdict in Verdict if summary[verdict]]
+        for outcome in results.requirements:
+            self._explain(outcome)
+        selected = [outcome for outcome in results.requirements if outcome.selected]
+        verdicts, summary = Counter(outcome.verdict for outcome in selected), results.summary
+        parts = [f"{verdicts[verdict]} {verdict}" for verdict in Verdict if verdicts[verdict]]
         self.say(f"\n{self._paint(self._title, '1')}: {', '.join(parts)} of {len(selected)} requirements")
         self.say(
-            f"of those that fail, {summary['baselined']} are known (baseline), {summary['regressions']} count; "
-            f"{summary['stale']} entries of the baseline are stale; {results['seconds']:.0f} s; exit {results['exit']}"
+            f"of those that fail, {summary.baselined} are known (baseline), {summary.regressions} count; "
+            f"{summary.stale} entries of the baseline are stale; {results.seconds:.0f} s; exit {results.exit}"
         )
 
     def _close(self) -> None:
@@ -104,32 +104,32 @@ class Tree:
         self.say(f"  {sign} {requirement.id:<42} {marks:<8} {took:5.1f} s{'  known' if is_known else ''}")
         self._current, self._runs = None, []
 
-    def _explain(self, entry: Mapping[str, Any]) -> None:
-        if entry["stale"]:
-            self.say(f"\n{entry['id']}: stale: it is in the baseline, but it is kept now; take it out")
-        if entry["verdict"] == Verdict.FAIL and entry["baseline"]:
+    def _explain(self, outcome: Outcome) -> None:
+        if outcome.stale:
+            self.say(f"\n{outcome.id}: stale: it is in the baseline, but it is kept now; take it out")
+        if outcome.state == "known":
             return
-        runs = [run for run in entry["runs"] if run["verdict"] in (Verdict.FAIL, Verdict.HARNESS_ERROR)]
+        runs = [run for run in outcome.runs if run.verdict in (Verdict.FAIL, Verdict.HARNESS_ERROR)]
         if not runs:
             return
-        source = entry["source"]
-        self.say(f"\n{self._paint(entry['id'], '1')}  {entry['level']}: {entry['text']}")
-        self.say(f"  “{source['quote']}”\n  {source['url']}" if "quote" in source else f"  {source['reason']}")
-        self.say(f"  in {', '.join(run['name'] for run in runs)}")
-        for run in {run["message"]: run for run in reversed(runs)}.values():
+        source = outcome.source
+        self.say(f"\n{self._paint(outcome.id, '1')}  {outcome.level}: {outcome.text}")
+        self.say(f"  “{source.quote}”\n  {source.url}" if isinstance(source, Spec) else f"  {source.reason}")
+        self.say(f"  in {', '.join(run.name for run in runs)}")
+        for run in {run.message: run for run in reversed(runs)}.values():
             self._detail(run)
 
-    def _detail(self, run: Mapping[str, Any]) -> None:
-        self.say(f"  {run['name']} ({run['scenario']}): {run['verdict']}: {run['message']}")
-        if run["diff"]:
-            self.say(_block("difference", run["diff"]))
+    def _detail(self, run: Run) -> None:
+        self.say(f"  {run.name} ({run.scenario}): {run.verdict}: {run.message}")
+        if run.diff:
+            self.say(_block("difference", run.diff))
         else:
-            for label in ("expected", "actual"):
-                if run[label]:
-                    self.say(_block(label, run[label]))
+            for label, text in (("expected", run.expected), ("actual", run.actual)):
+                if text:
+                    self.say(_block(label, text))
         wire = "\n".join(
-            f"{entry['at']:8.1f} {entry['channel']} {_ARROWS[entry['way']]} {_text(entry['message'])}"
-            for entry in run["wire"][-WIRE_LINES:]
+            f"{entry.at:8.1f} {entry.channel} {_ARROWS[entry.way]} {_text(entry.message)}"
+            for entry in run.wire[-WIRE_LINES:]
         )
         if wire:
             self.say(_block("wire", wire))

@@ -3,9 +3,9 @@
 import importlib
 import pkgutil
 
-from .registry import SCENARIOS, Case, Scenario, matrix, scenario
+from .registry import SCENARIOS, Scenario, matrix, scenario
 
-__all__ = ["SCENARIOS", "Case", "Scenario", "load_all", "matrix", "scenario"]
+__all__ = ["SCENARIOS", "Scenario", "load_all", "matrix", "scenario"]
 
 
 def load_all() -> dict[str, Scenario]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx2
 
-from conformance.client import ANSWER_WAIT, CLIENT_INFO, Transport, events, http_client
+from conformance.case import Transport
+from conformance.client import ANSWER_WAIT, CLIENT_INFO, events, http_client
 from conformance.requirements.model import LEGACY, MODERN
 from conformance.session import Session
 from conformance.verdict import Failure
@@ -50,7 +51,7 @@ async def exchange(s: Session, verb: str, content: str, headers: Mapping[str, st
     kinds = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     known = {**s.place.headers, **kinds, **headers}
     s.run.wire.add("http", "sent", "\n".join([verb, *(f"{name}: {value}" for name, value in known.items()), content]))
-    timeout = ANSWER_WAIT * s.stage.target.target.patience
+    timeout = ANSWER_WAIT * s.stage.target.patience
     try:
         async with (
             http_client(timeout=timeout) as http,
@@ -261,7 +262,7 @@ async def passthrough(s: Session) -> None:
 
 @scenario("sse:endpoint:event", clients=("sse",))
 async def endpoint(s: Session) -> None:
-    timeout = ANSWER_WAIT * s.stage.target.target.patience
+    timeout = ANSWER_WAIT * s.stage.target.patience
     async with (
         http_client(timeout=timeout) as http,
         http.stream("GET", s.place.url, headers={**s.place.headers, "Accept": "text/event-stream"}) as response,

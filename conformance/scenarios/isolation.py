@@ -1,6 +1,7 @@
 """Scenarios of the area isolation. Several clients of one target are there over HTTP only."""
 
-from conformance.client import ANSWER_WAIT, Transport
+from conformance.case import Transport
+from conformance.client import ANSWER_WAIT
 from conformance.fixtures import Server
 from conformance.session import Session
 from conformance.wire import Message

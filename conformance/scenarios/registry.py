@@ -7,35 +7,17 @@ Rules:
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from conformance.client import Transport
+from conformance.case import Case, Transport
 from conformance.fixtures import Server
 from conformance.requirements import REQUIREMENTS
 from conformance.requirements.model import Era, Requirement
+from conformance.session import Session
 from conformance.target import Target
 
-if TYPE_CHECKING:
-    from conformance.session import Session
-
-Play = Callable[["Session"], Awaitable[None]]
+Play = Callable[[Session], Awaitable[None]]
 Needs = Literal["admin", "shared endpoint"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """How a scenario is played: the client's transport and era, and the transport of the backends."""
-
-    client: Transport
-    era: Era
-    backend: Transport
-
-    def __str__(self) -> str:
-        return f"{self.client}-{self.era}>{self.backend}"
-
-    @property
-    def facts(self) -> dict[str, str]:
-        return {"client": self.client, "era": self.era, "backend": self.backend}
 
 
 @dataclass(frozen=True)

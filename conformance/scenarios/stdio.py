@@ -7,7 +7,8 @@ from pathlib import Path
 import anyio
 from anyio.abc import ByteSendStream, Process
 
-from conformance.client import EXIT_WAIT, NOTICE_WAIT, Client, Transport
+from conformance.case import Transport
+from conformance.client import EXIT_WAIT, NOTICE_WAIT, Client
 from conformance.fixtures import Server
 from conformance.session import Session
 

@@ -6,9 +6,10 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from syrupy.assertion import SnapshotAssertion
 
+from conformance.case import Case
 from conformance.plugin import Conformance
 from conformance.runner import Player
-from conformance.scenarios import Case, Scenario
+from conformance.scenarios import Scenario
 from conformance.verdict import Verdict
 
 

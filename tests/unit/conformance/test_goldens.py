@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from conformance.case import Case
 from conformance.plugin import Golden, Goldens
+from conformance.requirements.model import Era
 from conformance.runner import Played
 from conformance.verdict import RunResult, Verdict
 
@@ -18,9 +20,9 @@ class Folder(Goldens):
         self.folder = folder
         self.recording = recording
 
-    def play(self, era: str, transcript: list[Any]) -> RunResult:
+    def play(self, era: Era, transcript: list[Any]) -> RunResult:
         """The result of a run in which the client saw this."""
-        result = RunResult("a:b:c", "a.b", {"era": era}, f"http-{era}>stdio", Verdict.PASS, 0.0)
+        result = RunResult("a:b:c", "a.b", Case("http", era, "stdio"), Verdict.PASS, 0.0)
         self.compare(Played(result, transcript), "a.b", self)  # type: ignore[arg-type]  # as far as it is used
         return result
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,31 +10,38 @@ import pytest
 
 from conformance import baseline, grading
 from conformance.baseline import BaselineError, Known
+from conformance.case import Case
 from conformance.normalize import Binder
+from conformance.report.results import Outcome, Results, Spec, parse
 from conformance.report.terminal import Tree
 from conformance.requirements import REQUIREMENTS
-from conformance.scenarios import Case, load_all, matrix
+from conformance.scenarios import load_all, matrix
 from conformance.session import diff, shown_exactly
-from conformance.target import Target, load
-from conformance.verdict import RunResult, Verdict, worst
+from conformance.target import SHIPPED, Target, load
+from conformance.verdict import LeftOut, RunResult, Verdict, worst
 
+ABOUT: dict[str, Any] = {
+    "strict": False,
+    "matrix": "default",
+    "started": datetime(2026, 11, 22, tzinfo=UTC),
+    "seconds": 1.0,
+    "version": "1",
+}
 MUST, CONVENTION = "tools:call:text", "lifecycle:initialize:instructions"
 
 
 def result(requirement: str, verdict: Verdict, **more: Any) -> RunResult:
-    facts = Case("http", "modern", "stdio").facts
-    return RunResult(requirement, "area.name", facts, "http-modern>stdio", verdict, 0.5, **more)
+    return RunResult(requirement, "area.name", Case("http", "modern", "stdio"), verdict, 0.5, **more)
 
 
 def graded(
     *runs: RunResult, known: dict[str, Known] | None = None, strict: bool = False, name: str = "multimcp"
-) -> dict[str, Any]:
-    about = {"strict": strict, "matrix": "default", "started": "2026-11-22T00:00:00Z", "seconds": 1.0, "version": "1"}
-    return grading.results(load(name), runs, {}, known or {}, **about)  # type: ignore[arg-type]
+) -> Results:
+    return grading.results(load(name), runs, {}, known or {}, **{**ABOUT, "strict": strict})
 
 
-def entry(results: dict[str, Any], requirement: str) -> dict[str, Any]:
-    return next(entry for entry in results["requirements"] if entry["id"] == requirement)
+def entry(results: Results, requirement: str) -> Outcome:
+    return next(outcome for outcome in results.requirements if outcome.id == requirement)
 
 
 def test_the_levels_used_here_are_what_they_are_taken_for() -> None:
@@ -66,27 +74,28 @@ KNOWN = {MUST: Known("because", "link")}
     ],
 )
 def test_exit_codes(runs: list[RunResult], options: dict[str, Any], code: int) -> None:
-    assert graded(*runs, **options)["exit"] == code
+    assert graded(*runs, **options).exit == code
 
 
 def test_every_requirement_is_in_the_results() -> None:
     results = graded(result(MUST, Verdict.PASS))
-    assert [entry["id"] for entry in results["requirements"]] == list(REQUIREMENTS)
-    assert entry(results, CONVENTION)["verdict"] == "not checked"
-    assert sum(results["summary"][verdict] for verdict in Verdict) == len(REQUIREMENTS)
+    assert [outcome.id for outcome in results.requirements] == list(REQUIREMENTS)
+    assert entry(results, CONVENTION).verdict == "not checked"
+    summary = results.model_dump()["summary"]
+    assert sum(summary[verdict] for verdict in Verdict) == len(REQUIREMENTS)
 
 
 def test_the_wire_stays_with_failures_and_one_pass_and_is_cut_and_redacted() -> None:
     long = {"jsonrpc": "2.0", "result": "x" * 5000, "authorization": "Bearer abc"}
     wire = [{"at": 1.0, "channel": "client 1", "way": "sent", "message": long}]
     runs = [result(MUST, verdict, wire=wire) for verdict in (Verdict.PASS, Verdict.PASS, Verdict.FAIL)]
-    shown = [run["wire"] for run in entry(graded(*runs), MUST)["runs"]]
+    shown = [run.wire for run in entry(graded(*runs), MUST).runs]
     assert [bool(log) for log in shown] == [True, False, True]
-    assert shown[0][0]["message"].endswith("characters)")
-    assert "abc" not in json.dumps(shown)
+    assert shown[0][0].message.endswith("characters)")
+    assert "abc" not in str(shown)
 
 
-def planned(target: Target, only: str) -> tuple[list[str], dict[str, tuple[Verdict, str]]]:
+def planned(target: Target, only: str) -> tuple[list[str], dict[str, LeftOut]]:
     scenarios = [scenario for scenario in load_all().values() if scenario.requirement.id == only]
     runs, left_out = grading.plan(target, scenarios, full=False)
     return [str(case) for _, case in runs], left_out
@@ -95,14 +104,14 @@ def planned(target: Target, only: str) -> tuple[list[str], dict[str, tuple[Verdi
 def test_what_is_not_played_says_why() -> None:
     multimcp, direct = load("multimcp"), load("direct")
     assert planned(multimcp, MUST)[0] == [str(case) for case in matrix(multimcp, full=False)]
-    assert planned(multimcp, MUST)[1][CONVENTION] == (Verdict.NOT_CHECKED, "it was not selected")
+    assert planned(multimcp, MUST)[1][CONVENTION] == (Verdict.NOT_CHECKED, "it was not selected", False)
     alone = "isolation:backends:crash-call"
-    assert planned(direct, alone)[1][alone] == (Verdict.NOT_APPLICABLE, "there is no proxy")
+    assert planned(direct, alone)[1][alone] == LeftOut(Verdict.NOT_APPLICABLE, "there is no proxy")
     assert planned(load("fastmcp"), "dynamic:add:offered")[1]["dynamic:add:offered"][0] == Verdict.NOT_SUPPORTED
     assert planned(multimcp, "stdio:input:eof")[1]["stdio:input:eof"][0] == Verdict.NOT_APPLICABLE
     declining = multimcp.model_copy(update={"unsupported": {"tools:*": "no tools"}})
     assert planned(declining, MUST) == ([], planned(declining, MUST)[1])
-    assert planned(declining, MUST)[1][MUST] == (Verdict.NOT_SUPPORTED, "no tools")
+    assert planned(declining, MUST)[1][MUST] == LeftOut(Verdict.NOT_SUPPORTED, "no tools")
 
 
 def test_the_default_cases_have_every_client_and_every_backend_transport() -> None:
@@ -143,14 +152,11 @@ def test_a_wrong_baseline_names_the_place(tmp_path: Path, text: str, said: str) 
 
 
 def test_our_own_proxy_has_no_baseline() -> None:
-    assert list(baseline.SHIPPED.glob("*")) == []
+    assert list(SHIPPED.glob("*.baseline.toml")) == []
 
 
 def test_a_baseline_is_beside_its_target(tmp_path: Path) -> None:
     assert baseline.beside(tmp_path / "x.toml", "mine") == tmp_path / "mine.baseline.toml"
-    assert (
-        baseline.beside(baseline.SHIPPED.with_name("targets") / "multimcp.toml", "multimcp").parent == baseline.SHIPPED
-    )
 
 
 def test_ids_are_bound_and_not_erased() -> None:
@@ -182,24 +188,23 @@ def test_values_are_the_same_to_the_digit_and_the_type() -> None:
 
 
 def test_a_target_that_was_skipped_has_passed_nothing() -> None:
-    about = {"strict": False, "matrix": "default", "started": "2026-11-22T00:00:00Z", "seconds": 1.0, "version": "1"}
-    left_out = {CONVENTION: (Verdict.NOT_SUPPORTED, "why")}
+    left_out = {CONVENTION: LeftOut(Verdict.NOT_SUPPORTED, "why")}
     for verdict, code in ((Verdict.NOT_CHECKED, 0), (Verdict.HARNESS_ERROR, 2)):
         skipped = grading.results(
             load("multimcp"),
             [],
             left_out,
             {MUST: Known("because", "link")},
-            **about,  # type: ignore[arg-type]
-            unplayed=(verdict, "no Docker"),
+            **ABOUT,
+            unplayed=LeftOut(verdict, "no Docker"),
             skipped="Docker, password=1",
         )
-        assert skipped["summary"]["pass"] == 0
-        assert skipped["summary"]["stale"] == 0
-        assert skipped["exit"] == code
-        assert skipped["skipped"] == "Docker, password=[redacted]"
-        assert (entry(skipped, MUST)["verdict"], entry(skipped, MUST)["why"]) == (verdict, "no Docker")
-        assert entry(skipped, CONVENTION)["why"] == "why"
+        assert skipped.summary.passed == 0
+        assert skipped.summary.stale == 0
+        assert skipped.exit == code
+        assert skipped.skipped == "Docker, password=[redacted]"
+        assert (entry(skipped, MUST).verdict, entry(skipped, MUST).why) == (verdict, "no Docker")
+        assert entry(skipped, CONVENTION).why == "why"
 
 
 def test_what_can_be_required() -> None:
@@ -225,18 +230,44 @@ def test_the_tree_tells_what_failed_and_why() -> None:
     results = graded(*runs, known=known)
     tree.finish(results)
     told = out.getvalue()
-    source = entry(results, MUST)["source"]
+    source = entry(results, MUST).source
+    assert isinstance(source, Spec)
     for part in (
         f"✗ {MUST}",
         "·✗",
         "it came changed",
         "expected",
         "actual",
-        source["quote"],
-        source["url"],
+        source.quote,
+        source.url,
         "tools/call",
     ):
         assert part in told
     assert "known to be so" not in told
     assert "tools:call:audio: stale" in told
     assert "1 are known (baseline), 1 count; 1 entries of the baseline are stale" in told
+
+
+def test_what_was_not_selected_is_not_in_the_sum() -> None:
+    out = io.StringIO()
+    tree = Tree(load("multimcp"), 1, out)
+    left_out = planned(load("multimcp"), MUST)[1]
+    results = grading.results(load("multimcp"), [result(MUST, Verdict.PASS)], left_out, {}, **ABOUT)
+    assert [outcome.id for outcome in results.requirements if outcome.selected and not outcome.why] == [MUST]
+    assert results.summary.not_checked == len(REQUIREMENTS) - 1
+    tree.finish(results)
+    unchecked = sum(bool(requirement.unchecked) for requirement in REQUIREMENTS.values())
+    assert f"{unchecked} not checked, 1 pass of {unchecked + 1} requirements" in out.getvalue()
+
+
+def test_a_fault_outside_of_a_run_is_exit_code_2() -> None:
+    results = grading.results(load("multimcp"), [result(MUST, Verdict.PASS)], {}, {}, **ABOUT, faulty=True)
+    assert results.exit == 2
+
+
+def test_results_are_read_as_they_are_written() -> None:
+    written = graded(result(MUST, Verdict.FAIL, message="password=1", wire=[WIRE]), known=KNOWN)
+    assert parse(json.loads(json.dumps(written.model_dump(mode="json"))), "test") == written
+
+
+WIRE = {"at": 1.0, "channel": "client 1", "way": "sent", "message": {"id": 2**70, "deep": [[["☃"]]]}}
