@@ -21,6 +21,9 @@ backend under names that never collide. Read the modules in this order; each imp
       protocol.routing      a message of a client -> which backend, and its name there; URIs on their way back
       protocol.calls        who asked, what is in flight; questions, and who may be asked
       protocol.admission    a request at the door: who sends it, and whether it is taken at all
+      protocol.outbox       what waits for a client, what is kept for one that resumes, and its answer over HTTP
+      protocol.http         the heads of HTTP requests, and why one is refused
+      protocol.peer         a client, on one stream of messages or as a session over HTTP
       protocol.watching     who watches which resource, and what is subscribed to for that
       protocol.link         one connection to a backend: what is in flight on it, and whom its messages concern
       protocol.bridge       questions carried between the eras
@@ -43,10 +46,9 @@ backend under names that never collide. Read the modules in this order; each imp
     proxy                   client -> backend: find the route, rename, forward, rename back
 
     clients/              toward clients
-      clients.peer          a client on one stream of messages, and what waits for one that does not read
-      clients.journal       the events of a stream that a client may resume
       clients.asgi          what the HTTP endpoints have in common
       clients.http          streamable HTTP, both eras
+      clients.head          the head of an HTTP request, bounded in bytes and time
       clients.sse           the older HTTP with SSE
       clients.stdio         our own standard streams
 

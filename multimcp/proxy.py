@@ -25,7 +25,7 @@ from .backends.connection import CLOCK, ERA_PROBE, IMPLEMENTATION
 from .backends.registry import CLIENT_WAIT, Registry
 from .errors import Fault, backend_failure, printable
 from .protocol.admission import ToldBehind, Visitors, check, check_headers, introduced, named, outcome
-from .protocol.calls import Call, Clients, Listener, Session
+from .protocol.calls import Call, Clients, Clock, Listener, Session
 from .protocol.chain import read_chain
 from .protocol.eras import (
     CHAIN_KEY,
@@ -93,6 +93,8 @@ class Proxy:
 
     def __init__(self, registry: Registry, clients: Clients) -> None:
         self.clients = clients
+        self.clock: Clock = CLOCK
+        self.implementation = IMPLEMENTATION
         self._registry = registry
         self._router = Router()
         self._lists_wait = True

@@ -270,6 +270,7 @@ class HttpWire(Wire):
                 return
             if number is None or events.last_id is None or self._link.era == "modern":
                 return
+            self._link.broken_off(number)
             await asyncio.sleep(min(RETRY if events.retry is None else events.retry, RETRY_LIMIT))
             headers = self._headers(_ACCEPT_STREAM) | {"Last-Event-ID": events.last_id}
             response = await self._http.get(self._url, headers=headers)

@@ -1,20 +1,18 @@
-"""What the HTTP endpoints have in common: reading a body, answering, and noticing that a client is gone."""
+"""What the HTTP endpoints have in common: reading a body, answering, streaming, and noticing that a client is gone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import parse_qs
 
-from multimcp.errors import Fault
-from multimcp.protocol.framing import MAX_MESSAGE
-from multimcp.protocol.message import INVALID_REQUEST, Id, answer, failed
-from multimcp.protocol.names import Spelling, read_spelling, unknown_spelling
+from multimcp.protocol.calls import Clients
+from multimcp.protocol.http import Header, Headers, Refusal, refusal
+from multimcp.protocol.message import answer, failed
+from multimcp.protocol.outbox import Outbox
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = dict[bytes, bytes]
-Header = tuple[bytes, bytes]
 
 SILENCE = 15.0
 """Seconds after which a silent stream carries a comment, so that nobody takes it for dead."""
@@ -28,46 +26,26 @@ EVENTS: Final[tuple[Header, ...]] = (
 PING: Final = b": ping\r\n\r\n"
 
 
-def asked_spelling(scope: Scope) -> Spelling | None:
-    """The spelling of names that the query of a request asks for (`?names=llm`), if it asks.
+async def read_body(receive: Receive, headers: Headers, clients: Clients) -> bytes:
+    """The body of a request.
 
     Raises:
-        ValueError: the client's: there is no such spelling; the text is for the client.
-    """
-    query = scope.get("query_string", b"")
-    if b"names" not in query:
-        return None
-    asked = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("names")
-    if asked is None:
-        return None
-    if (spelling := read_spelling(asked[-1])) is None:
-        raise ValueError(unknown_spelling(asked[-1]))
-    return spelling
-
-
-async def read_body(receive: Receive, headers: Headers) -> bytes | None:
-    """The body of a request; None where it is too large.
-
-    Raises:
+        Refusal: the client's: it is too large.
         ConnectionError: the client's: it broke off.
     """
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > MAX_MESSAGE:
-        return None
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return body
-    parts, size = [body], len(body)
-    while message["type"] == "http.request" and message.get("more_body"):
+    length, limit = headers.get(b"content-length", b"0"), clients.limits.message
+    declared, size = int(length) if length.isdigit() else 0, 0
+    parts: list[bytes] = []
+    while max(declared, size) <= limit:
         message = await receive()
+        if message["type"] != "http.request":
+            raise ConnectionError
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MAX_MESSAGE:
-            return None
-    if message["type"] != "http.request":
-        raise ConnectionError
-    return b"".join(parts)
+        if not message.get("more_body") and size <= limit:
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+    clients.warn("client: a message of %d bytes or more is refused, %d are taken", max(declared, size), limit)
+    raise refusal(413, f"the message is too large, {limit:,} bytes are taken")
 
 
 async def reply(send: Send, status: int, body: bytes = b"", *headers: Header) -> None:
@@ -77,14 +55,9 @@ async def reply(send: Send, status: int, body: bytes = b"", *headers: Header) ->
     await send({"type": "http.response.body", "body": body})
 
 
-async def refuse(send: Send, status: int, text: str, *headers: Header) -> None:
-    """Answer with an error of HTTP, in words for the person who has to act."""
-    await fault(send, status, None, Fault(INVALID_REQUEST, text), *headers)
-
-
-async def fault(send: Send, status: int, number: Id | None, error: Fault, *headers: Header) -> None:
-    """Answer with a JSON-RPC error."""
-    await reply(send, status, answer(number, failed(error)), JSON, *headers)
+async def refuse(send: Send, refused: Refusal) -> None:
+    """Answer with an error of HTTP, which is one of JSON-RPC, too."""
+    await reply(send, refused.status, answer(refused.number, failed(refused.fault)), JSON, *refused.headers)
 
 
 async def gone(receive: Receive) -> None:
@@ -93,11 +66,46 @@ async def gone(receive: Receive) -> None:
         pass
 
 
-async def quiet(news: Awaitable[None]) -> bool:
+async def news(outbox: Outbox) -> None:
+    """Wait until something is in it, or it is over. For one task at a time."""
+    if outbox or outbox.is_over:
+        return
+    future = asyncio.get_running_loop().create_future()
+    outbox.on_news = lambda: None if future.done() else future.set_result(None)
+    await future
+
+
+async def quiet(outbox: Outbox) -> bool:
     """Wait for news, as long as a stream may be silent; returns whether it was silent all the time."""
     try:
         async with asyncio.timeout(SILENCE):
-            await news
+            await news(outbox)
     except TimeoutError:
         return True
     return False
+
+
+async def stream(outbox: Outbox, receive: Receive, send: Send, first: bytes = b": open\r\n\r\n") -> None:
+    """Send what comes to an outbox as an event stream, until it is over or the client is gone."""
+    watcher = asyncio.get_running_loop().create_task(gone(receive))
+    watcher.add_done_callback(lambda _: outbox.wake())
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": list(EVENTS)})
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        while not watcher.done():
+            if outbox:
+                await send({"type": "http.response.body", "body": outbox.take(), "more_body": True})
+            elif outbox.is_over:
+                break
+            elif await quiet(outbox):
+                await send({"type": "http.response.body", "body": PING, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        await end(watcher)
+
+
+async def end(task: "asyncio.Task[None]") -> None:
+    """End a task, and wait for that."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

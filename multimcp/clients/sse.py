@@ -7,26 +7,25 @@ Rules:
 Spec: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse
 """
 
-import logging
 import secrets
+from contextlib import suppress
 from urllib.parse import parse_qs
 
+from multimcp.errors import Fault
 from multimcp.protocol.calls import Origin
 from multimcp.protocol.framing import as_event
-from multimcp.proxy import Proxy
+from multimcp.protocol.http import Refusal, asked_spelling, refusal
+from multimcp.protocol.outbox import Outbox
+from multimcp.protocol.peer import Front, Peer
 
-from .asgi import Receive, Scope, Send, asked_spelling, read_body, refuse, reply
-from .http import stream
-from .peer import Outbox, Peer
-
-logger = logging.getLogger(__name__)
+from .asgi import Receive, Scope, Send, read_body, refuse, reply, stream
 
 
 class Sse:
     """The endpoints `/sse` and `/messages/`."""
 
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
+    def __init__(self, front: Front) -> None:
+        self._front = front
         self._peers: dict[str, Peer] = {}
         self._outboxes: set[Outbox] = set()
 
@@ -37,21 +36,28 @@ class Sse:
 
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client for as long as its stream is open."""
-        if scope["method"] != "GET":
-            await refuse(send, 405, "GET opens the stream", (b"allow", b"GET"))
-            return
         try:
-            origin = Origin("sse", asked_spelling(scope))
-        except ValueError as exc:
-            await refuse(send, 400, str(exc))
-            return
+            if scope["method"] != "GET":
+                raise refusal(405, "GET opens the stream", (b"allow", b"GET"))
+            try:
+                origin = Origin("sse", asked_spelling(scope.get("query_string", b"")))
+                with self._front.clients.streaming():
+                    await self._serve(origin, scope.get("root_path", ""), receive, send)
+            except ValueError as exc:
+                raise refusal(400, str(exc)) from None
+            except Fault as fault:
+                raise Refusal(503, fault) from None
+        except Refusal as refused:
+            await refuse(send, refused)
+
+    async def _serve(self, origin: Origin, root: str, receive: Receive, send: Send) -> None:
         number = secrets.token_hex(16)
-        outbox = Outbox(lambda: self._overflowed(outbox))
-        peer = self._peers[number] = Peer(self._proxy, number, origin, lambda data: outbox.put(as_event(data)))
+        outbox = Outbox(self._front.clients.limits.unread, lambda: self._overflowed(outbox))
+        peer = self._peers[number] = Peer(self._front, number, origin, lambda data: outbox.put(as_event(data)))
         self._outboxes.add(outbox)
-        endpoint = f"{scope.get('root_path', '')}/messages/?session_id={number}"
         try:
-            await stream(outbox, receive, send, f"event: endpoint\r\ndata: {endpoint}\r\n\r\n".encode())
+            endpoint = f"event: endpoint\r\ndata: {root}/messages/?session_id={number}\r\n\r\n"
+            await stream(outbox, receive, send, endpoint.encode())
         finally:
             del self._peers[number]
             self._outboxes.discard(outbox)
@@ -59,24 +65,23 @@ class Sse:
 
     async def message(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one message of a client."""
-        if scope["method"] != "POST":
-            await refuse(send, 405, "POST takes messages", (b"allow", b"POST"))
-            return
-        number = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])[0]
-        peer = self._peers.get(number)
-        if peer is None:
-            await refuse(send, 404, "there is no such session: open a stream first")
-            return
         try:
-            body = await read_body(receive, dict(scope["headers"]))
-        except ConnectionError:
-            return
-        if body is None:
-            await refuse(send, 413, "the message is too large")
-            return
-        await reply(send, 202, b"Accepted")
-        peer.receive(body)
+            if scope["method"] != "POST":
+                raise refusal(405, "POST takes messages", (b"allow", b"POST"))
+            headers = dict(scope["headers"])
+            if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+                raise refusal(415, "send the body as it is: no Content-Encoding is taken")
+            number = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])[0]
+            peer = self._peers.get(number)
+            if peer is None:
+                raise refusal(404, "there is no such session: open a stream first")
+            with suppress(ConnectionError):
+                body = await read_body(receive, headers, self._front.clients)
+                await reply(send, 202, b"Accepted")
+                peer.receive(body)
+        except Refusal as refused:
+            await refuse(send, refused)
 
     def _overflowed(self, outbox: Outbox) -> None:
-        logger.warning("a client does not read its stream: it is ended")
+        self._front.clients.warn("a client does not read its stream: its session is ended")
         outbox.end()

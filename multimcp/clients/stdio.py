@@ -17,12 +17,10 @@ import anyio
 
 from multimcp.protocol.calls import Origin
 from multimcp.protocol.framing import Lines, as_line
-from multimcp.proxy import Proxy
+from multimcp.protocol.outbox import Outbox
+from multimcp.protocol.peer import Front, Peer
 
-from .peer import Outbox, Peer
-
-LAST_ANSWERS = 0.5
-"""Seconds in which the last answers are written when it ends."""
+from .asgi import news
 
 _CHUNK = 1 << 18
 
@@ -30,19 +28,25 @@ LAST_ANSWERS = 0.5
 """Seconds in which a client may still read what waits for it when we end."""
 
 
-async def serve_stdio(proxy: Proxy, on_end: Callable[[], None]) -> None:
+async def serve_stdio(front: Front, on_end: Callable[[], None]) -> None:
     """Serve one client over our standard streams, until cancelled; `on_end` is called when the client is gone.
 
     The end of stdin does not end it at once: what is in flight is still answered.
     """
     with own_streams() as (stdin, stdout):
-        outbox = Outbox(overflowed=on_end)
+        limits = front.clients.limits
+
+        def overflowed() -> None:
+            front.clients.warn("the client does not read what is written to it: its session is ended")
+            on_end()
+
+        outbox = Outbox(limits.unread, overflowed)
         writing = anyio.CancelScope(shield=True)
-        peer = Peer(proxy, "stdio", Origin("stdio"), lambda data: outbox.put(as_line(data)))
+        peer = Peer(front, "stdio", Origin("stdio"), lambda data: outbox.put(as_line(data)))
         async with anyio.create_task_group() as group:
             group.start_soon(_write, stdout, outbox, on_end, writing)
             try:
-                lines = Lines()
+                lines = Lines(limits.message)
                 while chunk := await _read(stdin):
                     for line in lines.feed(chunk):
                         peer.receive(line)
@@ -67,7 +71,7 @@ async def _write(fd: int, outbox: Outbox, on_end: Callable[[], None], writing: a
     """Write what is in the outbox, until that is over or the other end is gone."""
     with suppress(OSError), writing:
         while not outbox.is_over or outbox:
-            await outbox.news()
+            await news(outbox)
             view = memoryview(outbox.take())
             while view:
                 with suppress(PermissionError):

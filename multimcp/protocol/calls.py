@@ -8,7 +8,8 @@ Rules:
 - A call that waits for the user's answer does not use up its backend's `timeout`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Literal, Protocol
@@ -21,6 +22,7 @@ from .eras import LEVEL_KEY, LEVELS, SUBSCRIPTION_KEY, TOKEN_KEY, error_to_clien
 from .limits import DEFAULT, Limits
 from .message import (
     EMPTY,
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -54,9 +56,6 @@ ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 
 ANSWER_WAIT = 600.0
 """Seconds a backend's question waits for its answer: a person may have to be found."""
-
-LISTENERS = 1024
-"""How many `subscriptions/listen` streams are served at once."""
 
 OVER = "The call that this belongs to is over"
 
@@ -196,6 +195,7 @@ class Call:
         converse: has the user asked what a modern backend wants to know; None where that crosses as it is.
         ask: has the user asked what a legacy backend wants to know.
         on_over: called with its answer when it is over.
+        on_break: called when the backend has closed the call's stream, and its client is to come back for the rest.
         origin: how it came.
         names: the spelling of names that its client is shown.
         since: when the client was first heard of.
@@ -228,6 +228,7 @@ class Call:
         self.converse: Callable[[Message], bool] | None = None
         self.ask: Ask | None = session.ask if session else None
         self.on_over: Callable[[Message | None], None] | None = None
+        self.on_break: Callable[[], None] | None = None
         self.origin = origin
         self.names: Spelling = session.names if session else "plain"
         self.since = session.since if session else 0.0
@@ -523,10 +524,16 @@ class Clients:
     Args:
         is_single: there is one client, ever (stdio): a question during nobody's call is for that one.
         limits: how much clients and servers may cost.
+        warn: takes a line for the log, and what it is about.
     """
 
-    def __init__(self, is_single: bool = False, limits: Limits = DEFAULT) -> None:
+    def __init__(
+        self, is_single: bool = False, limits: Limits = DEFAULT, warn: Callable[..., None] = lambda *about: None
+    ) -> None:
         self.limits = limits
+        self.warn = warn
+        self._streams = 0
+        self._is_crowded = False
         self.sessions: dict[str, Session] = {}
         self.listeners: set[Listener] = set()
         self.level: str | None = None
@@ -578,9 +585,40 @@ class Clients:
         Raises:
             Fault: too many do.
         """
-        if len(self.listeners) >= LISTENERS:
-            raise Fault(-32603, f"Subscription limit reached: {LISTENERS:,} streams are open")
+        self._check_streams()
         self.listeners.add(listener)
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """While a client holds an event stream open for what belongs to no call.
+
+        Raises:
+            Fault: too many do.
+        """
+        self._check_streams()
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    def _check_streams(self) -> None:
+        if len(self.listeners) + self._streams >= self.limits.streams:
+            self.warn("%d streams of clients are open: another one is refused", self.limits.streams)
+            raise Fault(INTERNAL_ERROR, f"Stream limit reached: {self.limits.streams:,} streams are open")
+
+    def check_calls(self, calls: Mapping[object, Call]) -> None:
+        """Check whether one client, which has these calls in flight, may make one more.
+
+        Raises:
+            Fault: the client's: it has too many.
+        """
+        if len(calls) < self.limits.session_calls:
+            return
+        if not self._is_crowded:  # one line, not one for each call
+            self._is_crowded = True
+            self.warn("a client has %d calls in flight: further ones of it are refused", len(calls))
+        raise Fault(INTERNAL_ERROR, f"{len(calls):,} calls of this client are in flight: wait for their answers")
 
     def broadcast(self, method: str, params: Fields, data: bytes, admits: Callable[[Session], bool]) -> None:
         """Send a notification that belongs to no call to the legacy clients that are admitted, and want it."""

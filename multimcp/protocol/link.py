@@ -258,6 +258,11 @@ class Link:
             self.listeners.pop(number, None)
             call.fail(fault)
 
+    def broken_off(self, number: int) -> None:
+        """The backend has closed the stream of this request, and expects that it is resumed."""
+        if (call := self.pending.get(number)) is not None and call.on_break is not None:
+            call.on_break()
+
     def lose(self, reason: str) -> None:
         """Nothing comes any more: what is in flight fails, questions are withdrawn."""
         if self.state == "lost":

@@ -18,6 +18,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, cast
@@ -27,9 +28,9 @@ import uvicorn
 from anyio.abc import TaskStatus
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from multimcp.backends.registry import Registry
+from multimcp.clients.head import BoundedHead
 from multimcp.clients.http import StreamableHttp
 from multimcp.clients.sse import Sse
 from multimcp.clients.stdio import serve_stdio
@@ -92,7 +93,7 @@ class _Parts:
         limits: Limits = DEFAULT,
     ) -> None:
         self.file = file
-        self.clients = Clients(is_single, limits)
+        self.clients = Clients(is_single, limits, logger.warning)
         chain = Chain(token_hex(8), os.environ, str(file.path.resolve()))
         self.registry = Registry(names, self.clients, startup_timeout, chain)
         self.proxy = Proxy(self.registry, self.clients)
@@ -187,7 +188,7 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
     """
     listener = None if settings.transport == "stdio" else _bind(settings.access.host, settings.port)
     parts = _Parts(file, settings.names, settings.startup_timeout, listener is None, settings.limits)
-    web = _Uvicorn(parts.application(settings.access, settings.persist), listener) if listener else None
+    web = _Uvicorn(parts.application(settings.access, settings.persist), listener, parts.clients) if listener else None
     keys = settings.access.keys
     read_keys = reported(keys.read)
 
@@ -276,7 +277,7 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
 
 
-class _Connection(HttpToolsProtocol):
+class _Connection(BoundedHead):
     """A client's connection. The head of a response is sent together with what follows it: that is one system call
     less, and the client wakes up once."""
 
@@ -315,7 +316,7 @@ class _Corked:
 class _Uvicorn(uvicorn.Server):
     """uvicorn, but for the signals, which are ours, and the way it ends."""
 
-    def __init__(self, app: Application, listener: socket.socket) -> None:
+    def __init__(self, app: Application, listener: socket.socket, clients: Clients) -> None:
         self._listener = listener
         super().__init__(
             uvicorn.Config(
@@ -324,7 +325,6 @@ class _Uvicorn(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                http=_Connection,
                 ws="none",
                 lifespan="off",
                 timeout_keep_alive=KEPT,
@@ -332,6 +332,7 @@ class _Uvicorn(uvicorn.Server):
             )
         )
         self.config.load()  # which would forget the headers that are set before
+        self.config.http_protocol_class = partial(_Connection, clients)  # type: ignore[assignment]
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -8,20 +8,21 @@ from typing import Any
 import anyio
 import pytest
 
-from multimcp.clients import peer
-from multimcp.clients.asgi import asked_spelling, read_body
-from multimcp.clients.http import StreamableHttp, stream
-from multimcp.clients.journal import KEPT, Journal, place
-from multimcp.clients.peer import Outbox
-from multimcp.protocol.calls import Call, Clients
-from multimcp.protocol.message import notification, pack, succeeded
+from multimcp.backends.connection import CLOCK
+from multimcp.clients.asgi import read_body, stream
+from multimcp.clients.http import StreamableHttp
+from multimcp.protocol.calls import Call, Clients, Clock
+from multimcp.protocol.http import Refusal
+from multimcp.protocol.limits import Limits
+from multimcp.protocol.message import EMPTY, notification, pack, succeeded
+from multimcp.protocol.outbox import Outbox
 
 ANSWERS = [b"event: message\r\ndata: %d\r\n\r\n" % number for number in range(4)]
 
 
 async def test_answers_are_written_before_a_stream_ends() -> None:
     """To a client that reads slowly, too."""
-    outbox, reads, begun = Outbox(), anyio.Event(), anyio.Event()
+    outbox, reads, begun = Outbox(1000), anyio.Event(), anyio.Event()
     bodies: list[bytes] = []
     ended = False
 
@@ -67,48 +68,16 @@ async def test_a_stream_ends_with_its_client() -> None:
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
-            group.start_soon(stream, Outbox(), receive, send)
+            group.start_soon(stream, Outbox(1000), receive, send)
             await anyio.wait_all_tasks_blocked()
             assert len(sent) == 2
             leaves.set()
 
 
-def test_no_more_than_so_much_waits_for_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer, "UNREAD", 10)
-    told: list[int] = []
-    outbox = Outbox(lambda: told.append(1))
-    outbox.put(b"x" * 100)  # one message of any size
-    assert told == []
-    for _ in range(3):
-        outbox.put(b"y")
-    assert told == [1]
-    outbox.end(b"last")
-    assert outbox.take() == b"x" * 100 + b"last"
-    monkeypatch.setattr(peer, "UNREAD_MESSAGES", 2)
-    few = Outbox()
-    for letter in (b"a", b"b", b"c"):
-        few.put(letter)
-    assert few.take() == b"ab"
-    assert few.take() == b""
+async def test_bodies() -> None:
+    told: list[Any] = []
 
-
-@pytest.mark.parametrize(
-    ("query", "spelling"), [(b"", None), (b"names=llm", "llm"), (b"x=1&names=plain", "plain"), (b"unnamed=1", None)]
-)
-def test_the_spelling_that_a_query_asks_for(query: bytes, spelling: str | None) -> None:
-    assert asked_spelling({"query_string": query}) == spelling
-
-
-@pytest.mark.parametrize("query", [b"names=", b"names=odd", b"names=llm&names=x"])
-def test_a_spelling_that_there_is_not(query: bytes) -> None:
-    with pytest.raises(ValueError, match="is not one of plain, llm"):
-        asked_spelling({"query_string": query})
-
-
-async def test_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
-    from multimcp.clients import asgi
-
-    async def read(*parts: bytes, length: int = 0, cut: bool = False) -> bytes | None:
+    async def read(*parts: bytes, length: int = 0, cut: bool = False, limit: int = 3) -> bytes:
         messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
         messages[-1]["more_body"] = cut
         messages.append({"type": "http.disconnect"})
@@ -116,36 +85,19 @@ async def test_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
         async def receive() -> Any:
             return messages.pop(0)
 
-        return await read_body(receive, {b"content-length": b"%d" % length})
+        clients = Clients(limits=Limits(message=limit), warn=lambda *about: told.append(about))
+        return await read_body(receive, {b"content-length": b"%d" % length}, clients)
 
     assert await read(b"abc") == b"abc"
     assert await read(b"a", b"b", b"c") == b"abc"
     with pytest.raises(ConnectionError):
         await read(b"a", cut=True)
-    monkeypatch.setattr(asgi, "MAX_MESSAGE", 2)
-    assert await read(b"a", b"b", b"c") is None
-    assert await read(b"", length=3) is None
-
-
-def test_a_journal_keeps_the_last_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal()
-    journal.name = "s"
-    assert journal.beginning() == b"id: s-0\r\nretry: 1000\r\ndata: \r\n\r\n"
-    events = [journal.add(b"%d" % number) for number in range(1, 4)]
-    assert events[0] == b"event: message\r\nid: s-1\r\ndata: 1\r\n\r\n"
-    assert journal.after(0) == events
-    assert journal.after(2) == events[2:]
-    assert journal.after(9) == []
-    large = journal.add(b"x" * KEPT)
-    assert large.endswith(b"x\r\n\r\n")
-    assert journal.after(0) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "found"), [("a-1", ("a", 1)), ("a-b-12", ("a-b", 12)), ("", ("", 0)), ("a-", ("", 0)), ("a-x", ("", 0))]
-)
-def test_the_place_that_an_id_says(text: str, found: tuple[str, int]) -> None:
-    assert place(text) == found
+    assert told == []
+    for parts, length in [((b"a", b"b", b"c"), 0), ((b"abc",), 0), ((b"",), 3)]:
+        with pytest.raises(Refusal) as refused:
+            await read(*parts, length=length, limit=2)
+        assert refused.value.status == 413
+    assert [about[1:] for about in told] == [(3, 2)] * 3
 
 
 class Endpoint:
@@ -154,8 +106,13 @@ class Endpoint:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.clients = Clients()
-        self.http = StreamableHttp(self)  # type: ignore[arg-type]
+        self.clock: Clock = CLOCK
+        self.implementation = EMPTY
+        self.http = StreamableHttp(self)
         self.session = b""
+
+    def notified(self, era: Any, session: Any, method: str, params: Any) -> None:
+        pass
 
     def accept(self, call: Call, params: Any, meta: Any, headers: Any = None) -> None:
         if call.method == "initialize":
@@ -244,3 +201,25 @@ async def test_older_clients_get_no_event_without_a_message() -> None:
             endpoint.calls[0].conclude(succeeded())
     assert responses[0].body.count(b"data:") == 2
     assert b"id: " not in responses[0].body
+
+
+async def test_a_stream_that_the_server_broke_off_is_broken_off_here_as_well() -> None:
+    endpoint = Endpoint()
+    hello = await endpoint.request("POST", {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}})
+    endpoint.session = hello.headers[b"mcp-session-id"]
+    responses = []
+
+    async def ask() -> None:
+        responses.append(await endpoint.request("POST", {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            endpoint.calls[0].port.break_off()
+        [number] = re.findall(rb"id: (\S+)\r\nretry: 1000\r\ndata: \r\n", responses[0].body)
+        assert said(responses[0].body) == []
+        endpoint.calls[0].conclude(succeeded(pack({"x": 1})))
+        # The answer waits; a stream that nobody reads is no event of it.
+        resumed = await endpoint.request("GET", last_event_id=number.decode())
+    assert [message["result"] for message in said(resumed.body)] == [{"x": 1}]

@@ -7,7 +7,6 @@ import pytest
 from msgspec import Raw
 
 from multimcp.errors import Fault
-from multimcp.protocol import calls
 from multimcp.protocol.calls import (
     ANSWER_WAIT,
     OVER,
@@ -20,6 +19,7 @@ from multimcp.protocol.calls import (
     most_verbose,
 )
 from multimcp.protocol.eras import LEVELS
+from multimcp.protocol.limits import Limits
 from multimcp.protocol.message import Message, opened, pack, succeeded
 from multimcp.protocol.seen import Seen
 from tests.support.fakes import Clock, Port, World, message, raw
@@ -399,9 +399,27 @@ def test_what_can_be_subscribed_to_is_acknowledged() -> None:
     assert odd.uris == []
 
 
-def test_there_is_a_limit_to_listening(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "LISTENERS", 1)
-    clients = Clients()
+def test_there_is_a_limit_to_streams() -> None:
+    told: list[object] = []
+    clients = Clients(limits=Limits(streams=2), warn=lambda *about: told.append(about[1]))
     clients.listen(listener()[0])
-    with pytest.raises(Fault, match="Subscription limit reached"):
-        clients.listen(listener()[0])
+    with clients.streaming():
+        assert told == []
+        with pytest.raises(Fault, match="Stream limit reached: 2"):
+            clients.listen(listener()[0])
+        with pytest.raises(Fault, match="Stream limit reached: 2"), clients.streaming():
+            pass
+    assert told == [2, 2]
+    with clients.streaming():
+        pass
+
+
+def test_there_is_a_limit_to_the_calls_of_one_client() -> None:
+    told: list[object] = []
+    clients = Clients(limits=Limits(session_calls=1), warn=lambda *about: told.append(about[1]))
+    clients.check_calls({})
+    call, _ = World().call()
+    for _ in range(2):
+        with pytest.raises(Fault, match="1 calls of this client are in flight"):
+            clients.check_calls({1: call})
+    assert told == [1]

@@ -1,0 +1,228 @@
+"""What is on its way to one client: what waits until it reads, what is kept so that it can resume, and its answer.
+
+Rules:
+- Nobody waits for a client that does not read: so many bytes wait for it, then its call or its session ends.
+- A response is one JSON document, unless something has to be sent before it, it takes long, or the client would rather
+  have a stream: then it is one.
+- The stream of a legacy request that breaks off can be resumed with `Last-Event-ID`: its call goes on meanwhile. Where
+  the server closes its own stream during a call, ours is closed as well, and the client comes back for the rest.
+
+Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#resumability-and-redelivery
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from msgspec import UNSET
+
+from multimcp.errors import Fault
+
+from .eras import http_status
+from .framing import as_event
+from .message import INVALID_REQUEST, Era, Id, Message, answer, error_of, failed
+
+RETRY = 1000
+"""Milliseconds that a client is asked to wait before it comes back."""
+
+_OVERHEAD = 100
+"""Bytes that a message costs besides its own, about."""
+
+_CANCELLED = Fault(INVALID_REQUEST, "Request cancelled")
+
+
+class Outbox:
+    """Bytes on their way to one client, in order.
+
+    Args:
+        limit: bytes that may wait; a message of any size may wait alone.
+        overflowed: called once when more waits; nothing is taken from then on but a last word.
+
+    Attributes:
+        is_over: whether nothing comes behind what is in it.
+        on_news: called when something came, or it is over.
+    """
+
+    def __init__(self, limit: int, overflowed: Callable[[], None] | None = None) -> None:
+        self.is_over = False
+        self.on_news: Callable[[], None] | None = None
+        self.overflowed = overflowed
+        self._limit = limit
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._is_full = False
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def put(self, data: bytes) -> None:
+        """Add a message; when too much waits it is dropped."""
+        if self.is_over or self._is_full:
+            return
+        self._size += len(data) + _OVERHEAD
+        if self._waiting and self._size > self._limit:
+            self._is_full = True
+            if self.overflowed is not None:
+                self.overflowed()
+            return
+        self._waiting.append(data)
+        self.wake()
+
+    def end(self, last: bytes = b"") -> None:
+        """Nothing comes behind this."""
+        if not self.is_over:
+            self.is_over = True
+            if last:
+                self._waiting.append(last)
+            self.wake()
+
+    def take(self) -> bytes:
+        """All that waits."""
+        data = self._waiting.popleft() if len(self._waiting) == 1 else b"".join(self._waiting)
+        self._waiting.clear()
+        self._size = 0
+        return data
+
+    def wake(self) -> None:
+        """Have whoever waits for news look again."""
+        if self.on_news is not None:
+            self.on_news()
+
+
+class Replay:
+    """The last events that were sent on all streams that can be resumed, `limit` bytes of them together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._events: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+
+    def add(self, stream: str, number: int, event: bytes) -> None:
+        """Keep an event; the oldest ones go for it."""
+        self._events[stream, number] = event
+        self._size += len(event) + _OVERHEAD
+        while self._size > self._limit:
+            self._size -= len(self._events.popitem(last=False)[1]) + _OVERHEAD
+
+    def after(self, stream: str, number: int, last: int) -> list[bytes]:
+        """The events of a stream behind this one, as far as they are kept."""
+        return [event for each in range(number + 1, last + 1) if (event := self._events.get((stream, each)))]
+
+    def forget(self, stream: str, last: int) -> None:
+        """The events of this stream are not needed any more."""
+        for number in range(1, last + 1):
+            if (event := self._events.pop((stream, number), None)) is not None:
+                self._size -= len(event) + _OVERHEAD
+
+
+def place(last_event_id: str) -> tuple[str, int]:
+    """The stream and the number that an event's id says; of no stream of ours, an empty name."""
+    name, _, number = last_event_id.rpartition("-")
+    return (name, int(number)) if number.isascii() and number.isdecimal() and len(number) < 10 else ("", 0)
+
+
+class Response:
+    """Where a call over HTTP came from: its stream, and its answer, are the response to a POST.
+
+    Args:
+        number: the request's id.
+        limit: bytes that may wait for the client.
+        replay: keeps what was sent.
+        name: makes the name by which the stream can be resumed, which nobody can guess; None where it cannot.
+
+    Attributes:
+        answer: of the call, once it has one.
+        is_broken: whether the stream was closed before the answer, for the client to come back.
+        overflowed: called when too much waits for the client.
+    """
+
+    def __init__(self, number: Id, limit: int, replay: Replay, name: Callable[[], str] | None = None) -> None:
+        self.answer: Message | None = None
+        self.is_broken = False
+        self.overflowed: Callable[[], None] | None = None
+        self._name = name
+        self._stream = ""
+        self._id = number
+        self._limit = limit
+        self._replay = replay
+        self._last = 0
+        self._is_stream = False
+        self.outbox = Outbox(limit, self._overflow)
+
+    @property
+    def stream(self) -> str:
+        """The name of the stream, by which it can be resumed; empty where it cannot. Most never need one."""
+        if self._name is not None and not self._stream:
+            self._stream = self._name()
+        return self._stream
+
+    def tell(self, data: bytes) -> None:
+        """Send a message that belongs to the call."""
+        self.outbox.put(self._event(data))
+
+    def done(self, message: Message | None) -> None:
+        """The call is answered; None: it gets no answer."""
+        self.answer = message
+        is_last = message is not None and (self._is_stream or self.is_broken)
+        self.outbox.end(self._event(answer(self._id, message)) if is_last and message is not None else b"")
+
+    def break_off(self) -> None:
+        """Close the stream before the answer: the client comes back for it, if it can."""
+        if self.stream and not self.outbox.is_over:
+            self.is_broken = True
+            self.outbox.end()
+
+    def begin(self) -> bytes:
+        """The response is a stream from now on; returns what it begins with, which says where to go on from."""
+        self._is_stream = True
+        first = f"id: {self.stream}-0\r\nretry: {RETRY}\r\ndata: \r\n\r\n".encode() if self.stream else b""
+        if self.outbox.is_over and self.answer is not None:
+            first += (self.outbox.take() if self.outbox else b"") + self._event(answer(self._id, self.answer))
+        return first
+
+    def resume(self, number: int) -> Outbox:
+        """The client goes on behind this event; returns where the rest comes."""
+        self.outbox.end()
+        self.is_broken = False
+        self.outbox = Outbox(self._limit, self._overflow)
+        for event in self._replay.after(self.stream, number, self._last):
+            self.outbox.put(event)
+        if self.answer is not None:
+            self.outbox.end()
+        return self.outbox
+
+    def forget(self) -> None:
+        """All of it has been sent, or nobody comes back for it."""
+        if self._last:
+            self._replay.forget(self.stream, self._last)
+
+    def is_document(self, prefers_stream: bool) -> bool:
+        """Whether it is one JSON document, as nothing has to be sent before the answer."""
+        is_whole = self.outbox.is_over and not self.outbox and not self.is_broken
+        return is_whole and (self.answer is None or not prefers_stream)
+
+    def document(self, era: Era) -> tuple[int, bytes]:
+        """Its status and its body."""
+        message = self.answer or failed(_CANCELLED)
+        return http_status(_code(message)) if era == "modern" else 200, answer(self._id, message)
+
+    def _event(self, data: bytes) -> bytes:
+        if not self.stream:
+            return as_event(data)
+        self._last += 1
+        event = as_event(data, f"{self.stream}-{self._last}")
+        self._replay.add(self.stream, self._last, event)
+        return event
+
+    def _overflow(self) -> None:
+        if self.overflowed is not None:
+            self.overflowed()
+
+
+def _code(message: Message) -> int | None:
+    if message.error is UNSET:
+        return None
+    try:
+        error = error_of(message)
+    except Fault:
+        return None
+    return error.code if error is not None else None

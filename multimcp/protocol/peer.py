@@ -1,0 +1,248 @@
+"""A client, from its first message to its end: over one stream of messages (stdio, SSE), or as a session over HTTP.
+
+Rules:
+- A message that cannot be read is answered with an error where it can be, and costs nothing else.
+- A client that does not read, or has too many calls in flight, harms itself only: its session ends, its further calls
+  are refused.
+- A session over HTTP ends with DELETE, or when there are too many: the one that was silent longest goes first.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from msgspec import UNSET, Raw
+
+from multimcp.errors import Fault
+
+from .calls import CANCELLED, Call, Clients, Clock, Origin, Session
+from .eras import CAPABILITIES_KEY, CLIENT_KEY, ONLY_MODERN, VERSION_KEY, check_envelope
+from .framing import Oversized, as_event
+from .http import Head, refusal, to_sender
+from .message import (
+    EMPTY,
+    INVALID_REQUEST,
+    Era,
+    Fields,
+    Id,
+    Message,
+    answer,
+    failed,
+    key,
+    opened,
+    read,
+    salvage,
+    value,
+)
+from .outbox import Outbox, Replay, Response
+
+RESUMABLE = 16
+"""How many streams of one client's requests may be resumed."""
+
+
+class Front(Protocol):
+    """Who takes the messages of clients."""
+
+    clients: Clients
+    clock: Clock
+    implementation: Raw
+
+    def accept(
+        self, call: Call, params: Fields, meta: Fields, headers: Mapping[bytes, bytes] | None = None
+    ) -> None: ...
+    def notified(self, era: Era, session: Session | None, method: str, params: Fields) -> None: ...
+
+
+class _Line:
+    """Where a call came from, and its answer goes."""
+
+    __slots__ = ("_id", "_peer")
+
+    def __init__(self, peer: "Peer", number: Id) -> None:
+        self._peer = peer
+        self._id = number
+
+    def tell(self, data: bytes) -> None:
+        self._peer.write(data)
+
+    def done(self, message: Message | None) -> None:
+        self._peer.calls.pop(key(self._id), None)
+        if message is not None:
+            self._peer.write(answer(self._id, message))
+
+
+class Peer:
+    """A client on one stream of messages, in either era.
+
+    Args:
+        front: takes its requests.
+        name: its session's id.
+        origin: over which transport it came, and how it wants names spelled.
+        write: sends one message.
+    """
+
+    def __init__(self, front: Front, name: str, origin: Origin, write: Callable[[bytes], None]) -> None:
+        self.write = write
+        self.session: Session | None = None
+        self.calls: dict[object, Call] = {}
+        self._front = front
+        self._name = name
+        self._origin = origin
+
+    def receive(self, data: bytes | Oversized) -> None:
+        """Take one message of the client."""
+        try:
+            if isinstance(data, Oversized):
+                limit = self._front.clients.limits.message
+                self._front.clients.warn("client: a message of %d bytes is refused, %d are taken", data.size, limit)
+                raise Fault(INVALID_REQUEST, f"A message of {data.size:,} bytes is too large, {limit:,} are taken")
+            message = read(data)
+            params = {} if message.is_answer else opened(message.params)
+            meta = opened(params.pop("_meta", UNSET), "_meta")
+        except Fault as fault:
+            self._refuse(data, fault)
+            return
+        if message.is_request:
+            self._request(message, params, meta)
+        elif message.method == CANCELLED:
+            if (call := self.calls.get(key(value(params.get("requestId"))))) is not None:
+                call.cancel(params.get("reason"))
+        else:
+            take_note(self._front, "legacy", self.session, message, params)
+
+    def leave(self) -> None:
+        """The client is gone: so are its calls, and the questions to it."""
+        for call in list(self.calls.values()):
+            call.cancel()
+        if self.session is not None:
+            self._front.clients.leave(self.session)
+
+    def _request(self, message: Message, params: Fields, meta: Fields) -> None:
+        number, method = message.id, str(message.method)
+        assert isinstance(number, int | float | str)
+        front, port = self._front, _Line(self, number)
+        is_modern = method in ONLY_MODERN or not meta.keys().isdisjoint((VERSION_KEY, CAPABILITIES_KEY, CLIENT_KEY))
+        try:
+            front.clients.check_calls(self.calls)
+            if is_modern and method != "initialize":
+                check_envelope(method, params, meta, None)
+        except Fault as fault:
+            self.write(answer(number, failed(fault)))
+            return
+        if is_modern and method != "initialize":
+            abilities = meta.get(CAPABILITIES_KEY, EMPTY)
+            call = Call(port, "modern", number, method, meta, None, abilities, front.implementation, self._origin)
+        else:
+            if method == "initialize":
+                if self.session is not None:
+                    front.clients.leave(self.session)
+                self.session = Session(self._name, params.get("capabilities", EMPTY), self.write, front.clock.now())
+            call = Call(port, "legacy", number, method, meta, self.session, origin=self._origin)
+        self.calls[key(number)] = call
+        front.accept(call, params, meta)
+
+    def _refuse(self, data: bytes | Oversized, fault: Fault) -> None:
+        found = data.salvage() if isinstance(data, Oversized) else salvage(data)
+        if found is None:
+            shown = data.head if isinstance(data, Oversized) else data
+            if shown.strip():
+                self._front.clients.warn("client: sends what is not MCP")
+        elif not found.is_answer:
+            self.write(answer(found.id, failed(to_sender(fault))))
+        elif self.session is not None:  # an answer that cannot be read is one all the same
+            self.session.answer(Message("2.0", id=found.id, error=failed(to_sender(fault)).error))
+
+
+def take_note(front: Front, era: Era, session: Session | None, message: Message, params: Fields) -> None:
+    """Take what a client does not want an answer to: a notification, or its answer to a question."""
+    if not message.is_answer:
+        if message.method == CANCELLED and session is not None:
+            session.cancel(params)
+        else:
+            front.notified(era, session, str(message.method), params)
+    elif session is not None:
+        session.answer(message)
+
+
+class Client:
+    """A legacy client over HTTP: its session, and its streams: one for what belongs to no call, and by their names
+    those of requests that may be resumed."""
+
+    def __init__(self, front: Front, number: str, params: Fields, overflowed: Callable[["Client"], None]) -> None:
+        """`overflowed` is called when too much waits for it."""
+        self.outbox = Outbox(front.clients.limits.unread, lambda: overflowed(self))
+        self.has_stream = False
+        self.streams: OrderedDict[str, Response] = OrderedDict()
+        self.session = Session(
+            number,
+            params.get("capabilities", EMPTY),
+            lambda data: self.outbox.put(as_event(data)),
+            front.clock.now(),
+        )
+
+    def keep(self, response: Response) -> None:
+        """This one may be resumed from now on."""
+        if response.stream:
+            self.streams[response.stream] = response
+            if len(self.streams) > RESUMABLE:
+                self.streams.popitem(last=False)[1].forget()
+
+    def forget(self, response: Response) -> None:
+        """This one has been sent to its end."""
+        if self.streams.pop(response.stream, None) is not None:
+            response.forget()
+
+
+class Sessions:
+    """The legacy clients over HTTP, by the ids of their sessions; the one that was silent longest comes first."""
+
+    def __init__(self, front: Front) -> None:
+        self.replay = Replay(front.clients.limits.replay)
+        self._front = front
+        self._clients: OrderedDict[str, Client] = OrderedDict()
+
+    def new(self, number: str, params: Fields) -> Client:
+        """A client that begins with `initialize`; it is not there before `begin`."""
+        return Client(self._front, number, params, self.overflow)
+
+    def begin(self, client: Client) -> None:
+        """A session begins; where there are too many, another one ends."""
+        self._clients[client.session.id] = client
+        limit = self._front.clients.limits.sessions
+        if len(self._clients) > limit:
+            self._front.clients.warn("more than %d sessions: the one that was silent longest is ended", limit)
+            self.end(next(iter(self._clients.values())))
+
+    def find(self, head: Head) -> Client:
+        """The client whose session a request belongs to, which is not silent.
+
+        Raises:
+            Refusal: the client's: it belongs to none.
+        """
+        number = head.headers.get(b"mcp-session-id")
+        if number is None:
+            raise refusal(400, "the Mcp-Session-Id header is missing")
+        client = self._clients.get(number.decode("latin-1"))
+        if client is None:
+            raise refusal(404, "there is no such session: begin anew with initialize")
+        self._clients.move_to_end(client.session.id)
+        return client
+
+    def overflow(self, client: Client) -> None:
+        """The client does not read."""
+        self._front.clients.warn("a client does not read its stream: its session is ended")
+        self.end(client)
+
+    def end(self, client: Client) -> None:
+        """Its session is over."""
+        if self._clients.pop(client.session.id, None) is not None:
+            for response in client.streams.values():
+                response.forget()
+            client.streams.clear()
+        self._front.clients.leave(client.session)
+        client.outbox.end()
+
+    def close_streams(self) -> None:
+        """End the streams that are open for what belongs to no call."""
+        for client in self._clients.values():
+            client.outbox.end()

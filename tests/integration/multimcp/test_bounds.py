@@ -1,0 +1,179 @@
+"""The bounds on clients, over real transports: the one message or its sender gets an error, one log line names it, and
+others notice nothing."""
+
+import gzip
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from tests.support.processes import PATIENT, TIMEOUT, Proxy, RawClient, program, proxy, raw, write_config
+
+BOUNDED = "from multimcp.protocol import limits; limits.DEFAULT = limits.Limits({}); "
+"""Code to be run before a proxy starts: it has these bounds."""
+
+LARGE = "x" * 20_000
+
+
+@contextmanager
+def bounded(tmp_path: Path, *behaviours: str, **limits: float) -> Iterator[Proxy]:
+    """A proxy with these bounds, in front of a server with these behaviours."""
+    spelled = ", ".join(f"{name}={limit}" for name, limit in limits.items())
+    with proxy(tmp_path, {"s": raw(*behaviours)}, first=BOUNDED.format(spelled) + PATIENT) as running:
+        yield running.wait_ready()
+
+
+def echo(client: RawClient, text: str = "a") -> dict[str, Any]:
+    return client.exchange("tools/call", {"name": "s::echo", "arguments": {"text": text}})
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_large_message_is_refused(tmp_path: Path, era: str, is_chunked: bool) -> None:
+    with bounded(tmp_path, message=10_000) as running, RawClient(running.url, era) as client:
+        request = client.request("tools/call", {"name": "s::echo", "arguments": {"text": LARGE}})
+        body = json.dumps(request["json"]).encode()
+        content: Any = iter([body[:5000], body[5000:]]) if is_chunked else body
+        response = running.http("POST", "/mcp", content=content, headers=request["headers"])
+        assert response.status_code == 413
+        assert "10,000 bytes" in response.json()["error"]["message"]
+        running.expect(r"client: a message of \d+ bytes or more is refused, 10000 are taken")
+        assert "result" in echo(client)
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/messages/"])
+def test_a_compressed_message_is_refused(tmp_path: Path, path: str) -> None:
+    with bounded(tmp_path) as running, RawClient(running.url, "modern") as client:
+        request = client.request("tools/list", {})
+        headers = {**request["headers"], "Content-Encoding": "gzip"}
+        body = gzip.compress(json.dumps(request["json"]).encode())
+        assert running.http("POST", path, content=body, headers=headers).status_code == 415
+        assert "result" in echo(client)
+
+
+def test_a_large_line_is_refused(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "mcp.json", {"s": raw()})
+    first = BOUNDED.format("message=10_000") + PATIENT
+    command = [sys.executable, *program(first), "--config", str(config), "--transport", "stdio"]
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "0"}}
+
+    def call(number: int, text: str) -> Any:
+        return {"id": number, "method": "tools/call", "params": {"name": "s::echo", "arguments": {"text": text}}}
+
+    messages = [{"id": 1, "method": "initialize", "params": hello}, call(2, LARGE), call(3, "a")]
+    lines = "".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=TIMEOUT, check=True)
+    answers = {answer["id"]: answer for answer in map(json.loads, done.stdout.splitlines()) if "id" in answer}
+    assert answers[2]["error"]["code"] == -32600
+    assert "result" in answers[3]
+    assert re.search(r"client: a message of \d+ bytes is refused, 10000 are taken", done.stderr)
+
+
+def connect(running: Proxy) -> socket.socket:
+    address = urlsplit(running.url)
+    return socket.create_connection((address.hostname, address.port), timeout=TIMEOUT)
+
+
+def test_a_large_head_is_refused(tmp_path: Path) -> None:
+    with bounded(tmp_path, head=4000) as running, connect(running) as wire:
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 3500)
+        wire.sendall(b"z" * 3500)
+        assert wire.recv(100).startswith(b"HTTP/1.1 431 ")
+        running.expect("client: a head of more than 4000 bytes is refused")
+        fine = running.http("GET", "/healthz", headers={"x": "y" * 3000})
+        assert fine.status_code == 200
+        with connect(running) as second:  # what is behind a head is not the head
+            body = b"b" * 9000
+            second.sendall(b"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000\r\n\r\n" + body)
+            assert second.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("begins", [b"", b"GET /healthz HTTP/1.1\r\nhost:", b"whole"])
+def test_a_head_that_does_not_come_closes_its_connection(tmp_path: Path, begins: bytes) -> None:
+    whole = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    with bounded(tmp_path, head_time=0.5) as running, connect(running) as wire:
+        if begins == b"whole":  # a second one on a kept connection
+            wire.sendall(whole)
+            assert wire.recv(1000).startswith(b"HTTP/1.1 200 ")
+            begins = whole[:20]
+        wire.sendall(begins)
+        while wire.recv(1000):  # ends when it is closed
+            pass
+        running.expect("client: no head of a request within 0.5 s: closed")
+        assert running.http("GET", "/healthz").status_code == 200
+
+
+def test_the_session_that_was_silent_longest_ends(tmp_path: Path) -> None:
+    with (
+        bounded(tmp_path, sessions=2) as running,
+        RawClient(running.url, "legacy") as one,
+        RawClient(running.url, "legacy") as two,
+    ):
+        echo(one)
+        with RawClient(running.url, "legacy") as three:
+            running.expect("more than 2 sessions: the one that was silent longest is ended")
+            for client in (one, three):
+                assert "result" in echo(client)
+            assert two.post({"jsonrpc": "2.0", "id": 9, "method": "ping"}).status_code == 404
+
+
+def test_a_stream_too_many_is_refused(tmp_path: Path) -> None:
+    with (
+        bounded(tmp_path, streams=1) as running,
+        RawClient(running.url, "modern") as client,
+        httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
+        http.stream("GET", f"{running.url}/sse") as first,
+    ):
+        assert "endpoint" in next(first.iter_text())
+        second = running.http("GET", "/sse")
+        assert second.status_code == 503
+        assert "Stream limit reached" in second.json()["error"]["message"]
+        listen = {"notifications": {"toolsListChanged": True}}
+        assert "Stream limit reached" in client.error("subscriptions/listen", listen)["message"]
+        running.expect("1 streams of clients are open: another one is refused")
+        assert "result" in echo(client)
+
+
+def test_a_call_too_many_is_refused(tmp_path: Path) -> None:
+    calls = {"name": "s::echo", "arguments": {"text": "a"}}
+    with (
+        bounded(tmp_path, "hang:tools/call", session_calls=1) as running,
+        RawClient(running.url, "legacy") as client,
+        RawClient(running.url, "legacy") as other,
+        httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
+    ):
+        request = client.request("tools/call", calls)
+        # Its answer becomes a stream after some seconds: then it is surely in flight.
+        with http.stream("POST", f"{running.url}/mcp", **request):
+            assert "1 calls of this client are in flight" in client.error("tools/call", calls)["message"]
+            running.expect("a client has 1 calls in flight: further ones of it are refused")
+            assert other.call("ping") == {}
+
+
+def test_the_session_of_a_client_that_does_not_read_ends(tmp_path: Path) -> None:
+    with bounded(tmp_path, "big=200000", unread=300_000) as running, connect(running) as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.sendall(b"GET /sse HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        head = b""
+        while not (found := re.search(rb"data: (/messages/\S+)\r\n", head)):
+            head += wire.recv(1000)
+        path = found[1].decode()
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "0"}}
+        running.http("POST", path, json={"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello})
+        params = {"name": "s::echo", "arguments": {"text": "a"}}
+        for number in range(1, 400):
+            call = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+            if running.http("POST", path, json=call).status_code == 404:
+                break
+        running.expect("a client does not read its stream: its session is ended")
+        with RawClient(running.url, "legacy") as other:
+            assert "result" in echo(other)

@@ -1,0 +1,190 @@
+"""A client on one stream of messages, and the sessions over HTTP: what is answered, refused and ended."""
+
+import json
+from functools import partial
+from typing import Any
+
+import pytest
+
+from multimcp.protocol.calls import Call, Clients, Origin
+from multimcp.protocol.framing import Oversized
+from multimcp.protocol.http import Head, Refusal, read_head
+from multimcp.protocol.limits import Limits
+from multimcp.protocol.message import succeeded
+from multimcp.protocol.outbox import Response
+from multimcp.protocol.peer import RESUMABLE, Peer, Sessions
+from tests.support.fakes import PROXY, Clock
+
+
+class Front:
+    """Takes what clients send, and answers `initialize`."""
+
+    def __init__(self, **limits: int) -> None:
+        self.warned: list[str] = []
+        self.clients = Clients(limits=Limits(**limits), warn=lambda line, *about: self.warned.append(line % about))
+        self.clock: Any = Clock()
+        self.implementation = PROXY
+        self.calls: list[Call] = []
+        self.notes: list[str] = []
+
+    def accept(self, call: Call, params: Any, meta: Any, headers: Any = None) -> None:
+        self.calls.append(call)
+        if call.method == "initialize" and call.session is not None:
+            self.clients.join(call.session)
+            call.conclude(succeeded())
+
+    def notified(self, era: Any, session: Any, method: str, params: Any) -> None:
+        self.notes.append(method)
+
+
+class Line:
+    """A client on one stream, and what it is sent."""
+
+    def __init__(self, **limits: int) -> None:
+        self.front = Front(**limits)
+        self.got: list[Any] = []
+        self.peer = Peer(self.front, "p", Origin("stdio"), lambda data: self.got.append(json.loads(data)))
+
+    def send(self, **message: Any) -> None:
+        self.peer.receive(json.dumps({"jsonrpc": "2.0", **message}).encode())
+
+
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "meta", "era"),
+    [
+        ("tools/list", {}, "legacy"),
+        ("tools/list", ENVELOPE, "modern"),
+        ("server/discover", ENVELOPE, "modern"),
+        ("initialize", ENVELOPE, "legacy"),
+    ],
+)
+def test_the_era_of_a_request(method: str, meta: dict[str, Any], era: str) -> None:
+    line = Line()
+    line.send(id=1, method=method, params={"_meta": meta})
+    assert [call.era for call in line.front.calls] == [era]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "number"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "a", "params": []}', -32602, 1),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "a", "params": {"x": "\xff"}}', -32602, 1),
+        (b'{"id": "q", "method": "a"}', -32600, "q"),
+        (b'{"jsonrpc": "2.0", "id": 2, "method": "server/discover"}', -32602, 2),
+        (Oversized(b'{"jsonrpc": "2.0", "id": 4, "method"', b"}", 999), -32600, 4),
+    ],
+)
+def test_what_cannot_be_taken_is_answered(data: Any, code: int, number: Any) -> None:
+    line = Line()
+    line.peer.receive(data)
+    assert [(each["id"], each["error"]["code"]) for each in line.got] == [(number, code)]
+    assert line.front.calls == []
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [(b"rubbish", 1), (b"", 0), (b"  ", 0), (Oversized(b"x" * 9, b"y", 999), 2), (b'{"jsonrpc": "2.0", "id": 1}', 0)],
+)
+def test_what_is_no_message_is_said_in_the_log(data: Any, lines: int) -> None:
+    line = Line()
+    line.peer.receive(data)
+    assert len(line.front.warned) == lines
+
+
+def test_a_call_is_over_when_it_is_answered_cancelled_or_its_client_gone() -> None:
+    line = Line()
+    line.send(id=0, method="initialize")
+    for number in (1, 2, 3):
+        line.send(id=number, method="tools/call")
+    _, one, two, three = line.front.calls
+    one.conclude(succeeded())
+    line.send(method="notifications/cancelled", params={"requestId": 2})
+    assert [one.is_over, two.is_over, three.is_over] == [True, True, False]
+    line.send(method="notifications/initialized")
+    assert line.front.notes == ["notifications/initialized"]
+    line.peer.leave()
+    assert three.is_over
+    assert line.peer.calls == {}
+    assert [each["id"] for each in line.got] == [0, 1]
+
+
+def test_a_client_has_so_many_calls_in_flight() -> None:
+    line = Line(session_calls=2)
+    for number in (1, 2, 3, 4):
+        line.send(id=number, method="tools/call", params={"_meta": ENVELOPE})
+    assert [(each["id"], each["error"]["code"]) for each in line.got] == [(3, -32603), (4, -32603)]
+    assert len(line.front.warned) == 1
+    line.front.calls[0].conclude(succeeded())
+    line.send(id=5, method="tools/call", params={"_meta": ENVELOPE})
+    assert len(line.front.calls) == 3
+
+
+def head(session: str | None) -> Head:
+    return read_head("POST", [(b"mcp-session-id", session.encode())] if session is not None else [], b"")
+
+
+@pytest.mark.parametrize(("number", "status"), [(None, 400), ("x", 404)])
+def test_a_request_that_belongs_to_no_session(number: str | None, status: int) -> None:
+    with pytest.raises(Refusal) as refused:
+        Sessions(Front()).find(head(number))
+    assert refused.value.status == status
+
+
+def test_the_session_that_was_silent_longest_goes_first() -> None:
+    front = Front(sessions=2)
+    sessions = Sessions(front)
+    clients = {name: sessions.new(name, {}) for name in "abc"}
+    for name in "ab":
+        sessions.begin(clients[name])
+        front.clients.join(clients[name].session)
+    sessions.find(head("a"))
+    assert front.warned == []
+    sessions.begin(clients["c"])
+    assert len(front.warned) == 1
+    assert clients["b"].session.state == "gone"
+    assert clients["b"].outbox.is_over
+    for name in "ac":
+        assert sessions.find(head(name)) is clients[name]
+    with pytest.raises(Refusal):
+        sessions.find(head("b"))
+
+
+def test_the_session_of_a_client_that_does_not_read_ends() -> None:
+    front = Front(unread=300)
+    sessions = Sessions(front)
+    one, other = (sessions.new(name, {}) for name in "ab")
+    for client in (one, other):
+        sessions.begin(client)
+        front.clients.join(client.session)
+        front.clients.initialized(client.session)
+    for _ in range(4):
+        one.session.tell(b"x" * 90)
+    assert one.session.state == "gone"
+    assert other.session.state == "initialized"
+    assert len(front.warned) == 1
+
+
+def test_so_many_streams_of_one_client_can_be_resumed() -> None:
+    sessions = Sessions(Front())
+    client = sessions.new("a", {})
+    sessions.begin(client)
+    responses = [
+        Response(number, 1000, sessions.replay, partial("s{}".format, number)) for number in range(RESUMABLE + 1)
+    ]
+    for response in responses:
+        response.begin()
+        response.tell(b"{}")
+        client.keep(response)
+    assert list(client.streams) == [f"s{number}" for number in range(1, RESUMABLE + 1)]
+    assert sessions.replay.after("s0", 0, 1) == []
+    client.forget(responses[1])
+    assert sessions.replay.after("s1", 0, 1) == []
+    assert sessions.replay.after("s2", 0, 1) != []
+    sessions.end(client)
+    assert sessions.replay.after("s2", 0, 1) == []
