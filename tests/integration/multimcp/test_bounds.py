@@ -18,17 +18,12 @@ import pytest
 
 from tests.support.processes import PATIENT, TIMEOUT, Proxy, RawClient, program, proxy, raw, write_config
 
-BOUNDED = "from multimcp.protocol import limits; limits.DEFAULT = limits.Limits({}); "
-"""Code to be run before a proxy starts: it has these bounds."""
-
-LARGE = "x" * 20_000
-
 
 @contextmanager
 def bounded(tmp_path: Path, *behaviours: str, **limits: float) -> Iterator[Proxy]:
     """A proxy with these bounds, in front of a server with these behaviours."""
-    spelled = ", ".join(f"{name}={limit}" for name, limit in limits.items())
-    with proxy(tmp_path, {"s": raw(*behaviours)}, first=BOUNDED.format(spelled) + PATIENT) as running:
+    options = [f"--max-{name.replace('_', '-')}={limit}" for name, limit in limits.items()]
+    with proxy(tmp_path, {"s": raw(*behaviours)}, *options) as running:
         yield running.wait_ready()
 
 
@@ -62,8 +57,7 @@ def test_a_compressed_message_is_refused(tmp_path: Path, path: str) -> None:
 
 def test_a_large_line_is_refused(tmp_path: Path) -> None:
     config = write_config(tmp_path / "mcp.json", {"s": raw()})
-    first = BOUNDED.format("message=10_000") + PATIENT
-    command = [sys.executable, *program(first), "--config", str(config), "--transport", "stdio"]
+    command = [sys.executable, *program(PATIENT), "--config", str(config), "--transport=stdio", "--max-message=10000"]
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "0"}}
 
     def call(number: int, text: str) -> Any:
@@ -133,7 +127,8 @@ def test_a_stream_too_many_is_refused(tmp_path: Path) -> None:
         httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
         http.stream("GET", f"{running.url}/sse") as first,
     ):
-        assert "endpoint" in next(first.iter_text())
+        texts = first.iter_text()  # which closes the stream when it goes
+        assert "endpoint" in next(texts)
         second = running.http("GET", "/sse")
         assert second.status_code == 503
         assert "Stream limit reached" in second.json()["error"]["message"]
