@@ -18,6 +18,8 @@ import pytest
 
 from tests.support.processes import PATIENT, TIMEOUT, Proxy, RawClient, program, proxy, raw, write_config
 
+LARGE = "x" * 20_000
+
 
 @contextmanager
 def bounded(tmp_path: Path, *behaviours: str, **limits: float) -> Iterator[Proxy]:
