@@ -147,7 +147,7 @@ def test_a_configmap_is_swapped_by_its_link(tmp_path: Path) -> None:
 def test_a_broken_file_is_reported_once_and_changes_nothing(tmp_path: Path) -> None:
     with proxy(tmp_path, {"a": raw()}) as running:
         running.wait_ready()
-        pid = process_of(running, str(ROOT / "tests" / "integration" / "raw_server.py"))
+        pid = process_of(running, str(ROOT / "tests" / "support" / "raw_server.py"))
         config = tmp_path / "mcp.json"
         config.write_text('{"mcpServers": {"a": {"command": ["python"]}}}')
         running.expect(r"ERROR .*mcp\.json: mcpServers\.a\.command: .*until then all stays as it is")
