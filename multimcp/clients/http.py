@@ -111,7 +111,7 @@ class StreamableHttp:
                     outbox = response.resume(number)
                     await stream(outbox, receive, send, b"")
                     if response.answer is not None and outbox.is_over and not outbox:
-                        client.forget(response)
+                        response.sent()
                     return
                 if client.has_stream:
                     raise Refusal(409, Fault(-32600, "this session's stream is open already"))
@@ -197,8 +197,8 @@ class _Exchange:
                 outbox.end()  # what comes now is kept, if it can be resumed
                 return
             if is_over:
-                if outbox is response.outbox and response.answer is not None and client is not None:
-                    client.forget(response)
+                if outbox is response.outbox and response.answer is not None:
+                    response.sent()
                 return
             if await quiet(outbox):
                 outbox.put(PING)

@@ -12,6 +12,7 @@ Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import UNSET
 
@@ -19,7 +20,7 @@ from multimcp.errors import Fault
 
 from .eras import http_status
 from .framing import as_event
-from .message import INVALID_REQUEST, Era, Id, Message, answer, error_of, failed
+from .message import INVALID_REQUEST, Era, Id, Message, answer, error_of, failed, succeeded
 
 RETRY = 1000
 """Milliseconds that a client is asked to wait before it comes back."""
@@ -190,8 +191,12 @@ class Response:
             self.outbox.end()
         return self.outbox
 
+    def sent(self) -> None:
+        """All of it has been sent once; what may be sent again is in the replay, and no longer here."""
+        self.answer, self.overflowed = _SENT, None
+
     def forget(self) -> None:
-        """All of it has been sent, or nobody comes back for it."""
+        """Nobody comes back for it."""
         if self._last:
             self._replay.forget(self.stream, self._last)
 
@@ -216,6 +221,9 @@ class Response:
     def _overflow(self) -> None:
         if self.overflowed is not None:
             self.overflowed()
+
+
+_SENT: Final = succeeded()
 
 
 def _code(message: Message) -> int | None:

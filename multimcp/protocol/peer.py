@@ -4,7 +4,8 @@ Rules:
 - A message that cannot be read is answered with an error where it can be, and costs nothing else.
 - A client that does not read, or has too many calls in flight, harms itself only: its session ends, its further calls
   are refused.
-- A session over HTTP ends with DELETE, or when there are too many: the one that was silent longest goes first.
+- A session over HTTP ends with DELETE, when its client was silent for `IDLE`, or when there are too many: the one that
+  was silent longest goes first.
 """
 
 from collections import OrderedDict
@@ -38,6 +39,9 @@ from .outbox import Outbox, Replay, Response
 
 RESUMABLE = 16
 """How many streams of one client's requests may be resumed."""
+
+IDLE = 1800.0
+"""Seconds after which a session ends whose client asks nothing, has no stream open and no call in flight."""
 
 
 class Front(Protocol):
@@ -172,6 +176,8 @@ class Client:
         """`overflowed` is called when too much waits for it."""
         self.outbox = Outbox(front.clients.limits.unread, lambda: overflowed(self))
         self.has_stream = False
+        self.heard = front.clock.now()
+        """When its last request came."""
         self.streams: OrderedDict[str, Response] = OrderedDict()
         self.session = Session(
             number,
@@ -180,17 +186,18 @@ class Client:
             front.clock.now(),
         )
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it waits for something, though it asks nothing."""
+        return self.has_stream or bool(self.session.calls)
+
     def keep(self, response: Response) -> None:
-        """This one may be resumed from now on."""
+        """This one may be resumed from now on, also when it was sent to its end: that may never have arrived."""
         if response.stream:
             self.streams[response.stream] = response
             if len(self.streams) > RESUMABLE:
-                self.streams.popitem(last=False)[1].forget()
-
-    def forget(self, response: Response) -> None:
-        """This one has been sent to its end."""
-        if self.streams.pop(response.stream, None) is not None:
-            response.forget()
+                ended = (name for name, each in self.streams.items() if each.answer is not None)
+                self.streams.pop(next(ended, next(iter(self.streams)))).forget()
 
 
 class Sessions:
@@ -200,6 +207,7 @@ class Sessions:
         self.replay = Replay(front.clients.limits.replay)
         self._front = front
         self._clients: OrderedDict[str, Client] = OrderedDict()
+        self._is_timed = False
 
     def new(self, number: str, params: Fields) -> Client:
         """A client that begins with `initialize`; it is not there before `begin`."""
@@ -212,6 +220,7 @@ class Sessions:
         if len(self._clients) > limit:
             self._front.clients.warn("more than %d sessions: the one that was silent longest is ended", limit)
             self.end(next(iter(self._clients.values())))
+        self._time()
 
     def find(self, head: Head) -> Client:
         """The client whose session a request belongs to, which is not silent.
@@ -225,8 +234,30 @@ class Sessions:
         client = self._clients.get(number.decode("latin-1"))
         if client is None:
             raise refusal(404, "there is no such session: begin anew with initialize")
-        self._clients.move_to_end(client.session.id)
+        self._hear(client)
         return client
+
+    def _hear(self, client: Client) -> None:
+        client.heard = self._front.clock.now()
+        self._clients.move_to_end(client.session.id)
+
+    def _time(self) -> None:
+        """One timer is enough: for the client that was silent longest."""
+        if self._clients and not self._is_timed:
+            self._is_timed = True
+            longest = next(iter(self._clients.values()))
+            self._front.clock.later(longest.heard + IDLE - self._front.clock.now(), self._end_silent)
+
+    def _end_silent(self) -> None:
+        self._is_timed = False
+        for client in list(self._clients.values()):
+            if client.heard + IDLE > self._front.clock.now():
+                break
+            if client.is_busy:
+                self._hear(client)
+            else:
+                self.end(client)
+        self._time()
 
     def overflow(self, client: Client) -> None:
         """The client does not read."""

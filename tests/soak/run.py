@@ -66,12 +66,12 @@ class Proxy:
         probe = str(folder / f"{name}.probe")
         first = (
             f"import sys; sys.path[:0] = [{str(ROOT)!r}]; from tests.soak import probe; probe.start({probe!r}); "
-            f"from multimcp.clients import http; http.SESSIONS = {SESSIONS}; "
             "from multimcp.backends import http; http.LINGER = 1; "
             "from multimcp.serving.cli import main; raise SystemExit(main())"
         )
         log = (folder / f"{name}.log").open("wb")
         options = ["--config", str(config), "--log-level", "WARNING", "--startup-timeout", "5", *args]
+        options += ["--max-sessions", str(SESSIONS)]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", first, *options, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=log, limit=1 << 24,

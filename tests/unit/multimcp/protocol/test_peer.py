@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from multimcp.errors import Fault
 from multimcp.protocol.calls import Call, Clients, Origin
 from multimcp.protocol.framing import Oversized
 from multimcp.protocol.http import Head, Refusal, read_head
 from multimcp.protocol.limits import Limits
 from multimcp.protocol.message import succeeded
 from multimcp.protocol.outbox import Response
-from multimcp.protocol.peer import RESUMABLE, Peer, Sessions
-from tests.support.fakes import PROXY, Clock
+from multimcp.protocol.peer import IDLE, RESUMABLE, Peer, Sessions
+from tests.support.fakes import PROXY, Clock, Port
 
 
 class Front:
@@ -183,8 +184,41 @@ def test_so_many_streams_of_one_client_can_be_resumed() -> None:
         client.keep(response)
     assert list(client.streams) == [f"s{number}" for number in range(1, RESUMABLE + 1)]
     assert sessions.replay.after("s0", 0, 1) == []
-    client.forget(responses[1])
-    assert sessions.replay.after("s1", 0, 1) == []
-    assert sessions.replay.after("s2", 0, 1) != []
+    responses[2].done(succeeded())
+    responses[2].sent()
+    assert len(sessions.replay.after("s2", 0, 2)) == 2  # the answer may not have arrived
+    another = Response(99, 1000, sessions.replay, "s99")
+    client.keep(another)
+    assert "s1" in client.streams  # its call is in flight, while that of s2 is over
+    assert "s2" not in client.streams
+    assert sessions.replay.after("s2", 0, 2) == []
     sessions.end(client)
-    assert sessions.replay.after("s2", 0, 1) == []
+    assert sessions.replay.after("s3", 0, 1) == []
+
+
+def test_a_session_whose_client_is_silent_ends() -> None:
+    front = Front()
+    sessions = Sessions(front)
+    clients = {name: sessions.new(name, {}) for name in ("silent", "asks", "listens", "waits")}
+    for client in clients.values():
+        sessions.begin(client)
+        front.clients.join(client.session)
+    clients["listens"].has_stream = True
+    waiting = Call(Port(), "legacy", 1, "tools/call", {}, clients["waits"].session)
+
+    def there() -> list[str]:
+        return [name for name, client in clients.items() if client.session.state != "gone"]
+
+    front.clock.move(IDLE / 2)
+    sessions.find(head("asks"))
+    front.clock.move(IDLE / 2 - 1)
+    assert there() == ["silent", "asks", "listens", "waits"]
+    front.clock.move(2)
+    assert there() == ["asks", "listens", "waits"]
+    front.clock.move(IDLE / 2)
+    assert there() == ["listens", "waits"]
+    clients["listens"].has_stream = False
+    waiting.fail(Fault(-1, ""))
+    front.clock.move(IDLE + 1)
+    assert there() == []
+    assert front.clock.timers == []
