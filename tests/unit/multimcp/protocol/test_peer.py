@@ -187,7 +187,7 @@ def test_so_many_streams_of_one_client_can_be_resumed() -> None:
     responses[2].done(succeeded())
     responses[2].sent()
     assert len(sessions.replay.after("s2", 0, 2)) == 2  # the answer may not have arrived
-    another = Response(99, 1000, sessions.replay, "s99")
+    another = Response(99, 1000, sessions.replay, lambda: "s99")
     client.keep(another)
     assert "s1" in client.streams  # its call is in flight, while that of s2 is over
     assert "s2" not in client.streams
