@@ -20,7 +20,7 @@ from msgspec import UNSET, Raw
 from multimcp.errors import Fault
 
 from . import calls
-from .calls import OVER, Asker, Call, Clock, Question, check_ability
+from .calls import OVER, Asker, Call, Clock, Question, Timer, check_ability
 from .eras import CAPABILITIES_KEY
 from .link import Link
 from .message import (
@@ -123,7 +123,8 @@ class Held:
         self._questions: dict[str, tuple[Question, Raw]] = {}
         self._numbers = count(1)
         self._outcome: Message | None = None
-        self._left_at = 0.0
+        self._timer: Timer | None = None
+        """Runs while the client is away."""
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
         outer.carried(self, 0)
 
@@ -173,6 +174,8 @@ class Held:
 
     def turn(self, outer: Call, params: Fields) -> None:
         """The client comes back, perhaps with answers."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._outer = outer
         outer.carried(self, 0)
         self.call.token, self.call.level, self.call.rewrite = outer.token, outer.level, outer.rewrite
@@ -202,23 +205,19 @@ class Held:
             self._keep(self, False)
             outer.conclude(self._outcome)
         elif self._questions:
-            self._outer, self._left_at = None, self._clock.now()
+            self._outer = None
             self._keep(self, True)
-            self._clock.later(calls.ANSWER_WAIT, self._forget)
+            self._timer = self._clock.later(calls.ANSWER_WAIT, self._forget)
             questions = {name: request for name, (_, request) in self._questions.items()}
             result = {"resultType": _INPUT_REQUIRED, "inputRequests": questions, "requestState": self.state}
             outer.finish(Message("2.0", result=pack(result)), "modern")
 
-    def _deadline(self) -> float:
-        return self._left_at + calls.ANSWER_WAIT
-
     def _forget(self) -> None:
         """The client did not come back in time."""
-        if self._outer is None and self._clock.now() >= self._deadline():
-            self._keep(self, False)
-            for question, _ in list(self._questions.values()):
-                question.end(Fault(REQUEST_TIMEOUT, "The client did not come back with an answer"))
-            self.call.cancel()
+        self._keep(self, False)
+        for question, _ in list(self._questions.values()):
+            question.end(Fault(REQUEST_TIMEOUT, "The client did not come back with an answer"))
+        self.call.cancel()
 
 
 def _identity(params: Fields) -> list[object]:

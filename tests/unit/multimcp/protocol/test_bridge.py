@@ -61,6 +61,8 @@ def test_a_question_becomes_a_result_and_the_retry_brings_the_answer() -> None:
     assert again.got[-1]["id"] == "r" or again.number == "c"
     assert again.got[-1]["result"]["x"] == 1
     assert again.got[-1]["result"]["resultType"] == "complete"
+    world.clock.move(2 * FOLD)
+    assert not any(timer.is_on for timer in world.clock.timers)  # which would keep the call
 
 
 def test_questions_that_come_together_are_one_result() -> None:
