@@ -168,6 +168,8 @@ class Proxy:
     def _check_chain(self, call: Call, meta: Fields) -> None:
         """Refuse a Multi-MCP that is behind this one as well; tell one that is not who is behind this one."""
         chain = self._registry.chain
+        if CHAIN_KEY not in meta and call.origin.chain is None and chain.refusal is None:
+            return
         given = read_chain(value(meta.get(CHAIN_KEY)), call.origin.chain)
         if given is None and chain.refusal is None:
             return

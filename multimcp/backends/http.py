@@ -184,7 +184,7 @@ class HttpWire(Wire):
 
     async def _call(self, number: int, method: str, data: bytes, headers: dict[str, str]) -> None:
         """Send a request, and hand its answer to the link; its failure, too."""
-        fault = self._fault("ended its response without an answer")
+        fault: Fault | None = None
         try:
             self._waiting += len(data)
             try:
@@ -195,7 +195,7 @@ class HttpWire(Wire):
                 self._notice(response)
                 if method == "initialize":
                     self._session_id = response.headers.get("Mcp-Session-Id")
-                fault = await self._answer(number, response) or fault
+                fault = await self._answer(number, response)
         except TooLarge:
             problem = f"answered {method} with more than {self._limit:,} bytes"
             self._link.emit(Excess(f"{problem} (--max-message)"))
@@ -206,7 +206,8 @@ class HttpWire(Wire):
             fault = self._unsent(exc)
         finally:
             self._by_number.pop(number, None)
-            self._link.fail(number, fault)
+            if number in self._link.pending:
+                self._link.fail(number, fault or self._fault("ended its response without an answer"))
 
     async def _post(self, data: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """POST, following redirects within the server: many answer `/mcp` with a 307 to `/mcp/`."""

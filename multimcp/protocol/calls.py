@@ -339,6 +339,8 @@ class Call:
         self.port.done(answer)
         if self.on_over is not None:
             self.on_over(answer)
+        # These lead back here: without them nothing is left for the garbage collector.
+        self.on_over = self.rewrite = self.converse = None
 
     def _step(self, event: str) -> None:
         self.state = _STATES.get((self.state, event), self.state)
