@@ -36,8 +36,9 @@ NOT_BUILT = {
 """Scenarios that do not pass directly, and why; none is required. One that passes is to be taken out."""
 
 OF_THE_HOP = {"ServerDisconnectResume (server-sse-disconnect-resume)"}
-"""Checks that need not pass through the proxy. This one wants a server that closes its stream during a call: the proxy
-resumes that stream itself, and has no reason to close its own. One that passes every way is to be taken out."""
+"""Checks that need not pass through the proxy. This one wants a server that closes its stream during a call: over stdio
+it has none to close, so the proxy has no reason to close its own; over HTTP it passes. One that passes every way is to
+be taken out."""
 
 NOT_ASKED_OF_CLIENTS = "auth/"
 """How the client scenarios begin that are not played: OAuth toward servers is not built."""
