@@ -1,8 +1,9 @@
 """A raw JSON-RPC client that records every message. It is no SDK client, so it sees the wire as it is.
 
 Rules:
-- It validates nothing and drops nothing: what comes is kept in `inbox`, in the order of arrival; what is no message, in
-  `strays`.
+- It validates nothing and drops nothing: what comes is kept in `inbox`, in the order of arrival, each message with its
+  text; what is no message, in `strays`.
+- What is sent may have `Exact` values in it, which go out to the letter.
 - Nothing is sent that the scenario did not ask for, but for the handshake, answers to questions, and `ping`.
 - Every wait is bounded. What the target leaves undone is a `Failure` of the target.
 
@@ -30,6 +31,7 @@ import httpx2
 from anyio.abc import Process, TaskGroup, TaskStatus
 
 from .case import Transport
+from .exact import dumps, loads
 from .requirements.model import LEGACY, MODERN, Era
 from .verdict import Failure
 from .wire import Message, Wire
@@ -55,6 +57,9 @@ request on its way to one that closes is lost: nobody's fault."""
 EXIT_WAIT = 5.0
 """Seconds a process has to end by itself before it is killed."""
 
+LOGGED = 2_000_000
+"""Characters of a message that the wire log shows whole."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -76,6 +81,14 @@ class Url:
 Endpoint = Command | Url
 
 
+class Received(Message):
+    """A message from the server; `text` is how it was written."""
+
+    def __init__(self, fields: Message, text: str) -> None:
+        super().__init__(fields)
+        self.text = text
+
+
 class Call:
     """A request in flight."""
 
@@ -86,7 +99,7 @@ class Call:
         self._begun = begun
         self._end: int | None = None
         self._done = anyio.Event()
-        self._message: Message | None = None
+        self._message: Received | None = None
         self.lost = ""
         """Why there can be no response any more."""
         self.status: int | None = None
@@ -95,7 +108,7 @@ class Call:
         self.given_up = False
         """Whether the client wants no response any more."""
 
-    def settle(self, message: Message, arrived: int) -> None:
+    def settle(self, message: Received, arrived: int) -> None:
         self._message = message
         self._end = arrived
         self._done.set()
@@ -109,7 +122,7 @@ class Call:
     def done(self) -> bool:
         return self._done.is_set()
 
-    async def response(self, wait: float = ANSWER_WAIT) -> Message:
+    async def response(self, wait: float = ANSWER_WAIT) -> Received:
         """The whole response message.
 
         Raises:
@@ -123,7 +136,7 @@ class Call:
         return self._message
 
     @property
-    def before(self) -> list[Message]:
+    def before(self) -> list[Received]:
         """What came from the server since the request was sent, up to its response."""
         return self._client.inbox[self._begun : self._end]
 
@@ -141,7 +154,7 @@ class Call:
 class _Link(Protocol):
     """How messages get to the server."""
 
-    async def send(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None: ...
+    async def send(self, text: str, call: Call | None, headers: Mapping[str, str]) -> None: ...
 
 
 class Client:
@@ -153,7 +166,7 @@ class Client:
         self.era = era
         self.wire = wire
         self.patience = patience
-        self.inbox: list[Message] = []
+        self.inbox: list[Received] = []
         self.strays: list[str] = []
         self.answers: dict[str, Answer] = {}
         self.capabilities: Message = {}
@@ -229,8 +242,9 @@ class Client:
         await self._send(message, None, {})
 
     async def _send(self, message: Message, call: Call | None, headers: Mapping[str, str | None]) -> None:
-        self.wire.add(self.channel, "sent", message)
-        await self.link.send(message, call, self.headers_of(message, headers))
+        text = dumps(message)
+        self.wire.add(self.channel, "sent", logged(loads(text), text))
+        await self.link.send(text, call, self.headers_of(message, headers))
 
     def headers_of(self, message: Message, more: Mapping[str, str | None]) -> dict[str, str]:
         """What a message carries over HTTP in headers; `more` adds to them, None takes one away."""
@@ -251,14 +265,15 @@ class Client:
     def take(self, data: str) -> None:
         """What came from the server: a line, a body or an event."""
         try:
-            message = json.loads(data)
+            fields = loads(data)
         except ValueError:
-            message = None
-        if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+            fields = None
+        if not isinstance(fields, dict) or fields.get("jsonrpc") != "2.0":
             self.strays.append(data)
             self.wire.add(self.channel, "received", data[:2000])
             return
-        self.wire.add(self.channel, "received", message)
+        self.wire.add(self.channel, "received", logged(fields, data))
+        message = Received(fields, data)
         self.inbox.append(message)
         if "method" not in message:
             if call := self._calls.get(message.get("id", ())):
@@ -303,7 +318,7 @@ class Client:
 
     async def wait(
         self, wanted: Callable[[Message], bool], what: str, since: int = 0, wait: float = NOTICE_WAIT
-    ) -> Message:
+    ) -> Received:
         """The first message of the inbox, from index `since` on, that is `wanted`, now or later.
 
         Raises:
@@ -320,7 +335,7 @@ class Client:
         why = self.closed or f"nothing of the kind within {wait * self.patience:g} s"
         raise Failure(f"{what} did not arrive", what, why)
 
-    def notifications(self, method: str, since: int = 0) -> list[Message]:
+    def notifications(self, method: str, since: int = 0) -> list[Received]:
         """Notifications that arrived, by method."""
         return [message for message in self.inbox[since:] if message.get("method") == method and "id" not in message]
 
@@ -333,6 +348,11 @@ class Client:
 def shown(value: object) -> str:
     """A value as readable text."""
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def logged(message: Message, text: str) -> Message | str:
+    """A message as the wire log shows it: what it says, unless it is very long."""
+    return message if len(text) <= LOGGED else f"{text[:500]} ... {text[-500:]} ({len(text):,} characters)"
 
 
 def header_value(text: str) -> str:
@@ -480,22 +500,26 @@ class _Stdio:
         self._client = client
         self._process = process
 
-    async def send(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None:
+    async def send(self, text: str, call: Call | None, headers: Mapping[str, str]) -> None:
         assert self._process.stdin is not None
         try:
-            await self._process.stdin.send(json.dumps(message, ensure_ascii=False).encode() + b"\n")
+            await self._process.stdin.send(text.encode() + b"\n")
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._client.end("the process reads no more")
 
     async def read(self) -> None:
         assert self._process.stdout is not None
-        rest = b""
+        rest: list[bytes] = []  # joined once: a message may come in very many chunks
         async for chunk in self._process.stdout:
-            *lines, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
+            rest.append(chunk)
+            if b"\n" not in chunk:
+                continue
+            *lines, last = b"".join(rest).split(b"\n")
+            rest = [last]
             for line in lines:
                 self._client.take(line.decode(errors="replace"))
-        if rest:
-            self._client.take(rest.decode(errors="replace"))
+        if last := b"".join(rest):
+            self._client.take(last.decode(errors="replace"))
         self._client.end("the process closed its stdout")
 
 
@@ -518,10 +542,15 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, str]]:
 
     Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
     """
-    kind, data, rest = "message", list[str](), b""
+    kind, data = "message", list[str]()
+    rest: list[bytes] = []  # joined once: an event may come in very many chunks
     async for chunk in response.aiter_bytes():
+        rest.append(chunk)
+        if not re.search(rb"[\r\n]", chunk) and not (len(rest) > 1 and rest[-2].endswith(b"\r")):
+            continue
         # Of str.splitlines' many line ends only these are ones here.
-        *lines, rest = re.split(rb"\r\n|\n|\r(?!\n|$)", rest + chunk)
+        *lines, last = re.split(rb"\r\n|\n|\r(?!\n|$)", b"".join(rest))
+        rest = [last]
         for line in lines:
             name, _, value = line.decode(errors="replace").partition(":")
             value = value.removeprefix(" ")
@@ -544,17 +573,17 @@ class _Http:
         self._url = url
         self.session: str | None = None
 
-    async def send(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None:
+    async def send(self, text: str, call: Call | None, headers: Mapping[str, str]) -> None:
         headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json", **headers}
         if self.session is not None and "Mcp-Session-Id" not in headers:
             headers["Mcp-Session-Id"] = self.session
         if call is None:
-            await self._post(message, None, headers)
+            await self._post(text, None, headers)
         else:
-            self._client.group.start_soon(self._post, message, call, headers)
+            self._client.group.start_soon(self._post, text, call, headers)
 
-    async def _post(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None:
-        body = json.dumps(message, ensure_ascii=False).encode()
+    async def _post(self, text: str, call: Call | None, headers: Mapping[str, str]) -> None:
+        body = text.encode()
         why = "the response ended without one"
         with call.scope if call else anyio.CancelScope():
             try:
@@ -615,7 +644,7 @@ class _Http:
 def _answers(body: str, call: Call) -> bool:
     """Whether the body of a response with an error status is the response to this call."""
     with suppress(ValueError):
-        message = json.loads(body)
+        message = loads(body)
         return isinstance(message, dict) and message.get("id") == call.id
     return False
 
@@ -633,11 +662,10 @@ class _Sse:
         self.messages = ""
         """Where to post, as the server said."""
 
-    async def send(self, message: Message, call: Call | None, headers: Mapping[str, str]) -> None:
-        body = json.dumps(message, ensure_ascii=False).encode()
+    async def send(self, text: str, call: Call | None, headers: Mapping[str, str]) -> None:
         try:
             response = await self._http.post(
-                self.messages, content=body, headers={"Content-Type": "application/json", **headers}
+                self.messages, content=text.encode(), headers={"Content-Type": "application/json", **headers}
             )
         except httpx2.TransportError as exc:
             self._client.end(f"the connection failed ({type(exc).__name__})")

@@ -21,7 +21,7 @@ import httpx2
 
 from . import admin
 from .case import Case
-from .client import ANSWER_WAIT, Answer, Call, Client, Url, connect, shown
+from .client import ANSWER_WAIT, Answer, Call, Client, Received, Url, connect, shown
 from .fixtures import Journal, Server
 from .naming import Scheme
 from .normalize import Binder
@@ -78,8 +78,8 @@ class Outcome:
     """
 
     method: str
-    response: Message
-    notifications: list[Message]
+    response: Received
+    notifications: list[Received]
     questions: list[Message]
     _own: Any
 
@@ -271,7 +271,7 @@ class Session:
         return self._outcome(server, method, response, heard, questions)
 
     def _outcome(
-        self, server: str | None, method: str, response: Message, heard: Sequence[Message], questions: list[Message]
+        self, server: str | None, method: str, response: Received, heard: Sequence[Received], questions: list[Message]
     ) -> Outcome:
         notifications = [message for message in heard if "method" in message and "id" not in message]
         own = self._own(server) if server else lambda value: value

@@ -1,5 +1,7 @@
 """Scenarios of the area isolation. Several clients of one target are there over HTTP only."""
 
+from collections.abc import Sequence
+
 from conformance.case import Transport
 from conformance.client import ANSWER_WAIT
 from conformance.fixtures import Server
@@ -21,7 +23,7 @@ def failed(response: Message) -> bool:
     return "error" in response or (isinstance(result, dict) and bool(result.get("isError")))
 
 
-def responses(inbox: list[Message]) -> list[Message]:
+def responses(inbox: Sequence[Message]) -> list[Message]:
     return [message for message in inbox if "method" not in message]
 
 

@@ -88,12 +88,12 @@ async def above_warning(s: Session) -> None:
     s.saw("levels", [message.get("level") for message in await heard(listener, since)])
 
 
-async def listening(s: Session, level: str) -> Session:
+async def listening(s: Session, level: str, server: str = "stateful") -> Session:
     """A client that wants log messages from a level on; a modern one says so with each request."""
     if s.era == "modern":
         return s
     other = s.another()
-    await (await other.client("stateful")).ask("logging/setLevel", {"level": level})
+    await (await other.client(server)).ask("logging/setLevel", {"level": level})
     return other
 
 

@@ -18,6 +18,7 @@ AREAS = [
     "naming",
     "errors",
     "transparency",
+    "payload",
     "progress",
     "cancellation",
     "logging",
