@@ -116,6 +116,19 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         ANSWERED,
     ),
     Requirement(
+        "isolation:backends:respelled-id",
+        'An answer of a backend that spells its id otherwise, as `"7"` or `7.0` for `7`, reaches the client.',
+        "convention",
+        "To JSON `7.0` and `7` are one number, and some servers make a string of every id. Against the letter of "
+        "JSON-RPC a client can still tell what is meant, and its user waits for the answer.",
+    ),
+    Requirement(
+        "isolation:backends:wrong-answer",
+        "An answer of a backend that is no JSON-RPC response becomes an error for that call alone, at once.",
+        "MUST",
+        ANSWERED,
+    ),
+    Requirement(
         "isolation:backends:stranger-id",
         "An answer of a backend that nobody asked for is ignored.",
         "convention",

@@ -191,6 +191,24 @@ async def malformed_result(s: Session) -> None:
     await goes_on(s)
 
 
+@scenario("isolation:backends:respelled-id", servers=("verbatim",), proxy_only=True, own=True)
+async def respelled(s: Session) -> None:
+    await up(s, "verbatim", "take", {"exact": 1})
+    for spelled in ("float", "string"):
+        content = (await s.call_tool("verbatim", "respell", {"id": spelled})).result["content"]
+        s.equal(content, [{"type": "text", "text": "respelled"}], f"answered under a {spelled}, the call has no result")
+
+
+@scenario("isolation:backends:wrong-answer", servers=("verbatim",), proxy_only=True, own=True)
+async def wrong_answer(s: Session) -> None:
+    await up(s, "verbatim", "take", {"exact": 1})
+    for kind in ("neither", "null result", "text for an error", "error without a code", "list for a result"):
+        response = (await s.call_tool("verbatim", "wrong", {"kind": kind})).response
+        s.require(failed(response), f"{kind}: the call did not become an error", "an error", response)
+        content = (await s.call_tool("verbatim", "take", {"exact": 2})).result["content"]
+        s.equal(content, [{"type": "text", "text": "taken"}], f"{kind}: the next call has another result")
+
+
 @scenario(
     "isolation:backends:stranger-id",
     servers=("malformed", "stateful"),

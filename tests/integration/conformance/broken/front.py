@@ -8,13 +8,13 @@ Rules:
 
 import asyncio
 import itertools
-import json
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import lossless
 from .mux import SUBSCRIPTION, Id, Message, Mux, as_object, find
 
 
@@ -54,9 +54,9 @@ class Front:
                 await self._serve_client(reader, writer)
             elif path in self._clients:
                 respond(writer, 202)
-                self._clients[path].receive(json.loads(body))
+                self._clients[path].receive(lossless.loads(body.decode()))
             elif (verb, path) == ("POST", "/mcp"):
-                await self._serve_message(reader, writer, json.loads(body))
+                await self._serve_message(reader, writer, lossless.loads(body.decode()))
             else:
                 respond(writer, 200 if path == "/healthz" else 405)
         writer.close()
@@ -126,7 +126,7 @@ def events(writer: asyncio.StreamWriter) -> Callable[[Message], None]:
 
     def write(message: Message) -> None:
         if not writer.is_closing():
-            writer.write(f"event: message\ndata: {json.dumps(message)}\n\n".encode())
+            writer.write(f"event: message\ndata: {lossless.dumps(message)}\n\n".encode())
 
     return write
 

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from . import lossless
+
 Message = dict[str, Any]
 Era = Literal["legacy", "modern"]
 Id = int | str
@@ -153,7 +155,7 @@ class Backend:
 
     def send(self, message: Message) -> None:
         if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.write(lossless.dumps(message).encode() + b"\n")
 
     def fail_all(self) -> None:
         """What is in flight there gets an error."""
@@ -164,11 +166,16 @@ class Backend:
 
     def awaits(self, id: object) -> bool:
         """Whether there is a request of this id in flight."""
-        return find(self._waiting, id) is not None
+        return find(self._waiting, self._own(id)) is not None
+
+    def _own(self, id: object) -> object:
+        """An id as we spelled it: some servers answer under "7" or 7.0 where they were asked under 7."""
+        spelled = str(id).removesuffix(".0")
+        return next((own for own in self._waiting if str(own) == spelled), id)
 
     def settle(self, response: Message) -> None:
         """Hand a response to whoever waits for it, if anybody does."""
-        waiting = find(self._waiting, response.get("id"))
+        waiting = find(self._waiting, self._own(response.get("id")))
         if waiting is not None and not waiting.done():
             waiting.set_result(response)
 
@@ -231,7 +238,7 @@ class SseBackend(Backend):
     async def _post(self) -> None:
         while True:
             message = await self._outgoing.get()
-            reader, writer = await self._connect(f"POST {self._place}", json.dumps(message).encode())
+            reader, writer = await self._connect(f"POST {self._place}", lossless.dumps(message).encode())
             await reader.readuntil(b"\r\n\r\n")
             writer.close()
             self._outgoing.task_done()
@@ -893,8 +900,8 @@ class Mux:
 def parse(line: bytes) -> object:
     """The JSON value of a line, or None."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
+        return lossless.loads(line.decode())
+    except ValueError:
         return None
 
 
@@ -943,7 +950,7 @@ def objects(value: object) -> list[Message]:
 def write_line(message: Message) -> None:
     """A message to the client on our stdout."""
     with suppress(BrokenPipeError):
-        sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
+        sys.stdout.buffer.write(lossless.dumps(message).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
