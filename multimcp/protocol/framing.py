@@ -41,7 +41,8 @@ class Oversized:
         if found is None:
             return None
         number: Id = int(found[1]) if found[1] else found[2].decode(errors="replace")
-        return Salvaged(number, b'"method"' not in self.head + self.tail)
+        has_method = b'"method"' in self.head + self.tail
+        return Salvaged(number, not has_method, has_method)
 
 
 @dataclass(frozen=True)

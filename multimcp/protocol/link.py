@@ -318,7 +318,7 @@ class Link:
         if found is None:
             if not isinstance(data, Oversized) and data.strip():
                 self._emit(self, Noise(data[:400].decode(errors="replace").strip()))
-        elif found.is_answer:
+        elif not found.has_method:  # an answer, or what is one for want of anything else
             number = number_of(found.id)
             reason = f"{UNREADABLE} ({problem})" if isinstance(data, Oversized) else UNREADABLE
             if number is not None:

@@ -76,6 +76,8 @@ class Salvaged(NamedTuple):
 
     id: Id
     is_answer: bool
+    """Whether it has a result or an error, and no method."""
+    has_method: bool = False
 
 
 class _Sent(msgspec.Struct):
@@ -128,7 +130,8 @@ def salvage(data: bytes) -> Salvaged | None:
     number = message.get("id")
     if not isinstance(number, int | float | str) or isinstance(number, bool):
         return None
-    return Salvaged(number, "method" not in message and bool({"result", "error"} & message.keys()))
+    has_method = "method" in message
+    return Salvaged(number, not has_method and bool({"result", "error"} & message.keys()), has_method)
 
 
 def _bounded(digits: str) -> int:

@@ -28,7 +28,7 @@ def test_an_answer_that_does_not_end_is_too_long_as_soon_as_it_is(size: int) -> 
         large: Any
         [large] = [found for piece in torn(before + long, size) for found in reader.feed(piece)]
         found = large.data.salvage() if reader is events else large.salvage()
-        assert found == (1, True)
+        assert found == Salvaged(1, True)
         rest: list[Any] = [found for piece in torn(long + after, size) for found in reader.feed(piece)]
         assert rest == ([b"z"] if reader is lines else [Event("message", b"z", None)])
 
@@ -54,7 +54,7 @@ def test_a_line_that_is_too_long_is_not_kept(size: int) -> None:
         (b'{"id":"a", "error":{', b"}}", Salvaged("a", True)),
         (b'{"result":{"t":"', b'"},"jsonrpc":"2.0","id":7}', Salvaged(7, True)),
         (b'{"result":{"t":"', b'"}, "id": 12 }\r', Salvaged(12, True)),
-        (b'{"jsonrpc":"2.0","id":7,"method":"m","params":{', b"}}", Salvaged(7, False)),
+        (b'{"jsonrpc":"2.0","id":7,"method":"m","params":{', b"}}", Salvaged(7, False, has_method=True)),
         (b'{"result":{"id":7,', b'"x":1}}', None),
         (b"noise", b"noise", None),
     ],

@@ -54,6 +54,7 @@ def test_a_strangers_answer_is_nobodys(number: Any) -> None:
         (b'{"jsonrpc":"2.0","id":1,"result":{"t":"\\ud800"}}', -32700),
         (b'{"jsonrpc":"2.0","id":"1","result":{"t":"\xff"}}', -32700),
         (b'{"jsonrpc":"2.0","id":1,"result":{},"error":{}}', -32700),
+        (b'{"jsonrpc":"2.0","id":1}', -32700),
         (b'{"jsonrpc":"2.0","id":1,"result":[]}', -32603),
         (b'{"jsonrpc":"2.0","id":1,"error":7}', -32603),
         (Oversized(b'{"id":1,"result":{', b"}}", 10**8), -32700),
