@@ -21,7 +21,7 @@ from conformance import target
 from conformance.cli import suite_command
 from conformance.fixtures import SERVERS, SHARED_FORKS
 from conformance.requirements import REQUIREMENTS
-from tests.integration.conformance.broken import broken_http, defects, payloads  # noqa: F401
+from tests.integration.conformance.broken import broken_http, defects
 from tests.support.processes import until
 
 HERE = Path(__file__).with_name("broken")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
 
-from tests.integration.conformance.broken import payloads  # noqa: F401
 from tests.integration.conformance.broken.defects import DEFECTS
 from tests.integration.conformance.broken.front import Front, run
 from tests.integration.conformance.broken.mux import Mux, serve

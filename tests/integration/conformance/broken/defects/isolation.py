@@ -188,3 +188,21 @@ class PassesStrangers(Mux):
         if "method" not in message and "id" in message and not backend.awaits(message["id"]):
             self.send(message)
         super().heard(backend, message)
+
+
+@breaks("isolation:backends:respelled-id", symptom="tools/call got no response")
+class ComparesIdsByType(Mux):
+    """An answer whose id is spelled otherwise than it was asked under belongs to no call."""
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        if "method" in message or isinstance(message.get("id"), int | str):
+            super().heard(backend, message)
+
+
+@breaks("isolation:backends:wrong-answer", symptom="tools/call got no response")
+class DropsWhatIsNoResponse(Mux):
+    """An answer that has neither a result nor an error is dropped, and its call waits for ever."""
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        if {"method", "result", "error"} & message.keys():
+            super().heard(backend, message)

@@ -5,9 +5,17 @@ import math
 from decimal import Decimal
 from typing import Any
 
-from .defects import breaks, deeply, in_error, in_notice, in_params, in_result, rewrite
-from .lossless import Number, Pairs, Text, dumps
-from .mux import Backend, Call, Message, Mux
+from tests.integration.conformance.broken.breaking import (
+    breaks,
+    deeply,
+    in_error,
+    in_notice,
+    in_params,
+    in_result,
+    rewrite,
+)
+from tests.integration.conformance.broken.lossless import Number, Pairs, Text, dumps
+from tests.integration.conformance.broken.mux import Backend, Call, Message, Mux
 
 LOG = "notifications/message"
 
@@ -95,21 +103,3 @@ class ChokesOnInfinity(Mux):
         if "1e400" in dumps(result):
             raise asyncio.CancelledError
         return result
-
-
-@breaks("isolation:backends:respelled-id", symptom="tools/call got no response")
-class ComparesIdsByType(Mux):
-    """An answer whose id is spelled otherwise than it was asked under belongs to no call."""
-
-    def heard(self, backend: Backend, message: Message) -> None:
-        if "method" in message or isinstance(message.get("id"), int | str):
-            super().heard(backend, message)
-
-
-@breaks("isolation:backends:wrong-answer", symptom="tools/call got no response")
-class DropsWhatIsNoResponse(Mux):
-    """An answer that has neither a result nor an error is dropped, and its call waits for ever."""
-
-    def heard(self, backend: Backend, message: Message) -> None:
-        if {"method", "result", "error"} & message.keys():
-            super().heard(backend, message)
