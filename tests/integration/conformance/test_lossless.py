@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from broken.lossless import dumps, loads
+
+from tests.integration.conformance.broken.lossless import dumps, loads
 
 DEEP = '{"a":[' * 20_000 + "1" + "]}" * 20_000
 
