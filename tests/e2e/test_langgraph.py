@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_new_user import SETUP, clone, environment
+from tests.e2e.checkout import environment
+from tests.e2e.test_new_user import SETUP, clone
 from tests.support import llm
 from tests.support.documentation import documented
 from tests.support.processes import ROOT, Process

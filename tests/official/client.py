@@ -29,7 +29,7 @@ from tests.support.processes import MAIN, TIMEOUT, write_config
 JSON = dict[str, Any]
 MODERN = "2026-07-28"
 INFO = {"name": "official-suite-user", "version": "1"}
-ABLE = {"elicitation": {"form": {}}}
+ABLE: JSON = {"elicitation": {"form": {}}}
 SAMPLES = {"number": 2, "integer": 3, "boolean": True, "array": [], "object": {}}
 
 

@@ -220,7 +220,8 @@ class Stream:
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         await self.send(json.dumps(message).encode())
-        return await waiting
+        answer: dict[str, Any] = await waiting
+        return answer
 
     async def begin(self) -> None:
         info = {"name": "soak", "version": "1"}

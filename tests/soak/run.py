@@ -247,7 +247,7 @@ async def progress(soak: Soak, calls: int) -> None:
 
 async def questions(soak: Soak, calls: int) -> None:
     """Calls during which the user is asked: live, by results, and both bridges."""
-    able = {"elicitation": {"form": {}}}
+    able: dict[str, Json] = {"elicitation": {"form": {}}}
     async with legacy(soak, **able) as client:
         for number in range(calls // 2):
             server, word = ("http", "old", "new", "own")[number % 4 if number < 8 else number % 3], soak.word()

@@ -187,7 +187,8 @@ def serve_stdio() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["http"]:
-        from web import serve_http  # apart, as programs that serve stdio start many times
+        sys.path.insert(0, os.path.abspath(os.path.join(__file__, "../../..")))
+        from tests.soak.web import serve_http  # apart, as programs that serve stdio start many times
 
         serve_http()
     else:

@@ -7,7 +7,8 @@ from itertools import count
 from typing import Any
 
 from aiohttp import web
-from server import CUT, Server
+
+from tests.soak.server import CUT, Server
 
 EVENTS = {"Content-Type": "text/event-stream"}
 

@@ -26,7 +26,7 @@ from tests.support.raw_server import Server
 PUPPET = Path(__file__).with_name("puppet.py")
 WAIT = 40.0
 
-ALL = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
+ALL: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
 """What a client can do that can do everything."""
 
 FORM = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
@@ -197,12 +197,14 @@ class Pending(Inbox[Message]):
     async def result(self) -> Message:
         message = await self.response()
         assert "result" in message, message
-        return message["result"]
+        result: Message = message["result"]
+        return result
 
     async def error(self) -> Message:
         message = await self.response()
         assert "error" in message, message
-        return message["error"]
+        error: Message = message["error"]
+        return error
 
     async def text(self) -> str:
         return str((await self.result())["content"][0]["text"])
@@ -292,9 +294,9 @@ class Peer:
         return pending
 
     async def _read(self, pending: Pending, verb: str, message: Message | None, headers: Mapping[str, str]) -> None:
-        body = {"content": json.dumps({"jsonrpc": "2.0", **message})} if message else {}
+        body = json.dumps({"jsonrpc": "2.0", **message}) if message else None
         headers = {**headers, "Content-Type": "application/json"} if message else headers
-        async with self._http.stream(verb, self._url, headers={**self._headers, **headers}, **body) as response:
+        async with self._http.stream(verb, self._url, headers={**self._headers, **headers}, content=body) as response:
             pending.opened.set()
             if session := response.headers.get("mcp-session-id"):
                 self._headers["Mcp-Session-Id"] = session

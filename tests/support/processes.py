@@ -214,7 +214,8 @@ class Proxy(Process):
         return self._http.request(method, self.url + path, **options)
 
     def status(self) -> dict[str, Any]:
-        return self.http("GET", "/mcp_servers").json()["servers"]
+        servers: dict[str, Any] = self.http("GET", "/mcp_servers").json()["servers"]
+        return servers
 
     def add(self, **servers: dict[str, Any]) -> httpx2.Response:
         return self.http("POST", "/mcp_servers", json={"mcpServers": servers})
@@ -382,16 +383,19 @@ class RawClient:
         body = response.text
         if response.headers["content-type"].startswith("text/event-stream"):
             body = next(line[6:] for line in body.split("\n") if line.startswith("data: {") and '"id"' in line)
-        return json.loads(body)
+        answer: dict[str, Any] = json.loads(body)
+        return answer
 
     def call(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send a request and return its result."""
         message = self.exchange(method, params or {})
         assert "result" in message, message
-        return message["result"]
+        result: dict[str, Any] = message["result"]
+        return result
 
     def error(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send a request and return its error."""
         message = self.exchange(method, params)
         assert "error" in message, message
-        return message["error"]
+        error: dict[str, Any] = message["error"]
+        return error

@@ -21,7 +21,7 @@ from conformance import target
 from conformance.cli import suite_command
 from conformance.fixtures import SERVERS, SHARED_FORKS
 from conformance.requirements import REQUIREMENTS
-from tests.integration.conformance.broken import broken_http, defects
+from tests.integration.conformance.broken import breaking, broken_http, defects
 from tests.support.processes import until
 
 HERE = Path(__file__).with_name("broken")
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 TIMEOUT = 600  # the slowest one takes 280 s: the harness waits for a list that never gets longer
 AT_ONCE = 6  # most of the time goes by in waiting for what a broken proxy does not do
 MUXES = ("mux", "mux-sse", "mux-http")
-BROKEN = {**defects.DEFECTS, **broken_http.DEFECTS}
+BROKEN: dict[str, breaking.Defect | broken_http.Defect] = {**defects.DEFECTS, **broken_http.DEFECTS}
 CHECKED = [requirement for requirement in REQUIREMENTS.values() if not requirement.unchecked]
 
 

@@ -62,15 +62,18 @@ async def client(
     async def see(answer: httpx2.Response) -> None:
         seen.add(answer.status_code)
 
-    def http(**options: Any) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(event_hooks={"response": [see]}, trust_env=False, **options)
+    def http(
+        headers: dict[str, str] | None = None, timeout: httpx2.Timeout | None = None, auth: httpx2.Auth | None = None
+    ) -> httpx2.AsyncClient:
+        hooks = {"response": [see]}
+        return httpx2.AsyncClient(event_hooks=hooks, trust_env=False, headers=headers, timeout=timeout, auth=auth)
 
     if transport == "sse":
         streams: Any = sse_client(running.url + "/sse", headers, httpx_client_factory=http)
         async with Client(streams, mode=mode, read_timeout_seconds=TIMEOUT) as it:
             yield it
         return
-    async with http(headers=headers, timeout=TIMEOUT) as connection:
+    async with http(headers=headers, timeout=httpx2.Timeout(TIMEOUT)) as connection:
         streams = streamable_http_client(running.url + "/mcp", http_client=connection)
         async with Client(streams, mode=mode, read_timeout_seconds=TIMEOUT) as it:
             yield it

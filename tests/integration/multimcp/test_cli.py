@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import RawClient, proxy, raw, run, stdio_client, until, write_config
+from tests.support.processes import ROOT, RawClient, proxy, raw, run, stdio_client, until, write_config
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_option(args: list[str], env: dict[str, str], words: str) -> None:
-    done = run(*args, **env)
+    done = run(*args, cwd=ROOT, **env)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
 

@@ -58,7 +58,8 @@ def entries(key: str) -> list[Any]:
 
 def entry(text: str, name: str) -> dict[str, Any]:
     value = json.loads(text)
-    return value.get("mcpServers", value.get("servers"))[name]
+    found: dict[str, Any] = value.get("mcpServers", value.get("servers"))[name]
+    return found
 
 
 async def lists(client: Client) -> None:

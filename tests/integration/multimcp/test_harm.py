@@ -11,6 +11,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,7 +125,8 @@ async def test_a_question_that_is_no_question_costs_only_its_own_call(shared: Pr
         await add(shared, odd=here.puppet("modern-only"))
         other = two.call("odd::echo", n=2)
         others = await here.called(n=2)
-        for params in ([1], {"mode": {}}):
+        odd: list[Any] = [[1], {"mode": {}}]
+        for params in odd:
             call = one.call("odd::echo", n=1)
             heard = await here.called(n=1)
             requests = {"q": {"method": "elicitation/create", "params": params}}

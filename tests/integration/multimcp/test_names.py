@@ -31,23 +31,23 @@ async def check(client: Client, servers: tuple[str, ...]) -> None:
         links = [block.uri for block in listed.content if block.type == "resource_link"]
         assert links
         for uri in links:
-            assert own((await client.read_resource(uri)).contents[0].text) == server
+            assert own((await client.read_resource(uri)).contents[0]) == server
         prompts = await client.get_prompt(f"{server}::summarize_notes", {"topic": "plans"})
         assert own(prompts.messages) == server
     resources = [resource.uri for resource in (await client.list_resources()).resources]
     assert len(resources) == len(set(resources)) == 2 * len(servers)
-    answers = [own((await client.read_resource(uri)).contents[0].text) for uri in resources]
+    answers = [own((await client.read_resource(uri)).contents[0]) for uri in resources]
     assert answers == [server for server in servers for _ in range(2)]
     templates = [template.uri_template for template in (await client.list_resource_templates()).resource_templates]
     assert len(templates) == len(set(templates)) == len(servers)
     for server, template in zip(servers, templates, strict=True):
         contents = (await client.read_resource(template.replace("{id}", "welcome"))).contents
-        assert own(contents[0].text) == server
+        assert own(contents[0]) == server
         assert contents[0].uri == template.replace("{id}", "welcome")
     # Whatever keeps its spelling, every server can be named in a URI.
     for server in servers:
         read = await client.read_resource(f"notes://{server}/inbox")
-        assert own(read.contents[0].text) == server
+        assert own(read.contents[0]) == server
 
 
 async def test_the_pair_after_any_order_of_adds_and_removes(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ def play(session: str, place: Place, prefix: str = "everything::") -> dict[str, 
             [*command, options], stdin=script, capture_output=True, text=True, cwd=node.FOLDER, timeout=LONGEST
         )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 @pytest.mark.parametrize("transport", ["stdio", "sse", "http"])

@@ -452,7 +452,8 @@ class Player:
 
 
 def bare(message: Message) -> Message:
-    return normal({part: value for part, value in message.items() if part not in ("jsonrpc", "id")})
+    rest: Message = normal({part: value for part, value in message.items() if part not in ("jsonrpc", "id")})
+    return rest
 
 
 async def lists(client: Client) -> dict[str, list[Message]]:
@@ -496,8 +497,13 @@ async def record_through_proxy(
     measured = {key: value for key, value in os.environ.items() if key.startswith("COVERAGE")}
     arguments = ("--transport", "stdio", "--config", str(config))
     command = with_only(measured, sys.executable, str(ROOT / "main.py"), *arguments)
-    options = {"channel": "proxy", "capabilities": CAPABILITIES, "answers": answers(folder), "stderr": log}
-    async with connect(command, "stdio", "legacy", handshake=False, **options) as client:
+    options: dict[str, Any] = {
+        "channel": "proxy",
+        "capabilities": CAPABILITIES,
+        "answers": answers(folder),
+        "stderr": log,
+    }
+    async with connect(command, "stdio", "legacy", handshake=False, channel="proxy", **options) as client:
         with anyio.fail_after(LONGEST):
             # A client that is greeted earlier is not told the instructions of servers that are still starting.
             while log.read_text().count(": ready (stdio") < len(wanted):

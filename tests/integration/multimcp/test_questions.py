@@ -27,7 +27,7 @@ from tests.support.processes import (
     within,
 )
 
-FORMS = {"elicitation": {"form": {}}}
+FORMS: Message = {"elicitation": {"form": {}}}
 ROOTS = {"roots": [{"uri": "file:///home/ada"}]}
 COMPLETION = {"role": "assistant", "content": {"type": "text", "text": "Paris"}, "model": "m"}
 INVALID_PARAMS, METHOD_NOT_FOUND, INTERNAL_ERROR, REQUEST_TIMEOUT = -32602, -32601, -32603, -32001

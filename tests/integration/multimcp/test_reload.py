@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ SECRET = "s3cr3t-t0ken"
 
 def edit(running: Proxy, servers: dict[str, Any]) -> None:
     """Write the file of a running proxy as an editor does: a new one takes the place of the old one."""
-    path = Path(running.popen.args[running.popen.args.index("--config") + 1])  # type: ignore[index, union-attr]
+    command: Any = running.popen.args
+    path = Path(command[command.index("--config") + 1])
     write_config(path.with_name("mcp.json~"), servers).replace(path)
 
 
@@ -50,6 +52,10 @@ def names(running: Proxy) -> list[str]:
 
 def states(running: Proxy) -> dict[str, str]:
     return {name: server["state"] for name, server in running.status().items()}
+
+
+def has_states(running: Proxy, expected: dict[str, str]) -> bool:
+    return states(running) == expected
 
 
 def tools(running: Proxy) -> list[str]:
@@ -267,7 +273,8 @@ def test_a_server_is_gone_before_its_successor_starts(tmp_path: Path) -> None:
         for between in ({"a": raw("stubborn", disabled=True)}, {}):
             [before] = descendants(running.popen.pid)
             edit(running, between)
-            until(lambda between=between: states(running) == dict.fromkeys(between, "disabled"))
+            disabled = dict.fromkeys(between, "disabled")
+            until(partial(has_states, running, disabled))
             assert alive(before)
             edit(running, {"a": server})
             until(lambda: states(running) == {"a": "ready"})
@@ -471,7 +478,10 @@ def test_what_was_removed_meanwhile_is_not_written(tmp_path: Path) -> None:
 def test_three_processes_on_one_folder_converge(tmp_path: Path) -> None:
     with ExitStack() as stack:
         replicas = [stack.enter_context(proxy(tmp_path, {"a": raw()}, "--persist")) for _ in range(3)]
-        everywhere = lambda expected: until(lambda: all(states(one) == expected for one in replicas))  # noqa: E731
+
+        def everywhere(expected: dict[str, str]) -> None:
+            until(lambda: all(states(one) == expected for one in replicas))
+
         everywhere({"a": "ready"})
         edit(replicas[0], {"a": raw(), "b": raw()})
         everywhere({"a": "ready", "b": "ready"})
@@ -489,9 +499,8 @@ async def test_several_writers_lose_nothing(tmp_path: Path) -> None:
         async with within(60), anyio.create_task_group() as group:
             for number, replica in enumerate(replicas):
                 for name in "abc":
-                    group.start_soon(
-                        anyio.to_thread.run_sync, lambda r=replica, n=f"{name}{number}": r.add(**{n: raw()})
-                    )
+                    add = partial(replica.add, **{f"{name}{number}": raw()})
+                    group.start_soon(anyio.to_thread.run_sync, add)
         expected = {f"{name}{number}" for name in "abc" for number in range(3)}
         assert set(json.loads((tmp_path / "mcp.json").read_text())["mcpServers"]) == expected
         until(lambda: all(set(names(one)) == expected for one in replicas))

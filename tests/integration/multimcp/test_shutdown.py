@@ -216,7 +216,7 @@ def greet(process: Process) -> dict[str, Any]:
     params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
     say(process, {"id": 1, "method": "initialize", "params": params})
     stdout: Any = process.popen.stdout
-    answer = json.loads(stdout.readline())
+    answer: dict[str, Any] = json.loads(stdout.readline())
     say(process, {"method": "notifications/initialized"})
     return answer
 
@@ -366,7 +366,7 @@ def test_stdout_carries_nothing_but_mcp(tmp_path: Path) -> None:
         process.popen.stdin.write("what?\n\n")  # type: ignore[union-attr]
         say(process, {"id": "two", "method": "tools/call", "params": {"name": "noisy::echo"}})
         stdout: Any = process.popen.stdout
-        answer = json.loads(stdout.readline())
+        answer: dict[str, Any] = json.loads(stdout.readline())
         while "id" not in answer:
             answer = json.loads(stdout.readline())
         assert answer["id"] == "two"

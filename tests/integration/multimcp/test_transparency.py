@@ -23,7 +23,7 @@ def test_results_keep_unknown_fields_and_types(client: RawClient) -> None:
     assert result["content"][1] == {"type": "vendor/hologram", "depth": 3, "nested": {"uri": "raw://kept"}}
     assert result["vendorField"] == {"deep": [{"a": None}]}
     assert result["structuredContent"] == {"big": 2**60, "exact": 0.1, "text": "ÄÖ€😀\u2028"}
-    meta = {"vendor.example/mark": [1, 2.5, "three"]}
+    meta: dict[str, Any] = {"vendor.example/mark": [1, 2.5, "three"]}
     if client.era == "modern":
         assert result["resultType"] == "complete"
         meta[META + "serverInfo"] = result["_meta"][META + "serverInfo"]

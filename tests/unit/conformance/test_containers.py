@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import httpx2
@@ -75,7 +75,11 @@ async def test_patience_is_for_what_servers_see_too(tmp_path: Path) -> None:
         TARGET.replace("KIND", "docker").replace("MORE", 'python = "py"').replace('"t"', '"t"\npatience = 2.0')
     )
     here = load(str(tmp_path / "t.toml"))
-    ground = Ground(share(tmp_path, here), launch=pytest.fail)
+
+    def launch(_: object) -> NoReturn:
+        pytest.fail("nothing is launched")
+
+    ground = Ground(share(tmp_path, here), launch=launch)
     async with anyio.create_task_group() as group:
         backend = await Stage(here, tmp_path, ground, group).backend(Server("slow"), "stdio", None)
     with pytest.raises(Failure) as caught:
@@ -178,7 +182,8 @@ def test_our_own_image_is_never_pulled(tmp_path: Path) -> None:
         raise LookupError(image)
 
     images = SimpleNamespace(get=absent, pull=pulled.append)
-    engine._docker = SimpleNamespace(client=SimpleNamespace(images=images))
+    client: Any = SimpleNamespace(client=SimpleNamespace(images=images))
+    engine._docker = client
     engine._not_found = engine._error = LookupError
     with pytest.raises(Missing, match="the image 'multi-mcp:latest'; build it with `make docker-build`"):
         engine.provide(IMAGE)

@@ -47,7 +47,7 @@ def recorded(tmp_path: Path) -> Folder:
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
-def test_both_eras_are_compared_with_the_same_golden(recorded: Folder, era: str) -> None:
+def test_both_eras_are_compared_with_the_same_golden(recorded: Folder, era: Era) -> None:
     assert recorded.play(era, [1]).verdict == Verdict.PASS
     wrong = recorded.play(era, [2])
     assert (wrong.verdict, wrong.message) == (Verdict.FAIL, "what the client saw differs from a direct connection")

@@ -118,8 +118,8 @@ def test_read_and_merged(tmp_path: Path) -> None:
     assert [one.target.title for one in merge([found["d"], found["a"]])] == ["d", "a"]
     assert merge([]) == []
     later = found["d"].model_copy(update={"skipped": "Docker", "started": found["d"].started + timedelta(days=1)})
-    for order in ([found["d"], later], [later, found["d"]]):
-        assert [one.skipped for one in merge(order)] == [""]
+    for both in ([found["d"], later], [later, found["d"]]):
+        assert [one.skipped for one in merge(both)] == [""]
     assert merge([later]) == [later]
 
 

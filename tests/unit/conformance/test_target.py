@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,7 +188,10 @@ def test_every_line_for_containers_is_right_too(tmp_path: Path, kind: str) -> No
 
 
 def test_what_is_written_for_the_target(tmp_path: Path) -> None:
-    servers = {"a": {"command": "c", "args": ["x y"]}, "b": {"type": "http", "url": "http://u/mcp"}}
+    servers: dict[str, dict[str, Any]] = {
+        "a": {"command": "c", "args": ["x y"]},
+        "b": {"type": "http", "url": "http://u/mcp"},
+    }
     plain = target(tmp_path, MINIMAL + '[config]\nextra = {port = "$port", deep = {list = ["$port"]}}')
     values = placeholders(7, tmp_path / "c", plain)
     assert json.loads(write_config(plain, servers, values)) == {

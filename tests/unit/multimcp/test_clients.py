@@ -214,7 +214,8 @@ async def test_a_stream_that_the_server_broke_off_is_broken_off_here_as_well() -
         async with anyio.create_task_group() as group:
             group.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
-            endpoint.calls[0].port.break_off()
+            port: Any = endpoint.calls[0].port  # of HTTP, which has this besides
+            port.break_off()
         [number] = re.findall(rb"id: (\S+)\r\nretry: 1000\r\ndata: \r\n", responses[0].body)
         assert said(responses[0].body) == []
         endpoint.calls[0].conclude(succeeded(pack({"x": 1})))

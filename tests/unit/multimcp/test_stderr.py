@@ -83,7 +83,12 @@ def test_what_is_shown_in_a_second_is_bounded() -> None:
 def test_a_flood_of_lines_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[str] = []
     note = Stderr.note
-    monkeypatch.setattr(Stderr, "note", lambda *args: (looked_at.append(args[1]), note(*args)))
+
+    def look(stderr: Stderr, line: str, known: frozenset[str]) -> None:
+        looked_at.append(line)
+        note(stderr, line, known)
+
+    monkeypatch.setattr(Stderr, "note", look)
     shown = Shown()
     process = shown.stderr.process()
     process.feed(b"".join(b"%d\n" % i for i in range(10_000)))

@@ -11,7 +11,7 @@ from multimcp.protocol.message import opened, pack
 from tests.support.fakes import PROXY, Port, World, message
 
 K = "io.modelcontextprotocol/"
-ROOTS = {K + "clientCapabilities": {"roots": {}}}
+ROOTS: dict[str, Any] = {K + "clientCapabilities": {"roots": {}}}
 
 
 class Modern(World):

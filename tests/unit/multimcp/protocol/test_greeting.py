@@ -20,7 +20,8 @@ CHAINED = Fault(-32600, "behind itself", pack({CHAIN_KEY: ["a"]}))
 
 def play(greeting: Greeting, *answers: Any) -> tuple[list[tuple[str, str]], Hello | Exception]:
     """What is asked, and how it ends."""
-    asked, left = [], list(answers)
+    asked: list[tuple[str, str]] = []
+    left = list(answers)
     try:
         step = next(greeting)
         while True:

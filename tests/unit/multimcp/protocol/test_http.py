@@ -10,9 +10,9 @@ from multimcp.protocol.http import Refusal, asked_spelling, read_head, read_post
 MODERN = {"mcp-protocol-version": "2026-07-28"}
 
 
-def head(method: str = "POST", *more: tuple[str, str], query: bytes = b"", **headers: str) -> Any:
+def head(method: str = "POST", *more: tuple[str, str], query: str = "", **headers: str) -> Any:
     given = [*((name.replace("_", "-"), text) for name, text in headers.items()), *more]
-    return read_head(method, [(name.encode(), text.encode()) for name, text in given], query)
+    return read_head(method, [(name.encode(), text.encode()) for name, text in given], query.encode())
 
 
 @pytest.mark.parametrize(
@@ -142,15 +142,15 @@ def test_messages_that_are_taken(headers: Any, body: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "spelling"), [(b"", None), (b"names=llm", "llm"), (b"x=1&names=plain", "plain"), (b"unnamed=1", None)]
+    ("query", "spelling"), [("", None), ("names=llm", "llm"), ("x=1&names=plain", "plain"), ("unnamed=1", None)]
 )
-def test_the_spelling_that_a_query_asks_for(query: bytes, spelling: str | None) -> None:
+def test_the_spelling_that_a_query_asks_for(query: str, spelling: str | None) -> None:
     assert asked_spelling(query) == spelling
     assert head(query=query).origin.names == spelling
 
 
-@pytest.mark.parametrize("query", [b"names=", b"names=odd", b"names=llm&names=x"])
-def test_a_spelling_that_there_is_not(query: bytes) -> None:
+@pytest.mark.parametrize("query", ["names=", "names=odd", "names=llm&names=x"])
+def test_a_spelling_that_there_is_not(query: str) -> None:
     with pytest.raises(Refusal, match="is not one of plain, llm") as refused:
         head(query=query)
     assert refused.value.status == 400
