@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -89,6 +90,10 @@ class Stage(Inbox[Heard]):
     url: str
     """Of a puppet over streamable HTTP; what is said to one of its calls goes on the stream of that call."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.writers: list[asyncio.StreamWriter] = []
+
     def puppet(self, *behaviours: str, **more: Any) -> dict[str, Any]:
         """The configuration of one of them."""
         return {"command": sys.executable, "args": [str(PUPPET), str(self.port), *behaviours], **more}
@@ -113,49 +118,60 @@ class Stage(Inbox[Heard]):
         )
         return heard.message
 
-
-@asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
-    here = Stage()
-    writers = []
-
-    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak for the process that has connected."""
+        self.writers.append(writer)
 
         def send(*messages: Message) -> None:
             writer.write(json.dumps(messages).encode() + b"\n")
 
         with suppress(ConnectionError):
             async for line in reader:
-                here.put(Heard(send=send, **json.loads(line)))
+                self.put(Heard(send=send, **json.loads(line)))
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-
-        def begin(status: str, kind: str) -> None:
-            writer.write(f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n".encode())
-
-        def send(*messages: Message) -> None:
-            for message in messages:
-                writer.write(f"data: {json.dumps({'jsonrpc': '2.0', **message})}\n\n".encode())
-                if "method" not in message:
-                    writer.close()
-
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak for the puppet over HTTP, in one request."""
+        self.writers.append(writer)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = re.search(r"(?i)\ncontent-length: (\d+)", head)
-        message = json.loads(await reader.readexactly(int(length[1]))) if length else None
-        if message is not None and message.get("method") != "notifications/initialized":
-            if "id" in message and message.get("method") not in (None, "tools/call"):
-                begin("200 OK", "application/json")
-                writer.write(json.dumps(Server([]).response(message)).encode())
-                return writer.close()
-            here.put(Heard(message, time.monotonic(), os.getpid(), send))
-            if message.get("method") == "tools/call":
-                return begin("200 OK", "text/event-stream")
-        begin("405 Method Not Allowed" if message is None else "202 Accepted", "text/plain")
-        return writer.close()
+        if not length:
+            return close_with(writer, "405 Method Not Allowed")
+        message = json.loads(await reader.readexactly(int(length[1])))
+        method = message.get("method")
+        if "id" in message and method not in (None, "tools/call"):
+            begin(writer, "200 OK", "application/json")
+            writer.write(json.dumps(Server([]).response(message)).encode())
+            return writer.close()
+        if method != "notifications/initialized":
+            self.put(Heard(message, time.monotonic(), os.getpid(), partial(send_events, writer)))
+        if method != "tools/call":
+            return close_with(writer, "202 Accepted")
+        return begin(writer, "200 OK", "text/event-stream")
 
-    server, web = [await asyncio.start_server(each, "127.0.0.1", 0) for each in (play, serve)]
+
+def begin(writer: asyncio.StreamWriter, status: str, kind: str) -> None:
+    """Write the head of a response, which lasts as long as its connection."""
+    writer.write(f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n".encode())
+
+
+def close_with(writer: asyncio.StreamWriter, status: str) -> None:
+    """Write a response without a body."""
+    begin(writer, status, "text/plain")
+    writer.close()
+
+
+def send_events(writer: asyncio.StreamWriter, *messages: Message) -> None:
+    """Write messages on the stream of a call, which ends with its answer."""
+    for message in messages:
+        writer.write(f"data: {json.dumps({'jsonrpc': '2.0', **message})}\n\n".encode())
+        if "method" not in message:
+            writer.close()
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    here = Stage()
+    server, web = [await asyncio.start_server(each, "127.0.0.1", 0) for each in (here.play, here.serve)]
     here.port = server.sockets[0].getsockname()[1]
     here.url = f"http://127.0.0.1:{web.sockets[0].getsockname()[1]}/mcp"
     try:
@@ -163,7 +179,7 @@ async def stage() -> AsyncIterator[Stage]:
     finally:
         server.close()
         web.close()
-        for writer in writers:
+        for writer in here.writers:
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()

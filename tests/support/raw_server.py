@@ -52,38 +52,50 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Json = dict[str, Any]
 
 MODERN = "2026-07-28"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 write_lock = threading.Lock()
 
 
-def say(*messages):
+def say(*messages: Json) -> None:
     with write_lock:
         sys.stdout.write("".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages))
         sys.stdout.flush()
 
 
-def tool(name, **more):
+def complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def append(path: str, text: str) -> None:
+    with open(path, "a") as file:
+        file.write(text)
+
+
+def tool(name: str, **more: Any) -> Json:
     return {"name": name, "inputSchema": {"type": "object"}, **more}
 
 
 class Server:
-    def __init__(self, behaviours):
-        pairs = [b.partition("=")[::2] for b in behaviours]
-        self.has = dict(pairs)
+    def __init__(self, behaviours: Iterable[str]) -> None:
+        self.has: dict[str, str] = dict(b.partition("=")[::2] for b in behaviours)
         self.name = self.has.get("name", "raw")
         self.called = False
-        self.answers = queue.Queue()
+        self.answers: queue.Queue[Json] = queue.Queue()
 
-    def hello(self):
-        capabilities = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
+    def hello(self) -> Json:
+        capabilities: Json = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
         return {
             "capabilities": capabilities | json.loads(self.has.get("able", "{}")),
             "instructions": f"I am {self.name}.",
         }
 
-    def answer(self, method, params):
+    def answer(self, method: str, params: Json) -> Json:
         """The result of a request, or an error as an exception's argument."""
         meta = params.get("_meta") or {}
         modern = VERSION_KEY in meta
@@ -104,50 +116,42 @@ class Server:
             result = {"resultType": "complete", "ttlMs": 7000, "cacheScope": "public", **result}
         return result
 
-    def result(self, method, params, era):
-        if method == "server/discover":
-            return {"supportedVersions": [self.has.get("version", MODERN)], **self.hello()}
-        if method == "tools/list":
-            return self.tools(params.get("cursor"), era)
-        if method == "tools/call" and "asks" in self.has:
-            for number, question in enumerate(("ping", "sampling/createMessage")):
-                say({"id": f"q{number}", "method": question})
-            answers = sorted((self.answers.get(timeout=60) for _ in range(2)), key=lambda answer: answer["id"])
-            return {"content": [{"type": "text", "text": json.dumps(answers)}]}
-        if method == "tools/call" and "input" in self.has:
-            return {"resultType": "input_required", "inputRequests": {}}
-        if method == "tools/call":
-            links = [{"type": "resource_link", "uri": self.has["links"], "name": "l"}] if "links" in self.has else []
-            seen = {"type": "text", "text": json.dumps({"server": self.name, "era": era, "params": params})}
-            if "big" in self.has:
-                seen["text"] += "x" * int(self.has["big"])
-            if "odd" not in (params.get("arguments") or {}):
-                return {"content": [seen, *links]}
-            return {
-                "content": [seen, {"type": "vendor/hologram", "depth": 3, "nested": {"uri": "raw://kept"}}],
-                "vendorField": {"deep": [{"a": None}]},
-                "_meta": {"vendor.example/mark": [1, 2.5, "three"]},
-                "structuredContent": {"big": 2**60, "exact": 0.1, "text": "ÄÖ€😀\u2028"},
-            }
-        if method == "prompts/list":
-            return {"prompts": [{"name": "greet", "vendor": 1}]}
-        if method == "prompts/get":
-            embedded = {"type": "resource", "resource": {"uri": "raw://one", "text": "1"}}
-            return {"messages": [{"role": "user", "content": embedded}], "description": self.name}
-        if method == "resources/list":
-            return {"resources": [{"uri": "raw://one", "name": "one"}]}
-        if method == "resources/templates/list":
-            return {"resourceTemplates": [{"uriTemplate": "raw://item/{id}", "name": "item"}]}
-        if method == "resources/read":
-            return {"contents": [{"uri": params["uri"], "text": f"{self.name}: {params['uri']}"}]}
-        if method == "completion/complete":
-            return {"completion": {"values": [self.name, json.dumps(params["ref"])]}}
-        if method in ("ping", "resources/subscribe", "resources/unsubscribe", "logging/setLevel"):
-            return {}
+    def result(self, method: str, params: Json, era: str) -> Json:
+        if method in RESULTS:
+            return RESULTS[method](self, params, era)
         raise LookupError({"code": -32601, "message": f"no {method}"})
 
-    def tools(self, cursor, era):
-        page = {"tools": [tool(self.has.get("tool", "echo"), description=era, vendorKey={"x": [1]})]}
+    def call(self, params: Json, era: str) -> Json:
+        if "asks" in self.has:
+            for number, question in enumerate(("ping", "sampling/createMessage")):
+                say({"id": f"q{number}", "method": question})
+            answers = sorted((self.answers.get(timeout=60) for _ in range(2)), key=lambda answer: str(answer["id"]))
+            return {"content": [{"type": "text", "text": json.dumps(answers)}]}
+        if "input" in self.has:
+            return {"resultType": "input_required", "inputRequests": {}}
+        links = [{"type": "resource_link", "uri": self.has["links"], "name": "l"}] if "links" in self.has else []
+        seen = {"type": "text", "text": json.dumps({"server": self.name, "era": era, "params": params})}
+        if "big" in self.has:
+            seen["text"] += "x" * int(self.has["big"])
+        if "odd" not in (params.get("arguments") or {}):
+            return {"content": [seen, *links]}
+        return {
+            "content": [seen, {"type": "vendor/hologram", "depth": 3, "nested": {"uri": "raw://kept"}}],
+            "vendorField": {"deep": [{"a": None}]},
+            "_meta": {"vendor.example/mark": [1, 2.5, "three"]},
+            "structuredContent": {"big": 2**60, "exact": 0.1, "text": "ÄÖ€😀\u2028"},
+        }
+
+    def prompt(self, params: Json, era: str) -> Json:
+        embedded = {"type": "resource", "resource": {"uri": "raw://one", "text": "1"}}
+        return {"messages": [{"role": "user", "content": embedded}], "description": self.name}
+
+    def resource(self, params: Json, era: str) -> Json:
+        return {"contents": [{"uri": params["uri"], "text": f"{self.name}: {params['uri']}"}]}
+
+    def tools(self, params: Json, era: str) -> Json:
+        cursor = params.get("cursor")
+        page: Json = {"tools": [tool(self.has.get("tool", "echo"), description=era, vendorKey={"x": [1]})]}
         if self.called:
             page["tools"].append(tool("another"))
         if "headers" in self.has:
@@ -161,7 +165,7 @@ class Server:
         if "endless" in self.has:
             page = {"tools": [tool(f"t{cursor}")], "nextCursor": str(int(cursor or 0) + 1)}
         if "pages" in self.has:
-            number = {None: 0, "": 1}.get(cursor) if cursor in (None, "") else int(cursor)
+            number = 1 if cursor == "" else int(cursor or 0)
             page["tools"] = [tool(f"tool{number}")]
             if number + 1 < int(self.has["pages"]):
                 page["nextCursor"] = "" if number == 0 else str(number + 1)
@@ -169,11 +173,11 @@ class Server:
             page["tools"] += [{"title": "nameless"}, "not an object", tool("echo", description="second")]
         return page
 
-    def handle(self, message):
+    def handle(self, message: Json) -> None:
         method = message.get("method")
         if f"says:{method}" in self.has:
             print(self.has[f"says:{method}"], file=sys.stderr, flush=True)
-        for number in range(int(self.has.get(f"floods:{method}", 0))):
+        for number in range(int(self.has.get(f"floods:{method}", "0"))):
             print(f"{number:999}", file=sys.stderr)
         if f"exit:{method}" in self.has:
             os._exit(4)
@@ -192,46 +196,23 @@ class Server:
         if "restless" in self.has and method == "tools/list":
             say({"method": "notifications/tools/list_changed"})
 
-    def response(self, message):
+    def response(self, message: Json) -> Json:
         try:
             result = self.answer(message["method"], message.get("params") or {})
             return {"jsonrpc": "2.0", "id": message["id"], "result": result}
         except LookupError as exc:
             return {"jsonrpc": "2.0", "id": message["id"], "error": exc.args[0]}
 
-    def note(self, line):
+    def note(self, line: str) -> None:
         if "log" in self.has:
-            with open(self.has["log"], "a") as file:
-                file.write(line)
+            append(self.has["log"], line)
 
-    def run(self):
-        if "count" in self.has:
-            with open(self.has["count"], "a") as file:
-                file.write(f"{os.getpid()}\n")
-        if "says:start" in self.has:
-            print(self.has["says:start"], file=sys.stderr, flush=True)
-        if "daemon" in self.has:
-            child = subprocess.Popen(
-                ["sleep", "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-            )
-            with open(self.has["daemon"], "a") as file:
-                file.write(f"{child.pid}\n")
-        if "exit:start" in self.has:
-            print("raw_server: no licence", file=sys.stderr)
-            sys.exit(3)
-        if "stubborn" in self.has:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if "orphan" in self.has:
-            code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-            subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL)
-        if "holds" in self.has:
-            subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
-        if "noise" in self.has:
-            print("Welcome to the server!", flush=True)
+    def run(self) -> None:
+        for behaviour, act in AT_START.items():
+            if behaviour in self.has:
+                act(self.has[behaviour])
         if "http" in self.has:
-            with http_server(self) as web:
-                print(f"listening on http://127.0.0.1:{web.server_port}", file=sys.stderr, flush=True)
-                web.serve_forever()
+            self.serve_http()
         for line in sys.stdin:
             self.note(line)
             message = json.loads(line)
@@ -241,101 +222,67 @@ class Server:
         while "stubborn" in self.has:
             time.sleep(600)
 
+    def serve_http(self) -> None:
+        sys.path.insert(0, os.path.abspath(os.path.join(__file__, "../../..")))
+        from tests.support.raw_http import Web
 
-def http_server(server):
-    """Streamable HTTP, and SSE."""
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # which takes its time
+        with Web(self) as web:
+            complain(f"listening on http://127.0.0.1:{web.server_port}")
+            web.serve_forever()
 
-    streams = []
-    sessions = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+RESULTS: dict[str, Callable[[Server, Json, str], Json]] = {
+    "server/discover": lambda server, params, era: {
+        "supportedVersions": [server.has.get("version", MODERN)],
+        **server.hello(),
+    },
+    "tools/list": Server.tools,
+    "tools/call": Server.call,
+    "prompts/list": lambda server, params, era: {"prompts": [{"name": "greet", "vendor": 1}]},
+    "prompts/get": Server.prompt,
+    "resources/list": lambda server, params, era: {"resources": [{"uri": "raw://one", "name": "one"}]},
+    "resources/templates/list": lambda server, params, era: {
+        "resourceTemplates": [{"uriTemplate": "raw://item/{id}", "name": "item"}]
+    },
+    "resources/read": Server.resource,
+    "completion/complete": lambda server, params, era: {
+        "completion": {"values": [server.name, json.dumps(params["ref"])]}
+    },
+    "ping": lambda server, params, era: {},
+    "resources/subscribe": lambda server, params, era: {},
+    "resources/unsubscribe": lambda server, params, era: {},
+    "logging/setLevel": lambda server, params, era: {},
+}
+"""What it answers, by method; given are the server, the params and the era."""
 
-        waited = threading.Event()
 
-        def log_message(self, *args):
-            pass
+def start_daemon(path: str) -> None:
+    command = ["sleep", "600"]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    append(path, f"{child.pid}\n")
 
-        def wait(self):
-            self.waited.set()
-            server.note("waited\n")
 
-        def do_GET(self):
-            if self.path != "/sse":
-                return self.reply(405)
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.end_headers()
-            events = queue.Queue()
-            streams.append(events)
-            self.wfile.write(f"event: endpoint\ndata: /messages/{len(streams) - 1}\n\n".encode())
-            while True:
-                self.wfile.write(b"event: message\ndata: " + json.dumps(events.get()).encode() + b"\n\n")
-                self.wfile.flush()
+def refuse_to_start(_: str) -> None:
+    complain("raw_server: no licence")
+    sys.exit(3)
 
-        def do_POST(self):
-            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            method = message.get("method")
-            server.note(json.dumps(message) + "\n")
-            if "closing" in server.has:
-                if self.waited.is_set():
-                    self.close_connection = True
-                    return None
-                self.waited = threading.Event()
-                threading.Timer(4.5, self.wait).start()
-            if f"drop:{method}" in server.has:
-                self.close_connection = True
-                return None
-            if f"hang:{method}" in server.has:
-                time.sleep(600)
-            if "forgets" in server.has and method == "tools/call" and self.headers["Mcp-Session-Id"] == "s1":
-                error = {"code": -32001, "message": "Session not found"}
-                return self.reply(404, json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode())
-            if f"status:{method}" in server.has:
-                return self.reply(int(server.has[f"status:{method}"]))
-            if "id" not in message or method is None:
-                return self.reply(202)
-            if f"slow:{method}" in server.has:
-                time.sleep(float(server.has[f"slow:{method}"]))
-            response = server.response(message)
-            if "headers" in server.has and method == "tools/call":
-                ours = ("mcp-", "authorization", "x-api-key")
-                mine = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(ours)}
-                response["result"] = {"content": [{"type": "text", "text": json.dumps(mine)}]}
-            if self.path.startswith("/messages/"):
-                streams[int(self.path.rpartition("/")[2])].put(response)
-                return self.cut(202, b"it is accepted") if f"cut:{method}" in server.has else self.reply(202)
-            body = json.dumps(response).encode()
-            name = (message.get("params") or {}).get("arguments") or {}
-            if f"cut:{method}" in server.has and "whole" not in name:
-                return self.cut(200, body)
-            if "forgets" in server.has and method == "initialize":
-                sessions.append(f"s{len(sessions) + 1}")
-                return self.reply(200, body, ("Mcp-Session-Id", sessions[-1]))
-            return self.reply(200, body)
 
-        def do_DELETE(self):
-            self.reply(405)
+def start_orphan(_: str) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL)
 
-        def cut(self, status, body):
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[:10])
-            self.close_connection = True
 
-        def reply(self, status, body=b"", *headers):
-            self.send_response(status)
-            for header in headers:
-                self.send_header(*header)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+AT_START: dict[str, Callable[[str], object]] = {
+    "count": lambda path: append(path, f"{os.getpid()}\n"),
+    "says:start": complain,
+    "daemon": start_daemon,
+    "exit:start": refuse_to_start,
+    "stubborn": lambda _: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "orphan": start_orphan,
+    "holds": lambda _: subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL),
+    "noise": lambda _: print("Welcome to the server!", flush=True),
+}
+"""What it does before it reads anything, by behaviour and in this order; given is what follows `=`."""
 
 
 if __name__ == "__main__":

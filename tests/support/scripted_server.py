@@ -13,32 +13,36 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Iterable
+from typing import Any
+
+Json = dict[str, Any]
 
 LOG, ERA, CAPABILITIES = (*sys.argv[1:], "{}")[:3]
 ENVELOPE = "io.modelcontextprotocol/"
 lock = threading.Lock()
 go = threading.Event()
-listening = {}
+listening: dict[Any, Json] = {}
 
 
-def say(message):
+def say(message: Json) -> None:
     with lock:
         sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
         sys.stdout.flush()
 
 
-def send_all(messages, token):
+def send_all(messages: Iterable[Json], token: Any) -> None:
     for message in messages:
         say(json.loads(json.dumps(message).replace('"$token"', json.dumps(token))))
 
 
-def hello():
-    capabilities = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}}
+def hello() -> Json:
+    capabilities: Json = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}}
     info = {"name": "scripted", "version": "1"}
     return {"capabilities": {**capabilities, **json.loads(CAPABILITIES)}, "serverInfo": info}
 
 
-def answer(method, params):
+def answer(method: str, params: Json) -> Json:
     match method:
         case "initialize" if ERA != "modern":
             return {"protocolVersion": "2025-11-25", **hello()}
@@ -57,7 +61,7 @@ def answer(method, params):
     return {"content": [], "asked": {"method": method, "params": params}, **params.get("result", {})}
 
 
-def handle(message):
+def handle(message: Json) -> None:
     method, params = message["method"], message.get("params") or {}
     arguments = params.get("arguments") or {}
     token = (params.get("_meta") or {}).get("progressToken")

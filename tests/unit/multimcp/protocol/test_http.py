@@ -145,7 +145,7 @@ def test_messages_that_are_taken(headers: Any, body: Any) -> None:
     ("query", "spelling"), [("", None), ("names=llm", "llm"), ("x=1&names=plain", "plain"), ("unnamed=1", None)]
 )
 def test_the_spelling_that_a_query_asks_for(query: str, spelling: str | None) -> None:
-    assert asked_spelling(query) == spelling
+    assert asked_spelling(query.encode()) == spelling
     assert head(query=query).origin.names == spelling
 
 
