@@ -421,6 +421,7 @@ class Player:
         key = (server, method, f"{earlier + 1}. {about}")
         begun = len(client.inbox)
         token = {"_meta": {"progressToken": " ".join(key)}} if method == "tools/call" else {}
+        answer: Message
         try:
             answer = await (await client.request(method, {**params, **token})).response()
         except Failure as failure:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec import Raw
 
+from multimcp.errors import Fault
 from multimcp.protocol import message
 from multimcp.protocol.eras import end_to_end, to_backend, to_client
 from multimcp.protocol.message import Era
@@ -43,7 +44,7 @@ def test_params_cross(payload: bytes) -> None:
     read = message.read(b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"name":"n","exact":' + payload + b"}}")
     params = end_to_end(message.opened(read.params))
     for era in ("legacy", "modern"):
-        sent = message.request(7, "m", to_backend(params, {}, era, number=7))  # type: ignore[arg-type]
+        sent = message.request(7, "m", to_backend(params, {}, era, number=7))
         assert b'"exact":' + payload in sent
 
 
@@ -51,7 +52,7 @@ def test_params_cross(payload: bytes) -> None:
 def test_meta_crosses(payload: bytes) -> None:
     meta = message.opened(Raw(b'{"progressToken":1,"vendor":' + payload + b"}"))
     for era in ("legacy", "modern"):
-        sent = message.request(7, "m", to_backend({}, meta, era, number=7))  # type: ignore[arg-type]
+        sent = message.request(7, "m", to_backend({}, meta, era, number=7))
         assert b'"vendor":' + payload in sent
 
 
@@ -67,7 +68,7 @@ def test_results_cross(payload: bytes, spoken: Era, era: Era) -> None:
 def test_errors_cross(payload: bytes) -> None:
     answer = message.read(b'{"jsonrpc":"2.0","id":7,"error":{"code":-1,"message":"m","data":' + payload + b"}}")
     assert b'"data":' + payload in message.answer(1, answer)
-    with pytest.raises(message.Fault) as caught:
+    with pytest.raises(Fault) as caught:
         message.result_of(answer)
     assert b'"data":' + payload in message.answer(1, message.failed(caught.value))
 
