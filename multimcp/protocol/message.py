@@ -139,11 +139,11 @@ def _bounded(digits: str) -> int:
     return int(digits[:40])
 
 
-def key(number: object) -> object:
-    """The same for all spellings of one id: 7, 7.0 and "7"."""
+def key(number: object) -> Id | None:
+    """The same for all spellings of one id: 7, 7.0 and "7"; None for what is no id but stands where one should."""
     if isinstance(number, str):
         return int(number) if len(number) < _SHOWN and number.isdecimal() and number.isascii() else number
-    return number
+    return number if isinstance(number, int | float) and not isinstance(number, bool) else None
 
 
 def number_of(spelled: object) -> int | None:
@@ -151,7 +151,7 @@ def number_of(spelled: object) -> int | None:
     found = key(spelled)
     if isinstance(found, float):
         return int(found) if found.is_integer() else None
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    return found if isinstance(found, int) else None
 
 
 def opened(raw: Raw | UnsetType | None, what: str = "params") -> Fields:

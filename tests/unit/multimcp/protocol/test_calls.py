@@ -271,6 +271,17 @@ def test_a_refused_question_leaves_nothing() -> None:
 # Sessions and clients
 
 
+@pytest.mark.parametrize("number", [None, True, {}, [1], "x", 1.5, 2])
+def test_a_cancellation_of_no_call_of_the_session_is_nothing(number: Any) -> None:
+    world = World()
+    session, _ = world.session()
+    call, _, _ = world.send(session, 1)
+    session.cancel(opened(pack({"requestId": number})))
+    assert not call.is_over
+    session.cancel(opened(pack({"requestId": "1"})))
+    assert call.is_over
+
+
 def test_a_session_that_ends_cancels_its_calls() -> None:
     world = World()
     session, _ = world.session()

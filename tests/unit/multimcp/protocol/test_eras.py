@@ -131,6 +131,7 @@ def test_end_to_end() -> None:
     untouched = opened(pack({"a": 1, "_meta": {"v/x": 1, "progressToken": 1, K + "subscriptionId": 2}}))
     assert plain(end_to_end(untouched)) == {"a": 1, "_meta": {"v/x": 1}}
     assert plain(end_to_end(opened(pack({"_meta": {"progressToken": 1}})))) == {}
+    assert plain(end_to_end(opened(pack({"_meta": {"multi-mcp/chain": {"a": 0}}})))) == {}
     assert plain(end_to_end(opened(pack({"a": 1})))) == {"a": 1}
 
 

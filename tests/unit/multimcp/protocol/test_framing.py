@@ -106,3 +106,8 @@ def test_an_event_that_is_too_large_is_not_kept(parts: int, size: int) -> None:
 def test_an_event_of_just_the_limit() -> None:
     [event] = Events(limit=10).feed(b"data: 123\ndata: 567890\n\n")
     assert event.data == b"123\n567890"
+
+
+def test_an_event_that_is_larger_by_its_line_feed() -> None:
+    [event] = Events(limit=10).feed(b"data: 123\ndata: 5678901\n\n")
+    assert event.data == Oversized(b"123\n5678901", b"123\n5678901", 11)

@@ -296,6 +296,16 @@ def test_a_question_that_is_taken_back() -> None:
     assert world.wire.sent == []
 
 
+@pytest.mark.parametrize("number", [None, True, {}, [1], "x", 1.5, 2])
+def test_a_cancellation_of_no_question_of_the_backend_is_nothing(number: Any) -> None:
+    world = World()
+    session, _ = world.session(roots={})
+    _, port, _ = world.send(session)
+    question(world, 1)
+    world.hear({"method": "notifications/cancelled", "params": {"requestId": number}})
+    assert [each["method"] for each in port.got] == ["roots/list"]
+
+
 def test_questions_end_with_the_call_and_the_backend_learns_it() -> None:
     world = World()
     session, _ = world.session(roots={})

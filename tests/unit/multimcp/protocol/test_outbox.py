@@ -5,7 +5,8 @@ import json
 import pytest
 
 from multimcp.errors import Fault
-from multimcp.protocol.message import failed, notification, pack, succeeded
+from multimcp.protocol.framing import Events
+from multimcp.protocol.message import Era, Message, failed, notification, pack, succeeded
 from multimcp.protocol.outbox import Outbox, Replay, Response, place
 
 
@@ -88,12 +89,20 @@ def test_an_answer_is_one_document_unless_something_comes_before_it(
 
 
 @pytest.mark.parametrize(
-    ("era", "code", "status"), [("modern", -32601, 404), ("modern", -32603, 200), ("legacy", -32601, 200)]
+    ("era", "answer", "status"),
+    [
+        ("modern", failed(Fault(-32601, "no")), 404),
+        ("modern", failed(Fault(-32602, "no")), 400),
+        ("modern", failed(Fault(-32603, "no")), 200),
+        ("legacy", failed(Fault(-32601, "no")), 200),
+        ("modern", succeeded(), 200),
+        ("modern", Message("2.0", error=pack("no")), 200),  # crosses as it is, though it is no error that MCP knows
+    ],
 )
-def test_the_status_of_an_error(era: object, code: int, status: int) -> None:
+def test_the_status_of_an_answer(era: Era, answer: Message, status: int) -> None:
     response = Response(1, 1000, Replay(1000))
-    response.done(failed(Fault(code, "no")))
-    assert response.document(era)[0] == status  # type: ignore[arg-type]
+    response.done(answer)
+    assert response.document(era)[0] == status
 
 
 def test_a_request_that_was_given_up_is_answered_all_the_same() -> None:
@@ -128,3 +137,65 @@ def test_a_stream_is_resumed_behind_the_event_that_came_last() -> None:
     assert b'"result"' in data
     response.forget()
     assert not response.resume(0)
+
+
+def events(data: bytes) -> list[tuple[str | None, object]]:
+    """The number of each event, and what it says."""
+    found = Events().feed(data)
+    return [(event.id, json.loads(event.data)) for event in found if isinstance(event.data, bytes) and event.data]
+
+
+ANSWER = {"jsonrpc": "2.0", "id": 1, "result": {}}
+ONE = {"jsonrpc": "2.0", "method": "one"}
+
+
+@pytest.mark.parametrize("is_resumable", [False, True])
+@pytest.mark.parametrize("begins", ["before", "between", "after"])
+@pytest.mark.parametrize("tells", [False, True])
+def test_a_stream_has_each_message_once_and_the_answer_last(is_resumable: bool, begins: str, tells: bool) -> None:
+    response = Response(1, 1000, Replay(1000), (lambda: "s") if is_resumable else None)
+    sent = response.begin() if begins == "before" else b""
+    if tells:
+        response.tell(notification("one"))
+    if begins == "between":
+        sent += response.begin()
+    response.done(succeeded())
+    if begins == "after":
+        sent += response.begin()
+    sent += response.outbox.take()
+    said = [ONE, ANSWER] if tells else [ANSWER]
+    assert events(sent) == [(f"s-{n}" if is_resumable else None, each) for n, each in enumerate(said, 1)]
+    assert response.outbox.is_over
+    if is_resumable:
+        response.sent()
+        again = response.resume(0)
+        assert events(again.take()) == [(f"s-{n}", each) for n, each in enumerate(said, 1)]
+        assert again.is_over
+
+
+def test_a_stream_that_is_resumed_during_its_call_goes_on() -> None:
+    response = Response(1, 1000, Replay(1000), lambda: "s")
+    response.begin()
+    response.tell(notification("one"))
+    rest = response.resume(1)
+    assert not rest.is_over
+    response.done(succeeded())
+    assert events(rest.take()) == [("s-2", ANSWER)]
+    assert rest.is_over
+
+
+def test_a_client_that_does_not_read_its_stream_is_told_of_to_whoever_asks() -> None:
+    told: list[int] = []
+    response = Response(1, 250, Replay(1000))
+    response.tell(b"x" * 200)
+    response.tell(b"x" * 200)  # nobody asks
+    response.resume(0)
+    response.overflowed = lambda: told.append(1)
+    for _ in range(3):
+        response.tell(b"x" * 200)
+    assert told == [1]
+    response.resume(0)
+    response.sent()  # what comes now is for nobody
+    response.tell(b"x" * 200)
+    response.tell(b"x" * 200)
+    assert told == [1]

@@ -11,9 +11,9 @@ from multimcp.protocol.calls import Call, Clients, Origin
 from multimcp.protocol.framing import Oversized
 from multimcp.protocol.http import Head, Refusal, read_head
 from multimcp.protocol.limits import Limits
-from multimcp.protocol.message import succeeded
+from multimcp.protocol.message import opened, read, succeeded
 from multimcp.protocol.outbox import Response
-from multimcp.protocol.peer import IDLE, RESUMABLE, Peer, Sessions
+from multimcp.protocol.peer import IDLE, RESUMABLE, Peer, Sessions, take_note
 from tests.support.fakes import PROXY, Clock, Port
 
 
@@ -124,6 +124,144 @@ def test_a_client_has_so_many_calls_in_flight() -> None:
     line.front.calls[0].conclude(succeeded())
     line.send(id=5, method="tools/call", params={"_meta": ENVELOPE})
     assert len(line.front.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "cancelled"), [(7, 7), (7, "7"), ("7", 7), (7, 7.0), ("q", "q")], ids=lambda number: repr(number)
+)
+def test_a_call_is_cancelled_and_answered_however_its_id_is_spelled(asked: Any, cancelled: Any) -> None:
+    line = Line()
+    line.send(id=asked, method="tools/call", params={"_meta": ENVELOPE})
+    line.send(method="notifications/cancelled", params={"requestId": cancelled})
+    assert line.front.calls[0].is_over
+    line.send(id=asked, method="tools/call", params={"_meta": ENVELOPE})
+    line.front.calls[1].conclude(succeeded())
+    assert line.got == [{"jsonrpc": "2.0", "id": asked, "result": {}}]
+    assert line.peer.calls == {}
+
+
+@pytest.mark.parametrize("number", [None, True, {}, [1], "x", 1.5, 2])
+def test_a_cancellation_of_no_call_of_the_client_is_nothing(number: Any) -> None:
+    line = Line()
+    line.send(id=1, method="tools/call", params={"_meta": ENVELOPE})
+    line.send(method="notifications/cancelled", params={"requestId": number})
+    assert not line.front.calls[0].is_over
+    assert line.got == []
+
+
+def test_what_belongs_to_a_call_comes_before_its_answer() -> None:
+    line = Line()
+    line.send(id=1, method="tools/call", params={"_meta": ENVELOPE})
+    [call] = line.front.calls
+    call.port.tell(b'{"x": 1}')
+    call.conclude(succeeded())
+    assert line.got == [{"x": 1}, {"jsonrpc": "2.0", "id": 1, "result": {}}]
+
+
+def test_a_second_initialize_begins_a_new_session() -> None:
+    line = Line()
+    line.send(id=1, method="initialize", params={"capabilities": {"roots": {}}})
+    first = line.peer.session
+    line.send(id=2, method="tools/call")
+    line.send(id=3, method="initialize", params={"capabilities": {"sampling": {}}})
+    assert first is not None
+    assert line.peer.session is not None
+    assert (first.state, line.front.calls[1].is_over) == ("gone", True)
+    assert (line.peer.session.state, list(line.peer.session.abilities)) == ("greeted", ["sampling"])
+    assert list(line.front.clients.sessions.values()) == [line.peer.session]
+
+
+def test_a_client_that_never_was_greeted_leaves() -> None:
+    line = Line()
+    line.send(id=1, method="tools/call", params={"_meta": ENVELOPE})
+    line.peer.leave()
+    assert line.front.calls[0].is_over
+    assert line.got == []
+
+
+class Asker:
+    """Whose question it is; keeps the answer."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+
+    def answered(self, asked: object, answer: Any) -> None:
+        self.got.append((asked, bytes(answer.result) if answer.result else json.loads(bytes(answer.error))["code"]))
+
+    def forgotten(self, asked: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 1, "result": {"roots": [1.0]}}', b'{"roots": [1.0]}'),
+        (b'{"jsonrpc": "2.0", "id": "1", "result": {}}', b"{}"),
+        (b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -1, "message": "no"}}', -1),
+        (b'{"jsonrpc": "2.0", "id": 1, "result": {"x": "\xff"}}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "result": {}, "error": {"code": -1, "message": "no"}}', -32600),
+        (Oversized(b'{"jsonrpc": "2.0", "id": 1, "result": {"', b"}}", 999), -32600),
+        (b'{"jsonrpc": "2.0", "id": 2, "result": {}}', None),
+        (b'{"jsonrpc": "2.0", "id": 2, "result": {"x": "\xff"}}', None),
+        (b'{"id": 1, "method": "a", "result": {}}', None),
+    ],
+)
+def test_an_answer_reaches_who_asked_also_if_it_cannot_be_read(data: Any, answer: Any) -> None:
+    line, asker = Line(), Asker()
+    line.send(id=0, method="initialize", params={"capabilities": {"roots": {}}})
+    session = line.peer.session
+    assert session is not None
+    line.front.clients.initialized(session)
+    session.ask(asker, "q", None, "roots/list", {}, line.front.clock)
+    assert line.got[-1] == {"jsonrpc": "2.0", "id": 1, "method": "roots/list"}
+    line.peer.receive(data)
+    assert asker.got == ([] if answer is None else [("q", answer)])
+    line.peer.receive(b'{"jsonrpc": "2.0", "id": 1, "result": {"again": 1}}')
+    assert len(asker.got) == 1
+
+
+@pytest.mark.parametrize("result", ["{}", '{"x": "\xff"}'])
+def test_an_answer_of_a_client_that_was_never_asked_is_nobodys(result: str) -> None:
+    line = Line()
+    line.peer.receive(f'{{"jsonrpc": "2.0", "id": 1, "result": {result}}}'.encode("latin-1"))
+    assert (line.got, line.front.calls, line.front.notes) == ([], [], [])
+
+
+def test_a_client_over_http_cancels_its_own_calls_only() -> None:
+    front = Front()
+    sessions = Sessions(front)
+    one, other = (sessions.new(name, {}).session for name in "ab")
+    calls = [Call(Port(), "legacy", 1, "tools/call", {}, session) for session in (one, other)]
+    cancel = read(b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "1"}}')
+    take_note(front, "legacy", one, cancel, opened(cancel.params))
+    assert [call.is_over for call in calls] == [True, False]
+    assert front.notes == []
+    take_note(front, "modern", None, cancel, opened(cancel.params))  # who has no session is heard all the same
+    assert front.notes == ["notifications/cancelled"]
+
+
+def test_a_stream_that_cannot_be_resumed_is_not_kept() -> None:
+    sessions = Sessions(Front())
+    client = sessions.new("a", {})
+    client.keep(Response(1, 1000, sessions.replay))
+    assert client.streams == {}
+
+
+def test_a_session_that_never_began_ends_all_the_same() -> None:
+    sessions = Sessions(Front())
+    client = sessions.new("a", {})
+    sessions.end(client)
+    assert client.outbox.is_over
+
+
+def test_streams_are_closed_and_their_sessions_go_on() -> None:
+    sessions = Sessions(Front())
+    clients = {name: sessions.new(name, {}) for name in "ab"}
+    for client in clients.values():
+        sessions.begin(client)
+    sessions.close_streams()
+    for name, client in clients.items():
+        assert client.outbox.is_over
+        assert sessions.find(head(name)) is client
 
 
 def head(session: str | None) -> Head:

@@ -196,6 +196,14 @@ def test_links_that_nobody_lists_lead_back_to_who_announced_them() -> None:
     assert result(router, B, loose, where=without_a) == loose
 
 
+def test_a_link_leads_back_even_where_a_template_of_another_server_fits_its_new_spelling() -> None:
+    router, broad = Router(), view(a=offer(templates=["o://{+path}"]), b=offer(resources=["m://y"]))
+    loose = {"content": [{"type": "resource_link", "uri": "o://1"}]}
+    assert result(router, B, loose, where=broad)["content"][0]["uri"] == "o://b/1"
+    assert found(broad, "resources/read", {"uri": "o://b/1"}, router) == ("b", {"uri": "o://1"})
+    assert found(broad, "resources/read", {"uri": "o://1"}, router) == ("a", {"uri": "o://1"})
+
+
 def test_a_task_is_asked_for_where_it_was_begun() -> None:
     router = Router()
     result(router, B, {"task": {"taskId": "t1"}})
