@@ -65,6 +65,7 @@ def test_the_id_of_what_is_too_large(head: bytes, tail: bytes, found: Salvaged |
 
 def test_writing() -> None:
     assert as_line(b'{"a":\r\n1}') == b'{"a":  1}\n'
+    assert as_line(b'{"a":\r1}') == b'{"a": 1}\n'
     assert as_event(b'{"a":\n1}') == b'event: message\r\ndata: {"a": 1}\r\n\r\n'
     assert as_event(b"{}", "7") == b"event: message\r\nid: 7\r\ndata: {}\r\n\r\n"
     assert Events().feed(as_event(b"{}", "7")) == [Event("message", b"{}", "7")]

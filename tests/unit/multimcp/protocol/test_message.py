@@ -99,6 +99,7 @@ def test_what_is_none(data: bytes, code: int) -> None:
         (b'{"jsonrpc":"2.0","id":"7","result":{"t":"\xff"}}', Salvaged("7", True)),
         (b'{"id":7,"method":"m"}', Salvaged(7, False, has_method=True)),
         (b'{"id":7,"result":[' + b"1" * 5000 + b"]}", Salvaged(7, True)),
+        (b'{"id":7,"method":"m","result":1}', Salvaged(7, False, has_method=True)),
         (b'{"id":7}', Salvaged(7, False)),
         (b'{"id":true,"result":1}', None),
         (b'{"id":null,"result":1}', None),
