@@ -146,7 +146,7 @@ class Response:
         self._limit = limit
         self._replay = replay
         self._last = 0
-        self._is_stream = False
+        self._is_stream = self._is_done = False
         self.outbox = Outbox(limit, self._overflow)
 
     @property
@@ -162,7 +162,7 @@ class Response:
 
     def done(self, message: Message | None) -> None:
         """The call is answered; None: it gets no answer."""
-        self.answer = message
+        self.answer, self._is_done = message, True
         is_last = message is not None and (self._is_stream or self.is_broken)
         self.outbox.end(self._event(answer(self._id, message)) if is_last and message is not None else b"")
 
@@ -187,7 +187,7 @@ class Response:
         self.outbox = Outbox(self._limit, self._overflow)
         for event in self._replay.after(self.stream, number, self._last):
             self.outbox.put(event)
-        if self.answer is not None:
+        if self._is_done:
             self.outbox.end()
         return self.outbox
 

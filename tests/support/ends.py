@@ -288,7 +288,11 @@ class Peer:
 
     async def cancel(self, call: Pending) -> None:
         """Legacy: say that a call is not wanted any more."""
-        await self._post({"method": "notifications/cancelled", "params": {"requestId": call.id}})
+        await self.notify("notifications/cancelled", requestId=call.id)
+
+    async def notify(self, method: str, **params: Any) -> None:
+        """Legacy: send a notification."""
+        await self._post({"method": method, "params": params})
 
     async def leave(self) -> None:
         """Legacy: end the session, unless that is done, or the proxy has ended."""

@@ -137,6 +137,21 @@ async def test_a_question_that_is_no_question_costs_only_its_own_call(shared: Pr
     assert faults(shared, "odd") == []
 
 
+@pytest.mark.parametrize("era", ["legacy", "modern-only"])
+async def test_a_cancellation_of_what_is_no_id_cancels_nothing(shared: Proxy, era: str) -> None:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as client:
+        await add(shared, odd=here.puppet("modern-only") if era == "modern-only" else here.puppet())
+        call = client.call("odd::echo")
+        heard = await here.called()
+        odd: list[Any] = [{}, [], True, None]
+        for number in odd:
+            heard.say(method=CANCELLED, params={"requestId": number})
+            await client.notify(CANCELLED, requestId=number)
+        heard.finish()
+        assert await call.text() == "done"
+    assert faults(shared, "odd") == []
+
+
 # A backend that ends, or does not answer
 
 

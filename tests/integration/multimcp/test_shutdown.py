@@ -310,6 +310,9 @@ def test_requests_piped_in_are_answered_before_the_end(tmp_path: Path) -> None:
         say(process, {"method": "notifications/initialized"})
         say(process, {"id": 2, "method": "tools/list"})
         say(process, {"id": 3, "method": "tools/call", "params": {"name": "slow::echo"}})
+        odd: list[Any] = [{}, [], True, None, 3.5]  # which name no request
+        for number in odd:
+            say(process, {"method": "notifications/cancelled", "params": {"requestId": number}})
         process.popen.stdin.close()  # type: ignore[union-attr]
         stdout: Any = process.popen.stdout
         answers = [message for line in stdout if "id" in (message := json.loads(line))]

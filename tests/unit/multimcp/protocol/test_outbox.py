@@ -184,6 +184,17 @@ def test_a_stream_that_is_resumed_during_its_call_goes_on() -> None:
     assert rest.is_over
 
 
+def test_a_stream_whose_call_was_given_up_meanwhile_ends_when_it_is_resumed() -> None:
+    response = Response(1, 1000, Replay(1000), lambda: "s")
+    response.begin()
+    response.tell(notification("one"))
+    response.break_off()
+    response.done(None)
+    rest = response.resume(0)
+    assert events(rest.take()) == [("s-1", ONE)]
+    assert rest.is_over
+
+
 def test_a_client_that_does_not_read_its_stream_is_told_of_to_whoever_asks() -> None:
     told: list[int] = []
     response = Response(1, 250, Replay(1000))
