@@ -345,14 +345,12 @@ class Backend:
             async with anyio.create_task_group() as group:
                 if session is not None:
                     session.on_gone.append(group.cancel_scope.cancel)
-                try:
-                    with anyio.fail_after(HANDSHAKE_TIMEOUT):
-                        connection = await self._open(Way(self._transport, era), session, group, attempt)
-                finally:
-                    del self._opening[key]
+                with anyio.fail_after(HANDSHAKE_TIMEOUT):
+                    connection = await self._open(Way(self._transport, era), session, group, attempt)
                 try:
                     opening.connection = connection
                     self._register(key, connection)
+                    del self._opening[key]
                     self._publish()
                     opening.over.set()
                     self._spawn(self._restore)
@@ -371,6 +369,9 @@ class Backend:
                 is_undecided = era in self._spoken or isinstance(unwrap(exc), OSError | Unreachable)
                 self._not_before[era] = CLOCK.now() + ERA_RETRY if is_undecided else math.inf
         finally:
+            # Not before it is known what became of it: else the next call would try the same at once.
+            if self._opening.get(key) is opening:
+                del self._opening[key]
             opening.over.set()
 
     def _register(self, key: Key, connection: Connection) -> None:
