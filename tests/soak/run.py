@@ -537,6 +537,7 @@ async def soak_all(options: argparse.Namespace) -> int:
                 show(number, soak, begun)
             cpu = {proxy.name: round(proxy.cpu(), 1) for proxy in (soak.http, soak.stdio)}
         if options.logs:
+            options.logs.mkdir(parents=True, exist_ok=True)
             for log in soak.folder.glob("*.log"):
                 (options.logs / log.name).write_bytes(log.read_bytes())
     return conclude(soak, options, time.monotonic() - begun, cpu)
