@@ -131,7 +131,6 @@ class HttpWire(Wire):
         self._session_id: str | None = None
         self._tasks = Tasks()
         self._by_number: dict[int, asyncio.Task[None]] = {}
-        self._is_closing = False
 
     async def open(self) -> None:
         """Nothing has to be there before the first request."""

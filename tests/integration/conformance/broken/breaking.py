@@ -5,7 +5,7 @@ given: a result, an error, an entry of a list, params, an answer, a question or 
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -40,15 +40,24 @@ class Defect:
 DEFECTS: dict[str, Defect] = {}
 
 
+def description(requirement: str, broken: type, others: Container[str]) -> str:
+    """What is broken, which its docstring says.
+
+    Raises:
+        ValueError: it has none, or one of the `others` breaks the same requirement.
+    """
+    if requirement in others:
+        raise ValueError(f"{requirement} is broken twice")
+    if not broken.__doc__:
+        raise ValueError(f"{requirement}: what is broken?")
+    return broken.__doc__
+
+
 def breaks(requirement: str, symptom: str = "", over: Over = "stdio") -> Callable[[T], T]:
     """Register a broken proxy."""
 
     def register(mux: T) -> T:
-        if requirement in DEFECTS:
-            raise ValueError(f"{requirement} is broken twice")
-        if not mux.__doc__:
-            raise ValueError(f"{requirement}: what is broken?")
-        DEFECTS[requirement] = Defect(requirement, mux.__doc__, symptom, mux, over)
+        DEFECTS[requirement] = Defect(requirement, description(requirement, mux, DEFECTS), symptom, mux, over)
         return mux
 
     return register

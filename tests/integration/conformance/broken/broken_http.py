@@ -19,6 +19,7 @@ from starlette.types import Message as Event
 
 from multimcp.app import application
 from multimcp.backends import http
+from tests.integration.conformance.broken.breaking import description
 
 Message = dict[str, Any]
 T = TypeVar("T", bound=type["Broken"])
@@ -89,11 +90,8 @@ def breaks(requirement: str, symptom: str = "", over: str = "stdio") -> Callable
     """Register a broken proxy."""
 
     def register(middleware: T) -> T:
-        if requirement in DEFECTS:
-            raise ValueError(f"{requirement} is broken twice")
-        if not middleware.__doc__:
-            raise ValueError(f"{requirement}: what is broken?")
-        DEFECTS[requirement] = Defect(requirement, middleware.__doc__, symptom, middleware, over)
+        what = description(requirement, middleware, DEFECTS)
+        DEFECTS[requirement] = Defect(requirement, what, symptom, middleware, over)
         return middleware
 
     return register
