@@ -499,7 +499,6 @@ async def record_through_proxy(
     arguments = ("--transport", "stdio", "--config", str(config))
     command = with_only(measured, sys.executable, str(ROOT / "main.py"), *arguments)
     options: dict[str, Any] = {
-        "channel": "proxy",
         "capabilities": CAPABILITIES,
         "answers": answers(folder),
         "stderr": log,
