@@ -65,6 +65,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         timeout: bounds each request to the server, in seconds; without it only the client sets a limit.
+        startup_timeout: bounds, in seconds, each attempt to start it (or to reach it) and to greet it.
         scope: with "session" each legacy client session has a connection of its own; else all share one.
         unset: why this server cannot be started while the environment stays as it is: variables are not set.
         secrets: the values of variables that were filled in and that nobody is to see.
@@ -79,6 +80,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     type: Transport | None = None
     disabled: bool = False
     timeout: float | None = None
+    startup_timeout: float = msgspec.field(default=60.0, name="startupTimeout")
     scope: Literal["shared", "session"] = "shared"
     tools: ToolFilter = ToolFilter()
     unset: str | None = None
@@ -180,6 +182,7 @@ _FIELDS = {
     "type": _Shape('one of "stdio", "sse", "http"', _OPTIONAL, words=("stdio", "sse", "http")),
     "disabled": _Shape("true or false, without quotes", bool),
     "timeout": _Shape("a number of seconds above 0, without quotes, as in 30", (int, float, type(None))),
+    "startupTimeout": _Shape("a number of seconds above 0, without quotes, as in 60", (int, float)),
     "scope": _Shape('one of "shared", "session"', str, words=("shared", "session")),
     "tools": _Shape('an object, as in {"include": ["read*"], "exclude": ["*_all"]}', dict, fields=_TOOLS),
 }

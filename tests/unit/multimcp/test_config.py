@@ -28,6 +28,11 @@ def test_a_stdio_server() -> None:
     assert (server.timeout, server.disabled, server.transport) == (3.0, False, "stdio")
 
 
+def test_how_long_a_start_may_take() -> None:
+    assert one({"command": "x"}).startup_timeout == 60
+    assert one({"command": "x", "startupTimeout": 0.5}).startup_timeout == 0.5
+
+
 @pytest.mark.parametrize(
     ("server", "transport"),
     [
@@ -78,6 +83,8 @@ def test_no_servers() -> None:
         ({"command": "x", "timeout": True}, "mcpServers.w.timeout: expected a number of seconds above 0"),
         ({"command": "x", "timeout": 0}, "mcpServers.w.timeout: expected a number of seconds above 0"),
         ({"command": "x", "timeout": "${T}"}, "mcpServers.w.timeout: expected a number of seconds above 0"),
+        ({"command": "x", "startupTimeout": None}, "mcpServers.w.startupTimeout: expected a number of seconds above 0"),
+        ({"command": "x", "startupTimeout": -1}, "mcpServers.w.startupTimeout: expected a number of seconds above 0"),
         ({"command": "x", "scope": "all"}, 'mcpServers.w.scope: expected one of "shared", "session"'),
         ({"command": "x", "tools": {"include": "*"}}, "mcpServers.w.tools.include: expected a list of strings, as in"),
         ({"command": "x", "tools": {"exclude": [1]}}, "mcpServers.w.tools.exclude[0]: expected a string, as in"),
