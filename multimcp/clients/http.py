@@ -11,15 +11,16 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 from multimcp.errors import Fault
-from multimcp.protocol.calls import Call
+from multimcp.protocol.calls import Call, Port
 from multimcp.protocol.eras import CAPABILITIES_KEY
-from multimcp.protocol.http import Head, Header, Refusal, read_head, read_post
-from multimcp.protocol.message import EMPTY
-from multimcp.protocol.outbox import Response, place
+from multimcp.protocol.http import Arrived, Head, Header, Refusal, read_head, read_post
+from multimcp.protocol.message import EMPTY, INVALID_REQUEST, Message, batch, failed, salvage
+from multimcp.protocol.outbox import Batch, Part, Response, place
 from multimcp.protocol.peer import Client, Front, Sessions, take_note
 
 from .asgi import EVENTS, JSON, PING, Receive, Scope, Send, end, gone, news, quiet, read_body, refuse, reply, stream
@@ -59,34 +60,87 @@ class StreamableHttp:
             body = await read_body(receive, head.headers, front.clients)
         except ConnectionError:
             return
-        arrived = read_post(head, body)
-        message, meta, method = arrived.message, arrived.meta or {}, str(arrived.message.method)
-        is_first = head.era == "legacy" and message.is_request and method == "initialize"
-        client = None
-        if is_first:
-            client = self._sessions.new(secrets.token_hex(16), arrived.params)
-        elif head.era == "legacy":
-            client = self._sessions.find(head)
-        session = client.session if client is not None else None
-        number = message.id
-        if not message.is_request or not isinstance(number, int | float | str):
-            take_note(front, head.era, session, message, arrived.params)
+        try:
+            arrived = read_post(head, body)
+        except Refusal as refused:
+            await self._refused(head, body, refused, receive, send)
+            return
+        message, is_first, client = arrived.message, False, None
+        if head.era == "legacy":
+            is_first = message.is_request and message.method == "initialize"
+            number = secrets.token_hex(16)
+            client = self._sessions.new(number, arrived.params) if is_first else self._sessions.find(head)
+        if not message.is_request:
+            take_note(front, head.era, client.session if client else None, message, arrived.params)
             await reply(send, 202)
             return
-        if session is not None:
-            self._check_calls(session.calls, number)
-        name = _new_name if client is not None and head.is_resumable else None
-        response = Response(number, front.clients.limits.unread, self._sessions.replay, name)
-        abilities = meta.get(CAPABILITIES_KEY, EMPTY)
-        call = Call(response, head.era, number, method, meta, session, abilities, front.implementation, head.origin)
-        call.on_break = response.break_off
-        response.overflowed = partial(self._overflow, call, client)
+        response = Response(arrived.id, front.clients.limits.unread, self._sessions.replay, _naming(head, client))
+        call = self._call(head, arrived, client, response, response)
         more: tuple[Header, ...] = ()
         if is_first and client is not None:
             more = ((b"mcp-session-id", client.session.id.encode()),)
             self._sessions.begin(client)
-        front.accept(call, arrived.params, meta, head.headers if session is None else None)
-        await _Exchange(call, response, client, receive, send).respond(head.prefers_stream, more)
+        front.accept(call, arrived.params, arrived.meta or {}, head.headers if client is None else None)
+        modern = call if client is None else None
+        await _Exchange(response, client, modern, receive, send).respond(head.prefers_stream, more)
+
+    def _call(self, head: Head, arrived: Arrived, client: Client | None, response: Response, port: Port) -> Call:
+        """The call that a request is; `port` takes its answer to the response.
+
+        Raises:
+            Refusal: the client's: it has too many.
+        """
+        front, meta = self._front, arrived.meta or {}
+        session, abilities = client.session if client is not None else None, meta.get(CAPABILITIES_KEY, EMPTY)
+        if session is not None:
+            self._check_calls(session.calls, arrived.id)
+        method = str(arrived.message.method)
+        call = Call(port, head.era, arrived.id, method, meta, session, abilities, front.implementation, head.origin)
+        call.on_break = response.break_off
+        response.overflowed = partial(self._overflow, call, client)
+        return call
+
+    async def _refused(self, head: Head, body: bytes, refused: Refusal, receive: Receive, send: Send) -> None:
+        """Take what is no message: a batch of them, or an answer that cannot be read, which is one all the same.
+
+        Raises:
+            Refusal: the client's: it is neither.
+        """
+        if head.era == "modern":
+            raise refused
+        client = self._sessions.find(head)
+        try:
+            messages = batch(body)
+        except Fault as fault:
+            raise Refusal(400, fault) from None
+        if not messages:
+            if (found := salvage(body)) is not None and found.is_answer:
+                client.session.answer(Message("2.0", id=found.id, error=failed(refused.fault).error))
+            raise refused
+        limit = self._front.clients.limits.unread
+        response = Batch(len(messages), limit, self._sessions.replay, _naming(head, client))
+        for message in messages:
+            self._take_part(head, client, response, message)
+        if response.is_silent:
+            await reply(send, 202)
+        else:
+            await _Exchange(response, client, None, receive, send).respond(head.prefers_stream, ())
+
+    def _take_part(self, head: Head, client: Client, response: Batch, data: bytes) -> None:
+        """Take one message of a batch."""
+        try:
+            arrived = read_post(head, data)
+            if not arrived.message.is_request:
+                take_note(self._front, head.era, client.session, arrived.message, arrived.params)
+                response.close()
+                return
+            if arrived.message.method == "initialize":
+                raise Refusal(400, Fault(INVALID_REQUEST, "initialize must not be in a batch"), arrived.id)
+            call = self._call(head, arrived, client, response, Part(response, arrived.id))
+        except Refusal as refused:
+            response.close(refused.number, failed(refused.fault))
+        else:
+            self._front.accept(call, arrived.params, arrived.meta or {}, None)
 
     def _overflow(self, call: Call, client: Client | None) -> None:
         if client is not None:
@@ -124,8 +178,9 @@ class StreamableHttp:
             raise Refusal(503, fault) from None
 
 
-def _new_name() -> str:
-    return secrets.token_hex(8)
+def _naming(head: Head, client: Client | None) -> Callable[[], str] | None:
+    """What names a response that its client knows how to resume."""
+    return partial(secrets.token_hex, 8) if client is not None and head.is_resumable else None
 
 
 class _Exchange:
@@ -134,8 +189,11 @@ class _Exchange:
     Whether the client is still there is watched once that takes long enough to be worth a task.
     """
 
-    def __init__(self, call: Call, response: Response, client: Client | None, receive: Receive, send: Send) -> None:
-        self._call = call
+    def __init__(
+        self, response: Response, client: Client | None, modern: Call | None, receive: Receive, send: Send
+    ) -> None:
+        """`client` is a legacy one; a `modern` call is cancelled when its client leaves."""
+        self._modern = modern
         self._response = response
         self._outbox = response.outbox
         self._client = client
@@ -151,7 +209,7 @@ class _Exchange:
             if not self._outbox and not self._outbox.is_over:
                 await self._wait()
             if self._response.is_document(prefers_stream):
-                status, body = self._response.document(self._call.era)
+                status, body = self._response.document("legacy" if self._modern is None else "modern")
                 with suppress(OSError):
                     await reply(self._send, status, body, JSON, *more)
             elif not self._is_gone:
@@ -179,8 +237,8 @@ class _Exchange:
     async def _notice(self) -> None:
         await gone(self._receive)
         self._is_gone = True
-        if self._call.era == "modern":
-            self._call.cancel()
+        if self._modern is not None:
+            self._modern.cancel()
         self._outbox.wake()
 
     async def _stream(self, more: tuple[Header, ...]) -> None:

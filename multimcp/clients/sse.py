@@ -77,8 +77,9 @@ class Sse:
                 raise refusal(404, "there is no such session: open a stream first")
             with suppress(ConnectionError):
                 body = await read_body(receive, headers, self._front.clients)
+                if (fault := peer.receive(body)) is not None:
+                    raise Refusal(400, fault)
                 await reply(send, 202, b"Accepted")
-                peer.receive(body)
         except Refusal as refused:
             await refuse(send, refused)
 

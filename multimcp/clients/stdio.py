@@ -49,7 +49,7 @@ async def serve_stdio(front: Front, on_end: Callable[[], None]) -> None:
                 lines = Lines(limits.message)
                 while chunk := await _read(stdin):
                     for line in lines.feed(chunk):
-                        peer.receive(line)
+                        peer.take(line)
                 on_end()
                 await anyio.sleep_forever()
             finally:

@@ -1,7 +1,8 @@
 """A request at the door: who sends it, whether it is taken at all, and what the log says of it. Pure.
 
 Rules:
-- A method that the client's era does not have is unknown, whatever a backend says to it.
+- A method that the client's era does not have, or that is none for clients to ask, is unknown, whatever a backend says
+  to it.
 - Over HTTP, what a modern client's headers say has to be what its request says.
 - Of modern clients, who have no session, those with the same name, version and transport count as one.
 """
@@ -63,7 +64,7 @@ def check(call: Call) -> None:
         Fault: the client's: it cannot.
     """
     method = call.method
-    if method in UNKNOWN_IN[call.era]:
+    if method in UNKNOWN_IN[call.era] or method.startswith("notifications/"):
         raise Fault(METHOD_NOT_FOUND, "Method not found", method)
     if call.era == "legacy" and call.session is None and method != "ping":
         raise Fault(INVALID_REQUEST, f"{method} before initialize")

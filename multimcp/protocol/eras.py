@@ -49,8 +49,12 @@ ONLY_LEGACY: Final = frozenset(
     {"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"}
 )
 ONLY_MODERN: Final = frozenset({"server/discover", "subscriptions/listen"})
-UNKNOWN_IN: Final[Mapping[Era, frozenset[str]]] = {"legacy": ONLY_MODERN, "modern": ONLY_LEGACY}
-"""The requests of MCP that there are not in an era."""
+_OF_SERVERS: Final = frozenset({"sampling/createMessage", "elicitation/create", "roots/list", ""})
+UNKNOWN_IN: Final[Mapping[Era, frozenset[str]]] = {
+    "legacy": ONLY_MODERN | _OF_SERVERS,
+    "modern": ONLY_LEGACY | _OF_SERVERS,
+}
+"""The requests of MCP that a client cannot make in an era."""
 
 CACHEABLE: Final = frozenset(
     {

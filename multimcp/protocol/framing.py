@@ -9,22 +9,14 @@ Rules:
 Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
-import re
 from dataclasses import dataclass
 
-from .message import Id, Salvaged
+from .message import Salvaged, salvage_ends
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes that one message may have, from either side."""
 
 _KEPT = 512
-_HEAD_ID = re.compile(
-    rb'(?:data:)?\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")'
-)
-_TAIL_ID = re.compile(
-    rb'[}\]"\w]\s*,\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")'
-    rb'\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$'
-)
 
 
 @dataclass(frozen=True)
@@ -37,12 +29,7 @@ class Oversized:
 
     def salvage(self) -> Salvaged | None:
         """Its id, where that stands at one of its ends, as writers do it."""
-        found = _HEAD_ID.match(self.head) or _TAIL_ID.search(self.tail)
-        if found is None:
-            return None
-        number: Id = int(found[1]) if found[1] else found[2].decode(errors="replace")
-        has_method = b'"method"' in self.head + self.tail
-        return Salvaged(number, not has_method, has_method)
+        return salvage_ends(self.head, self.tail)
 
 
 @dataclass(frozen=True)

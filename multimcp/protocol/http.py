@@ -25,7 +25,6 @@ from .message import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     PARSE_ERROR,
-    UNSENDABLE,
     Era,
     Fields,
     Id,
@@ -183,6 +182,13 @@ class Arrived:
     params: Fields
     meta: Fields | None
 
+    @property
+    def id(self) -> Id:
+        """The id of a request."""
+        number = self.message.id
+        assert isinstance(number, int | float | str)
+        return number
+
 
 def read_post(head: Head, body: bytes) -> Arrived:
     """Read what was posted, and check it against the head.
@@ -221,15 +227,10 @@ def _unreadable(body: bytes, problem: Fault) -> Refusal:
     """Refuse a message that cannot be read, under its id if that can be found."""
     number: Id | None = None
     if (found := salvage(body)) is not None:
-        number, problem = found.id, to_sender(problem)
+        number = found.id
     if problem.code not in (PARSE_ERROR, INVALID_PARAMS):
         problem = Fault(INVALID_REQUEST, problem.message)
     return Refusal(400, problem, number)
-
-
-def to_sender(fault: Fault) -> Fault:
-    """What the sender of a request that has an id, but cannot be read, is told."""
-    return Fault(INVALID_PARAMS, UNSENDABLE) if fault.code == PARSE_ERROR else fault
 
 
 def asked_spelling(query: bytes) -> Spelling | None:

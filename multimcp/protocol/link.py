@@ -39,7 +39,6 @@ from .message import (
     METHOD_NOT_FOUND,
     PARSE_ERROR,
     REQUEST_TIMEOUT,
-    UNSENDABLE,
     Era,
     Fields,
     Id,
@@ -324,7 +323,7 @@ class Link:
             if number is not None:
                 self.fail(number, Fault(PARSE_ERROR, reason))
         else:
-            self._write(answer(found.id, failed(Fault(PARSE_ERROR, UNSENDABLE))))
+            self._write(answer(found.id, failed(Fault(PARSE_ERROR, problem))))
 
     def _answered(self, message: Message, via: int | None) -> None:
         number = via if message.id is None else number_of(message.id)

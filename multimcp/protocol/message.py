@@ -4,11 +4,13 @@ Rules:
 - `params`, `result` and `error` are `Raw`: nobody looks into them unless they are routed by or rewritten. So numbers,
   escapes, the order of keys and unknown fields cross because nobody touches them.
 - What is not UTF-8, not JSON, or not a JSON-RPC 2.0 message is a `Fault`; `salvage` finds the id it has to be answered
-  under, so that nobody waits for ever.
+  under, so that nobody waits for ever: also in JSON that is broken or nested too deep, if it stands at one of its ends.
+- A batch (2025-03-26) is taken apart, and a byte order mark skipped, in whatever revision it comes.
 - An id keeps the spelling its sender gave it. Ids are compared by `key`, for which 7, 7.0 and "7" are one number.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
@@ -37,9 +39,21 @@ UNSUPPORTED_VERSION: Final = -32022
 URL_ELICITATION_REQUIRED: Final = -32042
 
 EMPTY: Final = Raw(b"{}")
-UNSENDABLE: Final = "A string that is no Unicode text, or nesting that is too deep"
+BATCH: Final = 1000
+"""How many messages a batch may have, and how many bytes."""
+BATCH_BYTES: Final = 4 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+_SPACE = b" \t\r\n"
 _NULL = Raw(b"null")
 _SHOWN = 200
+_END = 512
+_HEAD_ID = re.compile(
+    rb'(?:data:)?\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")'
+)
+_TAIL_ID = re.compile(
+    rb'[}\]"\w]\s*,\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")'
+    rb'\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$'
+)
 
 
 class Message(msgspec.Struct):
@@ -82,7 +96,7 @@ class Salvaged(NamedTuple):
 
 class _Sent(msgspec.Struct):
     jsonrpc: str = "2.0"
-    id: Id | UnsetType | None = UNSET
+    id: Id | Raw | UnsetType | None = UNSET
     method: str | UnsetType = UNSET
     params: Fields | Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
@@ -90,6 +104,7 @@ class _Sent(msgspec.Struct):
 
 
 _message = msgspec.json.Decoder(Message)
+_batch = msgspec.json.Decoder(list[Raw])
 _fields = msgspec.json.Decoder(Fields)
 _error = msgspec.json.Decoder(ErrorObject)
 encode = msgspec.json.Encoder().encode
@@ -107,8 +122,10 @@ def read(data: bytes) -> Message:
         message = _message.decode(data)
     except msgspec.ValidationError as exc:
         raise Fault(INVALID_REQUEST, f"Not a JSON-RPC message: {exc}") from None
-    except (ValueError, RecursionError):
-        raise Fault(PARSE_ERROR, "Parse error: not JSON, or not UTF-8") from None
+    except (ValueError, RecursionError) as exc:
+        if (rest := data.lstrip(_BOM)) != data:
+            return read(rest)
+        raise Fault(PARSE_ERROR, f"Parse error: {exc}; JSON in UTF-8 is taken, no lone surrogates and no NaN") from None
     if message.jsonrpc is UNSET:
         raise Fault(INVALID_REQUEST, 'Not a JSON-RPC message: "jsonrpc" must be "2.0"')
     if message.method is UNSET:
@@ -119,14 +136,33 @@ def read(data: bytes) -> Message:
     return message
 
 
+def batch(data: bytes) -> list[bytes]:
+    """The messages of a batch; none where `data` is something else, readable or not.
+
+    Raises:
+        Fault: the sender's: it is empty, or there are too many.
+    """
+    data = data.lstrip(_BOM + _SPACE)
+    if not data.startswith(b"["):
+        return []
+    try:
+        messages = _batch.decode(data) if len(data) <= BATCH_BYTES else []
+    except (ValueError, RecursionError):
+        return []
+    if not 0 < len(messages) <= BATCH:
+        raise Fault(INVALID_REQUEST, f"A batch has 1 to {BATCH:,} messages, and {BATCH_BYTES:,} bytes at most")
+    return [bytes(message) for message in messages]
+
+
 def salvage(data: bytes) -> Salvaged | None:
     """The id of a message that `read` refuses, and whether it answers a request; None where that cannot be told."""
+    data = data.lstrip(_BOM + _SPACE)
+    if not data.startswith(b"{"):  # as a line of a log, which may quote a message
+        return None
     try:
-        message = json.loads(data.decode(errors="replace"), parse_int=_bounded)
+        message, _ = _lenient.raw_decode(data.decode(errors="replace"))
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(message, dict):
-        return None
+        return salvage_ends(data[:_END], data[-_END:])
     number = message.get("id")
     if not isinstance(number, int | float | str) or isinstance(number, bool):
         return None
@@ -134,9 +170,23 @@ def salvage(data: bytes) -> Salvaged | None:
     return Salvaged(number, not has_method and bool({"result", "error"} & message.keys()), has_method)
 
 
+def salvage_ends(head: bytes, tail: bytes) -> Salvaged | None:
+    """The same for one that is known by its ends only: where the id stands at one of them, as writers do it."""
+    found = _HEAD_ID.match(head) or _TAIL_ID.search(tail)
+    if found is None:
+        return None
+    number: Id = int(found[1]) if found[1] else found[2].decode(errors="replace")
+    has_method = b'"method"' in head + tail
+    return Salvaged(number, not has_method, has_method)
+
+
 def _bounded(digits: str) -> int:
     """Python refuses to read numbers of more than 4,300 digits; here only the id matters."""
     return int(digits[:40])
+
+
+_lenient = json.JSONDecoder(strict=False, parse_int=_bounded)
+"""Takes control characters in strings, and what is no JSON behind a message."""
 
 
 def key(number: object) -> Id | None:
@@ -226,7 +276,10 @@ def notification(method: str, params: Fields | Raw | UnsetType = UNSET) -> bytes
 
 def answer(number: Id | None, message: Message) -> bytes:
     """The bytes of an answer with what `message` has for result or error."""
-    return encode(_Sent(id=number, result=message.result, error=message.error))
+    try:
+        return encode(_Sent(id=number, result=message.result, error=message.error))
+    except UnicodeEncodeError:  # a lone surrogate in the id, which `salvage` has found: as it came, escaped
+        return encode(_Sent(id=Raw(json.dumps(number).encode()), result=message.result, error=message.error))
 
 
 def succeeded(result: Raw = EMPTY) -> Message:

@@ -12,6 +12,7 @@ Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from msgspec import UNSET
@@ -28,7 +29,7 @@ RETRY = 1000
 _OVERHEAD = 100
 """Bytes that a message costs besides its own, about."""
 
-_CANCELLED = Fault(INVALID_REQUEST, "Request cancelled")
+_CANCELLED = failed(Fault(INVALID_REQUEST, "Request cancelled"))
 
 
 class Outbox:
@@ -164,7 +165,7 @@ class Response:
         """The call is answered; None: it gets no answer."""
         self.answer, self._is_done = message, True
         is_last = message is not None and (self._is_stream or self.is_broken)
-        self.outbox.end(self._event(answer(self._id, message)) if is_last and message is not None else b"")
+        self.outbox.end(self._event(self._body()) if is_last else b"")
 
     def break_off(self) -> None:
         """Close the stream before the answer: the client comes back for it, if it can."""
@@ -177,7 +178,7 @@ class Response:
         self._is_stream = True
         first = f"id: {self.stream}-0\r\nretry: {RETRY}\r\ndata: \r\n\r\n".encode() if self.stream else b""
         if self.outbox.is_over and self.answer is not None:
-            first += (self.outbox.take() if self.outbox else b"") + self._event(answer(self._id, self.answer))
+            first += (self.outbox.take() if self.outbox else b"") + self._event(self._body())
         return first
 
     def resume(self, number: int) -> Outbox:
@@ -207,8 +208,10 @@ class Response:
 
     def document(self, era: Era) -> tuple[int, bytes]:
         """Its status and its body."""
-        message = self.answer or failed(_CANCELLED)
-        return http_status(_code(message)) if era == "modern" else 200, answer(self._id, message)
+        return http_status(_code(self.answer or _CANCELLED)) if era == "modern" else 200, self._body()
+
+    def _body(self) -> bytes:
+        return answer(self._id, self.answer or _CANCELLED)
 
     def _event(self, data: bytes) -> bytes:
         if not self.stream:
@@ -221,6 +224,39 @@ class Response:
     def _overflow(self) -> None:
         if self.overflowed is not None:
             self.overflowed()
+
+
+class Batch(Response):
+    """The answers to a batch (2025-03-26): one message, once the last of its `size` messages is dealt with."""
+
+    def __init__(self, size: int, limit: int, replay: Replay, name: Callable[[], str] | None = None) -> None:
+        super().__init__(0, limit, replay, name)
+        self._open = size
+        self._answers: list[bytes] = []
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it had no message that is answered."""
+        return not self._open and not self._answers
+
+    def close(self, number: Id | None = None, message: Message | None = None) -> None:
+        """One of its messages is dealt with: answered, unless `message` is None."""
+        if message is not None:
+            self._answers.append(answer(number, message))
+        self._open -= 1
+        if not self._open:
+            self.done(_SENT)
+
+    def _body(self) -> bytes:
+        return b"[" + b",".join(self._answers) + b"]"
+
+
+class Part:
+    """The port of a call that came in a batch."""
+
+    def __init__(self, batch: Batch, number: Id) -> None:
+        self.tell = batch.tell
+        self.done: Callable[[Message | None], None] = partial(batch.close, number)
 
 
 _SENT: Final = succeeded()

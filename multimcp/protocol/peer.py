@@ -19,7 +19,7 @@ from multimcp.errors import Fault
 from .calls import CANCELLED, Call, Clients, Clock, Origin, Session
 from .eras import CAPABILITIES_KEY, CLIENT_KEY, ONLY_MODERN, VERSION_KEY, check_envelope
 from .framing import Oversized, as_event
-from .http import Head, refusal, to_sender
+from .http import Head, refusal
 from .message import (
     EMPTY,
     INVALID_REQUEST,
@@ -28,6 +28,7 @@ from .message import (
     Id,
     Message,
     answer,
+    batch,
     failed,
     key,
     opened,
@@ -93,19 +94,25 @@ class Peer:
         self._name = name
         self._origin = origin
 
-    def receive(self, data: bytes | Oversized) -> None:
-        """Take one message of the client."""
+    def take(self, data: bytes | Oversized) -> None:
+        """Take a line: what is wrong with it is said on the same stream, also where no id is known."""
+        fault = self.receive(data)
+        if fault is not None and (isinstance(data, Oversized) or data.strip()):
+            self.write(answer(None, failed(fault)))
+
+    def receive(self, data: bytes | Oversized) -> Fault | None:
+        """Take a message of the client, or a batch of them; returns what is wrong where no id is known for that."""
         try:
-            if isinstance(data, Oversized):
-                limit = self._front.clients.limits.message
-                self._front.clients.warn("client: a message of %d bytes is refused, %d are taken", data.size, limit)
-                raise Fault(INVALID_REQUEST, f"A message of {data.size:,} bytes is too large, {limit:,} are taken")
-            message = read(data)
+            message = self._read(data)
+        except Fault as fault:
+            return self._refuse(data, fault)
+        try:
             params = {} if message.is_answer else opened(message.params)
             meta = opened(params.pop("_meta", UNSET), "_meta")
         except Fault as fault:
-            self._refuse(data, fault)
-            return
+            if message.is_request:
+                self.write(answer(message.id, failed(fault)))  # type: ignore[arg-type]
+            return None
         if message.is_request:
             self._request(message, params, meta)
         elif message.method == CANCELLED:
@@ -113,6 +120,7 @@ class Peer:
                 call.cancel(params.get("reason"))
         else:
             take_note(self._front, "legacy", self.session, message, params)
+        return None
 
     def leave(self) -> None:
         """The client is gone: so are its calls, and the questions to it."""
@@ -145,16 +153,32 @@ class Peer:
         self.calls[key(number)] = call
         front.accept(call, params, meta)
 
-    def _refuse(self, data: bytes | Oversized, fault: Fault) -> None:
+    def _read(self, data: bytes | Oversized) -> Message:
+        if isinstance(data, Oversized):
+            limit = self._front.clients.limits.message
+            self._front.clients.warn("client: a message of %d bytes is refused, %d are taken", data.size, limit)
+            raise Fault(INVALID_REQUEST, f"A message of {data.size:,} bytes is too large, {limit:,} are taken")
+        return read(data)
+
+    def _refuse(self, data: bytes | Oversized, fault: Fault) -> Fault | None:
+        """Take what is no message: a batch, or one that cannot be read; returns as `receive` does."""
+        try:
+            messages = [] if isinstance(data, Oversized) else batch(data)
+        except Fault as problem:
+            return problem
+        for message in messages:
+            if message.startswith(b"{"):
+                self.take(message)
+            else:
+                self.write(answer(None, failed(fault)))
         found = data.salvage() if isinstance(data, Oversized) else salvage(data)
-        if found is None:
-            shown = data.head if isinstance(data, Oversized) else data
-            if shown.strip():
-                self._front.clients.warn("client: sends what is not MCP")
-        elif not found.is_answer:
-            self.write(answer(found.id, failed(to_sender(fault))))
+        if messages or found is None:
+            return None if messages else fault
+        if not found.is_answer:
+            self.write(answer(found.id, failed(fault)))
         elif self.session is not None:  # an answer that cannot be read is one all the same
-            self.session.answer(Message("2.0", id=found.id, error=failed(to_sender(fault)).error))
+            self.session.answer(Message("2.0", id=found.id, error=failed(fault).error))
+        return None
 
 
 def take_note(front: Front, era: Era, session: Session | None, message: Message, params: Fields) -> None:

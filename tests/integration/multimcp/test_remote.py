@@ -115,7 +115,7 @@ def test_what_cannot_be_sent_fails_its_request_and_nothing_else(shared: Any, pat
     with raw_http("modern") as url, RawClient(shared.url, "modern") as client:
         shared.add(fine=raw("modern") if path == "stdio" else {"url": f"{url}/{path}"})
         error = say(client, "fine::echo", odd="\ud83d")["error"]
-        assert (error["code"], "no Unicode text, or nesting" in error["message"]) == (-32602, True)
+        assert (error["code"], "no lone surrogates" in error["message"]) == (-32700, True)
         assert say(client, "fine::echo")["result"]["content"]
         assert shared.status()["fine"]["state"] == "ready"
 

@@ -28,6 +28,8 @@ def call(method: str, era: str, *, session: object = object(), level: str | None
         (call("tools/list", "legacy", session=None), -32600),
         (call("server/discover", "legacy"), -32601),
         (call("initialize", "modern", session=None), -32601),
+        *((call(method, "legacy"), -32601) for method in ("", "roots/list", "notifications/initialized")),
+        *((call(method, "modern"), -32601) for method in ("", "elicitation/create", "notifications/cancelled")),
         (call("tools/call", "modern", level="info"), None),
         (call("tools/call", "modern", level="loud"), -32602),
     ],

@@ -7,9 +7,12 @@ from msgspec import UNSET, Raw
 
 from multimcp.errors import Fault
 from multimcp.protocol.message import (
+    BATCH,
+    BATCH_BYTES,
     Message,
     Salvaged,
     answer,
+    batch,
     error_of,
     failed,
     fields,
@@ -23,6 +26,7 @@ from multimcp.protocol.message import (
     result_of,
     salvage,
     string,
+    succeeded,
     text,
     value,
 )
@@ -101,6 +105,12 @@ def test_what_is_none(data: bytes, code: int) -> None:
         (b'{"id":7,"result":[' + b"1" * 5000 + b"]}", Salvaged(7, True)),
         (b'{"id":7,"method":"m","result":1}', Salvaged(7, False, has_method=True)),
         (b'{"id":7}', Salvaged(7, False)),
+        (b'\xef\xbb\xbf {"id":7,"method":"m\0"} \0', Salvaged(7, False, has_method=True)),
+        (b'{"jsonrpc":"2.0","id":7,"method":"m","params":' + b"[" * 100_000, Salvaged(7, False, has_method=True)),
+        (b'{"params":{"x":' + b"[" * 9000 + b"]" * 9000 + b'},"id":7,"jsonrpc":"2.0"}', Salvaged(7, True)),
+        (b'{"id":7,"method":"m",}', Salvaged(7, False, has_method=True)),
+        (b'{"id":"a\\ud800","method":"m"}', Salvaged("a\ud800", False, has_method=True)),
+        (b'sent {"id":7,"method":"m"}', None),
         (b'{"id":true,"result":1}', None),
         (b'{"id":null,"result":1}', None),
         (b'{"id":[],"error":1}', None),
@@ -111,6 +121,30 @@ def test_what_is_none(data: bytes, code: int) -> None:
 )
 def test_the_id_of_what_cannot_be_read(data: bytes, found: Salvaged | None) -> None:
     assert salvage(data) == found
+
+
+def test_an_id_that_is_no_text_is_answered_as_it_came() -> None:
+    found = salvage(b'{"id":"a\\ud800","method":"m"}')
+    assert found is not None
+    assert answer(found.id, succeeded()) == b'{"jsonrpc":"2.0","id":"a\\ud800","result":{}}'
+
+
+def test_byte_order_marks_are_skipped() -> None:
+    assert read(b"\xef\xbb\xbf" * 50_000 + b'{"jsonrpc":"2.0","id":1,"method":"m"}').id == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [(b"[1, {}]", 2), (b"\xef\xbb\xbf\n [[1]]", 1), (b'{"a": [1]}', 0), (b"[1", 0), (b"", 0), (b"[" * 100_000, 0)],
+)
+def test_batches(data: bytes, count: int) -> None:
+    assert len(batch(data)) == count
+
+
+@pytest.mark.parametrize("data", [b"[]", b"[" + b"7," * BATCH + b"7]", b"[" + b" " * BATCH_BYTES + b"7]"])
+def test_batches_are_bounded(data: bytes) -> None:
+    with pytest.raises(Fault, match="A batch has 1 to 1,000 messages"):
+        batch(data)
 
 
 @pytest.mark.parametrize(

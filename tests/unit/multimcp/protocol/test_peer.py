@@ -75,7 +75,7 @@ def test_the_era_of_a_request(method: str, meta: dict[str, Any], era: str) -> No
     ("data", "code", "number"),
     [
         (b'{"jsonrpc": "2.0", "id": 1, "method": "a", "params": []}', -32602, 1),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "a", "params": {"x": "\xff"}}', -32602, 1),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "a", "params": {"x": "\xff"}}', -32700, 1),
         (b'{"id": "q", "method": "a"}', -32600, "q"),
         (b'{"jsonrpc": "2.0", "id": 2, "method": "server/discover"}', -32602, 2),
         (Oversized(b'{"jsonrpc": "2.0", "id": 4, "method"', b"}", 999), -32600, 4),
@@ -89,13 +89,57 @@ def test_what_cannot_be_taken_is_answered(data: Any, code: int, number: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("data", "lines"),
-    [(b"rubbish", 1), (b"", 0), (b"  ", 0), (Oversized(b"x" * 9, b"y", 999), 2), (b'{"jsonrpc": "2.0", "id": 1}', 0)],
+    ("data", "code"),
+    [
+        (b"rubbish", -32700),
+        (b'{"jsonrpc": "2.0", "id": null, "method": "a"}', -32600),
+        (b'{"jsonrpc": "2.0", "id": [], "method": "a"}', -32600),
+        (b"7", -32600),
+        (b"[]", -32600),
+        (b"[" + b"7," * 1000 + b"7]", -32600),
+        (Oversized(b"x" * 9, b"y", 999), -32600),
+    ],
 )
-def test_what_is_no_message_is_said_in_the_log(data: Any, lines: int) -> None:
+def test_what_has_no_id_that_could_be_one_is_answered_under_none(data: Any, code: int) -> None:
     line = Line()
-    line.peer.receive(data)
-    assert len(line.front.warned) == lines
+    line.peer.take(data)
+    assert [(each["id"], each["error"]["code"]) for each in line.got] == [(None, code)]
+    fault = line.peer.receive(data)
+    assert fault is not None
+    assert fault.code == code
+    assert len(line.got) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(
+            b"",
+            b"  ",
+            b"\r",
+            b'{"jsonrpc": "2.0", "method": "a", "params": []}',
+            b'[{"jsonrpc": "2.0", "method": "a"}]',
+        ),
+        b'{"jsonrpc": "2.0", "id": 9, "result": {}}',
+        b'{"jsonrpc": "2.0", "id": 9, "result": {"x": NaN}}',
+        b'{"jsonrpc": "2.0", "id": null, "error": {"code": 1, "message": "x"}}',
+    ],
+)
+def test_nothing_is_answered_to_what_asks_nothing(data: bytes) -> None:
+    line = Line()
+    line.peer.take(data)
+    assert line.got == line.front.calls == []
+
+
+def test_a_batch_is_taken_apart() -> None:
+    line = Line()
+    line.peer.take(
+        b'\xef\xbb\xbf [{"jsonrpc": "2.0", "id": 1, "method": "a"}, {"jsonrpc": "2.0", "method": "n"}, 7,'
+        b' {"jsonrpc": "2.0", "id": 2, "method": 7}, [{"jsonrpc": "2.0", "id": 3, "method": "b"}],'
+        b' {"jsonrpc": "2.0", "id": 4, "method": "c"}]\r'
+    )
+    assert [(call.id, call.method) for call in line.front.calls] == [(1, "a"), (4, "c")]
+    assert [each["id"] for each in line.got] == [None, 2, None]
 
 
 def test_a_call_is_over_when_it_is_answered_cancelled_or_its_client_gone() -> None:
@@ -197,7 +241,7 @@ class Asker:
         (b'{"jsonrpc": "2.0", "id": 1, "result": {"roots": [1.0]}}', b'{"roots": [1.0]}'),
         (b'{"jsonrpc": "2.0", "id": "1", "result": {}}', b"{}"),
         (b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -1, "message": "no"}}', -1),
-        (b'{"jsonrpc": "2.0", "id": 1, "result": {"x": "\xff"}}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "result": {"x": "\xff"}}', -32700),
         (b'{"jsonrpc": "2.0", "id": 1, "result": {}, "error": {"code": -1, "message": "no"}}', -32600),
         (Oversized(b'{"jsonrpc": "2.0", "id": 1, "result": {"', b"}}", 999), -32600),
         (b'{"jsonrpc": "2.0", "id": 2, "result": {}}', None),
