@@ -45,7 +45,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     def do_POST(self) -> None:
-        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        size = int(self.headers["Content-Length"])
+        if size >= int(self.server.has.get("deaf", size + 1)):
+            time.sleep(600)
+        message = json.loads(self.rfile.read(size))
         method = message.get("method")
         self.server.mcp.note(json.dumps(message) + "\n")
         if self.is_lost() or f"drop:{method}" in self.server.has:

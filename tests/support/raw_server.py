@@ -26,6 +26,7 @@
   log=FILE          appends every message it gets to FILE
   count=FILE        appends a line to FILE when started
   big=N             its tool's text has N characters more
+  progresses=N      its tool tells its progress 40 times before it answers, each time with N characters
   headers           its tool says which HTTP headers it was called with, and has one parameter mirrored in a header
   odd-headers       lists a tool with an annotation that is not valid
   http              serves streamable HTTP at /mcp and SSE at /sse, not stdio; says the port on stderr
@@ -36,6 +37,7 @@
   forgets           has HTTP sessions, and does not know the first one any more when a tool is called
   holds             starts a child that keeps stdout open for long
   deaf:METHOD       reads nothing any more once METHOD has come
+  deaf=N            over HTTP, reads no message of N bytes or more
   asks              asks the client two things while its tool is called, and tells the answers
   version=V         speaks protocol revision V, in either era
   input             its tool wants input (2026-07-28, multi-round-trip requests)
@@ -127,6 +129,11 @@ class Server:
                 say({"id": f"q{number}", "method": question})
             answers = sorted((self.answers.get(timeout=60) for _ in range(2)), key=lambda answer: str(answer["id"]))
             return {"content": [{"type": "text", "text": json.dumps(answers)}]}
+        for number in range(40 if "progresses" in self.has else 0):
+            token = (params.get("_meta") or {}).get("progressToken")
+            text = "x" * int(self.has["progresses"])
+            progress = {"progressToken": token, "progress": number, "message": text}
+            say({"method": "notifications/progress", "params": progress})
         if "input" in self.has:
             return {"resultType": "input_required", "inputRequests": {}}
         links = [{"type": "resource_link", "uri": self.has["links"], "name": "l"}] if "links" in self.has else []

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,16 +58,24 @@ def test_a_compressed_message_is_refused(tmp_path: Path, path: str) -> None:
         assert "result" in echo(client)
 
 
-def test_a_large_line_is_refused(tmp_path: Path) -> None:
-    config = write_config(tmp_path / "mcp.json", {"s": raw()})
-    command = [sys.executable, *program(PATIENT), "--config", str(config), "--transport=stdio", "--max-message=10000"]
+def over_stdio(tmp_path: Path, behaviour: str, limit: str) -> list[str]:
+    """The command of a proxy with this bound that serves its streams, in front of a server with this behaviour."""
+    config = write_config(tmp_path / "mcp.json", {"s": raw(behaviour)})
+    return [sys.executable, *program(PATIENT), "--config", str(config), "--transport=stdio", limit]
+
+
+def lines_of(*texts: str) -> str:
+    """What a client writes that greets the proxy and then calls `echo` with each of these texts; ids count from 2."""
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "0"}}
+    messages: list[dict[str, Any]] = [{"id": 1, "method": "initialize", "params": hello}]
+    for number, text in enumerate(texts, 2):
+        params = {"name": "s::echo", "arguments": {"text": text}}
+        messages.append({"id": number, "method": "tools/call", "params": params})
+    return "".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages)
 
-    def call(number: int, text: str) -> Any:
-        return {"id": number, "method": "tools/call", "params": {"name": "s::echo", "arguments": {"text": text}}}
 
-    messages = [{"id": 1, "method": "initialize", "params": hello}, call(2, LARGE), call(3, "a")]
-    lines = "".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages)
+def test_a_large_line_is_refused(tmp_path: Path) -> None:
+    command, lines = over_stdio(tmp_path, "big=1", "--max-message=10000"), lines_of(LARGE, "a")
     done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=TIMEOUT, check=True)
     answers = {answer["id"]: answer for answer in map(json.loads, done.stdout.splitlines()) if "id" in answer}
     assert answers[2]["error"]["code"] == -32600
@@ -174,3 +183,34 @@ def test_the_session_of_a_client_that_does_not_read_ends(tmp_path: Path) -> None
         running.expect("a client does not read its stream: its session is ended")
         with RawClient(running.url, "legacy") as other:
             assert "result" in echo(other)
+
+
+def test_a_client_that_does_not_read_our_stdout_is_gone(tmp_path: Path) -> None:
+    command = over_stdio(tmp_path, "big=200000", "--max-unread=300000")
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as running:
+        assert running.stdin is not None
+        assert running.stderr is not None
+        running.stdin.write(lines_of(*"abcdef"))
+        running.stdin.flush()
+        log = running.stderr.read()  # until it ends, of its own accord: its stdin stays open
+        assert running.wait(TIMEOUT) == 0
+    assert "the client does not read what is written to it: its session is ended" in log
+    assert "Traceback" not in log
+
+
+def test_a_call_whose_stream_is_not_read_ends(tmp_path: Path) -> None:
+    """Progress makes the answer to a call over `/mcp` a stream; what waits in it is bounded, too."""
+    with (
+        bounded(tmp_path, "progresses=200000", unread=300_000) as running,
+        RawClient(running.url, "modern") as client,
+        connect(running) as wire,
+    ):
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        meta = {"progressToken": "p"}
+        request = client.request("tools/call", {"name": "s::echo", "arguments": {"text": "a"}, "_meta": meta})
+        body = json.dumps(request["json"]).encode()
+        head = {**request["headers"], "Host": "localhost", "Content-Length": str(len(body))}
+        wire.sendall(b"POST /mcp HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in head.items()).encode() + b"\r\n")
+        wire.sendall(body)
+        running.expect("a client does not read its stream: its call is ended")
+        assert "result" in echo(client)

@@ -137,31 +137,30 @@ def test_calls_in_flight(tmp_path: Path, path: str) -> None:
             assert len(warned(here, "slow", "--max-server-calls")) == 1
 
 
-def test_a_server_that_does_not_read(tmp_path: Path) -> None:
-    deaf = raw("deaf:tools/call", timeout=2)
-    with proxy(tmp_path, {"deaf": deaf, "other": raw()}, "--max-unread", "1000000") as here:
-        here.wait_ready()
-        with RawClient(here.url, "legacy") as client, RawClient(here.url, "legacy") as other:
-            say(client, "deaf::echo")
-            threads = []
-            errors: list[str] = []
-            for _ in range(4):
-                each = RawClient(here.url, "legacy")
-                each.__enter__()
+@pytest.mark.parametrize("path", ["stdio", "mcp", "sse"])
+def test_a_server_that_does_not_read(tmp_path: Path, path: str) -> None:
+    with raw_http("deaf=500000") as url:
+        deaf = raw("deaf:tools/call", timeout=2) if path == "stdio" else {"url": f"{url}/{path}", "timeout": 2}
+        with proxy(tmp_path, {"deaf": deaf, "other": raw()}, "--max-unread", "1000000") as here:
+            here.wait_ready()
+            with RawClient(here.url, "legacy") as client, RawClient(here.url, "legacy") as other:
+                say(client, "deaf::echo")
+                errors: list[str] = []
+                threads = [threading.Thread(target=lambda: errors.append(large_call(here))) for _ in range(4)]
+                for thread in threads:
+                    thread.start()
+                until(lambda: warned(here, "deaf", "--max-unread"))
+                assert say(other, "other::echo")["result"]["content"]
+                for thread in threads:
+                    thread.join(20)
+                assert any("does not read" in error for error in errors)
+                assert any("did not answer" in error for error in errors)
+                # What was given up leaves: there is room again, and the next one is waited for.
+                until(lambda: "did not answer" in large_call(here))
 
-                def call(each: RawClient = each) -> None:
-                    answer = each.exchange("prompts/get", {"name": "deaf::greet", "arguments": {"x": "x" * 600_000}})
-                    errors.append(answer["error"]["message"])
-                    each.__exit__()
 
-                threads.append(threading.Thread(target=call))
-                threads[-1].start()
-            until(lambda: warned(here, "deaf", "--max-unread"))
-            assert say(other, "other::echo")["result"]["content"]
-            for thread in threads:
-                thread.join(20)
-            assert any("does not read" in error for error in errors)
-            assert any("did not answer" in error for error in errors)
-            # What was given up has left: there is room again, and the next one is waited for.
-            error = client.exchange("prompts/get", {"name": "deaf::greet", "arguments": {"x": "x" * 600_000}})["error"]
-            assert "did not answer" in error["message"]
+def large_call(here: Proxy) -> str:
+    """What goes wrong with a request of 600 kB to `deaf`."""
+    with RawClient(here.url, "legacy") as client:
+        answer = client.exchange("prompts/get", {"name": "deaf::greet", "arguments": {"x": "x" * 600_000}})
+        return str(answer["error"]["message"])
