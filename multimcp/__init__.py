@@ -58,6 +58,7 @@ backend under names that never collide. Read the modules in this order; each imp
       serving.page          the page at /, for people
       serving.admin         /mcp_servers, /mcp_tools, health
       serving.app           the one place where the parts are put together
+      serving.log           our stderr: a thread writes, and nobody waits for whoever reads
       serving.check         `multi-mcp check`: connect to every server once, and tell how it went
       serving.cli           the options
 

@@ -8,9 +8,7 @@ Rules:
 """
 
 import argparse
-import logging
 import os
-import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
@@ -25,12 +23,10 @@ from multimcp.protocol.catalog import Names
 from multimcp.protocol.limits import BOUNDS, Limits, read_bound, shown
 from multimcp.protocol.names import SPELLINGS
 
-from . import check
+from . import check, log
 from .app import Settings, serve
 from .guard import Access, Keys, allowed_host, allowed_origin
 from .reload import ConfigFile
-
-logger = logging.getLogger("multimcp")
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -46,7 +42,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if not options.separator:  # argparse makes nothing of `--separator=--`, too
         parser.error("argument --separator: cannot be empty (to have '--', set MULTI_MCP_SEPARATOR)")
-    _set_up_logging(options.log_level)
+    log.set_up(options.log_level)
     try:
         file = ConfigFile(options.config, environ)
         if options.persist:
@@ -177,50 +173,3 @@ _FLAGS = {
     "no-watch": "do not follow the configuration file when it changes; SIGHUP still reads it again",
     "persist": "write what is added and removed over HTTP to the configuration file",
 }
-
-
-class _Stderr(logging.Handler):
-    """Writes to stderr and never waits for it: a client that does not read our stderr must not stop us.
-
-    What cannot be written is left out, and said so when something can be written again.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._left_out = 0
-        self._torn = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record."""
-        try:
-            if self._left_out and self._write(f"multi-mcp: {self._left_out} lines left out: nobody read stderr\n"):
-                self._left_out = 0
-            if self._left_out or not self._write(self.format(record) + "\n"):
-                self._left_out += 1
-        except OSError:  # whoever read it is gone
-            pass
-        except Exception:
-            self.handleError(record)
-
-    def _write(self, text: str) -> bool:
-        data = memoryview(("\n" * self._torn + text).encode(errors="backslashreplace"))
-        poll = select.poll()
-        poll.register(2, select.POLLOUT)
-        while data:
-            # A pipe that can be written to takes this much at once.
-            if not poll.poll(0):
-                return False
-            self._torn = True
-            data = data[os.write(2, data[: select.PIPE_BUF]) :]
-        self._torn = False
-        return True
-
-
-def _set_up_logging(level: str) -> None:
-    """Our own lines, to stderr. The libraries' logs are not shown: they are many, and may hold secrets."""
-    handler = _Stderr()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
-    logger.addHandler(handler)
-    logger.setLevel(level)
-    logger.propagate = False
-    logging.getLogger().addHandler(logging.NullHandler())

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, TIMEOUT, RawClient, proxy, raw, stdio_client, until, within, write_config
+from tests.support.processes import (
+    ROOT,
+    TIMEOUT,
+    RawClient,
+    program,
+    proxy,
+    raw,
+    stdio_client,
+    until,
+    within,
+    write_config,
+)
 
 SECRET = "sesame-open-up"
 
@@ -93,6 +106,43 @@ async def test_nobody_reads_the_stderr_of_the_proxy(tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def full_pipe() -> Iterator[int]:
+    """A pipe that takes nothing more."""
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with suppress(BlockingIOError):
+        while os.write(writes, b"x" * 4096):
+            pass
+    os.set_blocking(writes, True)
+    yield writes
+    os.close(reads)
+    os.close(writes)
+
+
+async def test_nobody_has_ever_read_the_stderr_of_the_proxy(tmp_path: Path, full_pipe: int) -> None:
+    config = write_config(tmp_path / "mcp.json", {"loud": raw("floods:tools/call=100"), "absent": {"command": "/none"}})
+    with open(full_pipe, "w", closefd=False) as unread:
+        async with within(TIMEOUT), stdio_client(config, errlog=unread) as client:
+            assert (await client.call_tool("loud::echo", {})).content
+
+
+def test_nor_is_one_over_http_held_up_by_that(tmp_path: Path, full_pipe: int) -> None:
+    config = write_config(tmp_path / "mcp.json", {"loud": raw("floods:tools/call=100")})
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, *program(), "--config", str(config), "--transport", "http", "--port", str(port)]
+    with subprocess.Popen(command, stderr=full_pipe, stdin=subprocess.DEVNULL, cwd=ROOT) as process:
+        try:
+            until(lambda: is_open(port))
+            with RawClient(f"http://127.0.0.1:{port}", "legacy") as client:
+                assert client.call("tools/list", {})["tools"]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(TIMEOUT) == 0
+        finally:
+            process.kill()
+
+
+@pytest.fixture
 def daemons(tmp_path: Path) -> Iterator[Path]:
     """A file with the pids of processes to be ended."""
     yield (tmp_path / "daemons")
@@ -115,6 +165,11 @@ def test_what_holds_the_pipe_open_holds_up_nothing(tmp_path: Path, daemons: Path
         until(lambda: descriptors(running.popen.pid) <= before)
         for pid in daemons.read_text().split():  # which `stop` would call left behind
             os.kill(int(pid), signal.SIGKILL)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def descriptors(pid: int) -> int:

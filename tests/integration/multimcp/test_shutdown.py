@@ -372,6 +372,9 @@ def test_stdout_carries_nothing_but_mcp(tmp_path: Path) -> None:
         answer: dict[str, Any] = json.loads(stdout.readline())
         while "id" not in answer:
             answer = json.loads(stdout.readline())
+        assert (answer["id"], answer["error"]["code"]) == (None, -32700)
+        while answer["id"] is None:
+            answer = {"id": None, **json.loads(stdout.readline())}
         assert answer["id"] == "two"
         assert json.loads(answer["result"]["content"][0]["text"])["server"] == "raw"
         process.expect("raw_server: no licence")  # a server's stderr is ours
