@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 
 WAITING = 1024 * 1024
 """Characters that wait to be written at most."""
@@ -58,11 +59,9 @@ class Stderr(io.TextIOBase):
     def _run(self) -> None:
         while text := self._next():
             data = memoryview(text.encode(errors="backslashreplace"))
-            try:
+            with suppress(OSError):  # whoever read it is gone
                 while data:
                     data = data[os.write(self._fd, data) :]
-            except OSError:  # whoever read it is gone
-                pass
 
     def _next(self) -> str:
         """What is to be written next; empty at the end."""

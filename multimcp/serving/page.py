@@ -58,9 +58,7 @@ def render(version: str, servers: Mapping[str, Mapping[str, Any]]) -> str:
     """
     endpoints = "".join(_endpoint(path, text) for path, text in ENDPOINTS.items())
     rows = "".join(_server(name, status) for name, status in servers.items())
-    none = (
-        '<tr><td colspan="7">None yet: write some into the configuration file, or POST them to /mcp_servers.</td></tr>'
-    )
+    none = '<tr><td colspan="7">None yet: write some into the configuration file, or POST them to /mcp_servers.</tr>'
     return f"""<!doctype html>
 <html lang="en">
 <head>
