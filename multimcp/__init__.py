@@ -10,7 +10,9 @@ backend under names that never collide. Read the modules in this order; each imp
       protocol.message      one JSON-RPC message: the envelope is read, the payload stays the bytes that came
       protocol.framing      lines and server-sent events: pieces in, whole messages out, bounded in size
       protocol.secrets      which values of a server's settings are secrets, and how they are blanked
-      protocol.config       mcpServers JSON -> frozen models
+      protocol.document     the text of a configuration: JSON or TOML -> plain data, and where in it what stands
+      protocol.foreign      what other clients write into a server's entry -> our words
+      protocol.config       servers as they are written -> frozen models
       protocol.eras         ALL that one hop rewrites, on one page: ids, tokens, _meta, headers, envelopes
       protocol.names        public name <-> (server, name)
       protocol.templates    URI templates, read backwards
