@@ -10,15 +10,13 @@ Rules:
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from multimcp.errors import ConfigError, printable
 
 from .document import Document, Place, spell
-
-Convert = Callable[[Any], Any]
 
 MANY_MS = 10_000
 """A `timeout` of as many seconds or more is taken for milliseconds: nobody waits three hours."""
@@ -37,14 +35,6 @@ def kind(value: Any) -> Any:
     return _KINDS.get(re.sub("[-_ ]", "", value.lower()), value)
 
 
-def _milliseconds(value: Any) -> Any:
-    return value / 1000 if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
 _KINDS = {
     **{word: word for word in ("stdio", "sse", "http", "remote")},
     "local": "stdio",
@@ -53,25 +43,25 @@ _KINDS = {
 }
 _URLS = ("url", "serverUrl", "httpUrl", "baseUrl")
 _INCLUDE, _EXCLUDE = ("tools", "include"), ("tools", "exclude")
-_INCLUDES = ("includeTools", "enabledTools", "enabled_tools", "allowedTools", "allowed_tools", "available_tools")
-_EXCLUDES = ("excludeTools", "disabledTools", "disabled_tools", "disallowedTools")
 
-_WORDS: dict[Place, tuple[Place, Convert]] = {
-    **{(key,): (("url",), _same) for key in _URLS[1:]},
-    **{(key,): (("env",), _same) for key in ("environment", "envs", "env_vars")},
-    ("http_headers",): (("headers",), _same),
-    **{(key,): (("type",), _same) for key in ("transport", "transportType")},
-    **{(key,): (_INCLUDE, _same) for key in _INCLUDES},
-    **{(key,): (_EXCLUDE, _same) for key in _EXCLUDES},
-    ("tool_timeout_sec",): (("timeout",), _same),
-    ("requestTimeout",): (("timeout",), _milliseconds),
-    ("options", "timeout"): (("timeout",), _milliseconds),
-    ("startup_timeout_sec",): (("startupTimeout",), _same),
-    ("startup_timeout_ms",): (("startupTimeout",), _milliseconds),
-    ("initTimeout",): (("startupTimeout",), _milliseconds),
-    ("connectionTimeout",): (("startupTimeout",), _milliseconds),
+_WORDS: dict[Place, Place] = {
+    (*theirs.split("."),): ours
+    for ours, words in {
+        ("url",): "serverUrl httpUrl baseUrl",
+        ("env",): "environment envs env_vars",
+        ("headers",): "http_headers",
+        ("type",): "transport transportType",
+        _INCLUDE: "includeTools enabledTools enabled_tools allowedTools allowed_tools available_tools",
+        _EXCLUDE: "excludeTools disabledTools disabled_tools disallowedTools",
+        ("timeout",): "tool_timeout_sec requestTimeout options.timeout",
+        ("startupTimeout",): "startup_timeout_sec startup_timeout_ms initTimeout connectionTimeout",
+    }.items()
+    for theirs in words.split()
 }
-"""What stands where in the entries of others -> where it stands in ours, and how it is converted; in this order."""
+"""Where in the entries of others stands what stands elsewhere in ours; taken in this order."""
+
+_MILLISECONDS = {"requestTimeout", "timeout", "startup_timeout_ms", "initTimeout", "connectionTimeout"}
+"""The last words of places in that table where numbers are milliseconds."""
 
 _OFF: dict[Place, bool] = {
     ("disabled",): True,
@@ -85,18 +75,14 @@ _OFF: dict[Place, bool] = {
 _NO_SANDBOX = 'Multi-MCP has no sandbox; start the server in one by its "command" (a container, say), and take this out'
 _TOOLS_ONLY = 'Multi-MCP can leave out tools only ("tools": {"exclude": [...]}); take this out'
 _TAGS = 'Multi-MCP does not know the tags of tools; write their names under "tools", in "include" or "exclude"'
+_KEYS = "the keys of Multi-MCP are for all servers together: set MULTI_MCP_API_KEY, and take this out"
 _CANNOT: dict[Place, str] = {
     ("headersHelper",): 'is not run; write the headers under "headers", as in {"Authorization": "Bearer ${TOKEN}"}',
-    ("sandbox",): _NO_SANDBOX,
-    ("sandboxEnabled",): _NO_SANDBOX,
-    ("include_tags",): _TAGS,
-    ("exclude_tags",): _TAGS,
-    (
-        "options",
-        "authTokens",
-    ): "Multi-MCP's keys are for all servers together: set MULTI_MCP_API_KEY, and take this out",
+    **{(key,): _NO_SANDBOX for key in ("sandbox", "sandboxEnabled")},
+    **{(key,): _TAGS for key in ("include_tags", "exclude_tags")},
     **{(f"disabled_{kinds}",): _TOOLS_ONLY for kinds in ("prompts", "resources", "resourceTemplates")},
     **{(f"disabled{kinds}",): _TOOLS_ONLY for kinds in ("Prompts", "Resources", "ResourceTemplates")},
+    ("options", "authTokens"): _KEYS,
 }
 """What restricts or protects and cannot be done here, with the remedy."""
 
@@ -185,9 +171,10 @@ class Entry:
             if key in own and key not in ("disabled", "args"):
                 self._take((key,), value, (key,))
         self._take_args()
-        for theirs, (ours, convert) in _WORDS.items():
+        for theirs, ours in _WORDS.items():
             if (value := _get(self._raw, theirs)) is not None:
-                self._take(ours, convert(value), theirs)
+                is_number = isinstance(value, int | float) and not isinstance(value, bool)
+                self._take(ours, value / 1000 if is_number and theirs[-1] in _MILLISECONDS else value, theirs)
         self._take_credentials()
         self._take_filters()
         if "httpUrl" in self._raw and "url" in self.settings and "type" not in self.settings:
