@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import count
+from math import inf
 from typing import Any
 
 import anyio
@@ -21,8 +22,8 @@ from anyio.abc import TaskGroup
 from msgspec import UNSET, Raw
 
 from .backends.backend import Backend
-from .backends.connection import CLOCK, ERA_PROBE, IMPLEMENTATION
-from .backends.registry import CLIENT_WAIT, Registry
+from .backends.connection import CLOCK, IMPLEMENTATION
+from .backends.registry import Registry
 from .errors import Fault, backend_failure, printable
 from .protocol.admission import ToldBehind, Visitors, check, check_headers, introduced, named, outcome
 from .protocol.calls import Call, Clients, Clock, Listener, Session
@@ -234,14 +235,13 @@ class Proxy:
     def _initialize(self, call: Call, params: Fields, meta: Fields) -> Later:
         since = CLOCK.now()
         # What servers can do in this era is declared only once.
-        if self._registry.want("legacy") or self._registry.is_awaited(since):
+        if self._registry.is_awaited("initialize", "legacy", since):
             return self._greet_later(call, params, since)
         self._greet(call, params, since)
         return None
 
     async def _greet_later(self, call: Call, params: Fields, since: float) -> None:
-        await self._registry.greeting_ready(since)
-        await _all(self._registry.want("legacy"), CLIENT_WAIT)
+        await self._registry.wait("initialize", "legacy", since)
         self._greet(call, params, since)
 
     def _greet(self, call: Call, params: Fields, since: float) -> None:
@@ -261,14 +261,14 @@ class Proxy:
         call.finish(succeeded(pack(hello)), "legacy")
 
     def _discover(self, call: Call, params: Fields, meta: Fields) -> Later:
-        self._registry.want(call.era)  # its lists are next
-        if self._registry.is_awaited(call.since):
+        # Its lists are next: backends are connected in its era from now on.
+        if self._registry.is_awaited("server/discover", call.era, call.since):
             return self._discover_later(call)
         self._tell_of_us(call)
         return None
 
     async def _discover_later(self, call: Call) -> None:
-        await self._registry.greeting_ready(call.since)
+        await self._registry.wait("server/discover", call.era, call.since)
         self._tell_of_us(call)
 
     def _tell_of_us(self, call: Call) -> None:
@@ -284,14 +284,14 @@ class Proxy:
     def _list(self, kind: Kind, call: Call, params: Fields, meta: Fields) -> Later:
         if value(params.get("cursor")) is not None:
             raise Fault(INVALID_PARAMS, "Unknown cursor: this list comes in one page")
-        starting = self._lists_wait and self._registry.is_awaited(call.since)
-        if starting or self._registry.want(call.era):
-            return self._list_later(kind, call, starting)
+        since = call.since if self._lists_wait else -inf
+        if self._registry.is_awaited("a list", call.era, since):
+            return self._list_later(kind, call, since)
         self._answer_list(kind, call)
         return None
 
-    async def _list_later(self, kind: Kind, call: Call, starting: bool) -> None:
-        await self._registry.wait_for_lists(call, starting)
+    async def _list_later(self, kind: Kind, call: Call, since: float) -> None:
+        await self._registry.wait_for_lists(call, since)
         self._answer_list(kind, call)
 
     def _answer_list(self, kind: Kind, call: Call) -> None:
@@ -395,13 +395,8 @@ class Proxy:
         def look_up() -> Target | None:
             return self._router.find(self._view(call), method, params)
 
+        await self._registry.wait("a name", call.era, CLOCK.now(), lambda: look_up() is not None)
         if (target := look_up()) is None:
-            await self._registry.ready(CLOCK.now(), lambda: look_up() is not None)
-            target = look_up()
-        if target is None:
-            await _all(self._registry.want(call.era))
-            target = look_up()
-        if target is None:
             raise not_found(method, params, call.era)
         return target
 
@@ -436,13 +431,6 @@ class Proxy:
         for backend in backends:
             if backend.state == "ready":
                 backend.notify(era, session, method, params)
-
-
-async def _all(events: list[anyio.Event], patience: float = ERA_PROBE) -> None:
-    """Wait for all, no longer than it takes to find out whether servers speak an era, or so many seconds."""
-    with anyio.move_on_after(patience):
-        for event in events:
-            await event.wait()
 
 
 def _log_leaving(number: int, name: str, since: float) -> None:

@@ -10,7 +10,7 @@ Rules:
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -31,7 +31,7 @@ from .message import (
     string,
     text,
 )
-from .names import qualify, unqualify
+from .names import Spelling, qualify, unqualify
 from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Offer
 
 LINKS = 10_000
@@ -53,6 +53,10 @@ class View:
     offers: Mapping[str, Offer]
     servers: tuple[str, ...]
     is_starting: bool
+
+    def spelled(self, spelling: Spelling) -> "View":
+        """The same, under names of this spelling."""
+        return replace(self, catalog=self.catalog.spelled(spelling))
 
 
 @dataclass(frozen=True)
