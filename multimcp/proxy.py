@@ -69,18 +69,8 @@ _OWN_NOTIFICATIONS = frozenset({"notifications/initialized", "notifications/prog
 _ROOTS_CHANGED = "notifications/roots/list_changed"
 
 
-class _Waiting:
-    """Carries a call whose request is not on its way yet."""
-
-    def __init__(self, scope: anyio.CancelScope) -> None:
-        self._scope = scope
-
-    def give_up(self, number: int, reason: Raw | None = None) -> None:
-        self._scope.cancel()
-
-
-class _Listening:
-    """Carries a call that is a listening stream."""
+class _Carrier:
+    """Carries a call whose request is not on its way yet, or that is a listening stream."""
 
     def __init__(self, end: Callable[[], None]) -> None:
         self._end = end
@@ -133,12 +123,13 @@ class Proxy:
             headers: of the HTTP request that it came by in the modern era, with lower-case names.
         """
         self._in_flight.add(call)
-        call.on_over = partial(self._over, call)
+        call.on_over = self._over
         if logger.isEnabledFor(logging.DEBUG):
-            call.on_over = partial(self._over_and_logged, call, named(params), CLOCK.now())
+            call.on_over = partial(self._over_and_logged, named(params), CLOCK.now())
         try:
             self._check_chain(call, meta)
-            self._introduce(call, meta)
+            if call.session is None:
+                self._introduce(call, meta)
             check(call)
             if headers is not None and call.method == "tools/call":
                 check_headers(self._view(call), self._router, params, headers)
@@ -150,7 +141,7 @@ class Proxy:
         else:
             if later is not None and self._tasks is not None:
                 scope = anyio.CancelScope()
-                call.carried(_Waiting(scope), 0)
+                call.carried(_Carrier(scope.cancel), 0)
                 self._tasks.start_soon(self._await, call, later, scope)
 
     async def _await(self, call: Call, later: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
@@ -180,15 +171,14 @@ class Proxy:
             call.port = ToldBehind(call.port, lambda: self._registry.behind)
 
     def _introduce(self, call: Call, meta: Fields) -> None:
-        """Note who calls, and what is known of that client."""
-        if call.session is None:
-            call.names = call.origin.names or self._registry.spelling
-            if call.era == "modern":
-                who = (*introduced(value(meta.get(CLIENT_KEY))), call.origin.transport)
-                call.since, is_new = self._visitors.visit(who, CLOCK.now())
-                if is_new:
-                    logger.info("client seen first: %s %s (%s, %s)", *who, LATEST_MODERN)
-                call.seen = self._seen_by_single() if call.origin.transport == "stdio" else None
+        """Note which client calls that has no session, and what is known of it."""
+        call.names = call.origin.names or self._registry.spelling
+        if call.era == "modern":
+            who = (*introduced(value(meta.get(CLIENT_KEY))), call.origin.transport)
+            call.since, is_new = self._visitors.visit(who, CLOCK.now())
+            if is_new:
+                logger.info("client seen first: %s %s (%s, %s)", *who, LATEST_MODERN)
+            call.seen = self._seen_by_single() if call.origin.transport == "stdio" else None
 
     def _seen_by_single(self) -> Seen:
         """What the only client, a modern one over stdio, has seen."""
@@ -201,7 +191,7 @@ class Proxy:
         if self._tasks is not None:
             self._tasks.start_soon(task, *args)
 
-    def _over_and_logged(self, call: Call, named: str, begun: float, answer: Message | None) -> None:
+    def _over_and_logged(self, named: str, begun: float, call: Call, answer: Message | None) -> None:
         self._over(call, answer)
         words = [printable(call.method, 80), printable(named, 200), f"({call.server})" if call.server else ""]
         shown, milliseconds = " ".join(filter(None, words)), 1000 * (CLOCK.now() - begun)
@@ -357,7 +347,7 @@ class Proxy:
         except BaseException:
             end()
             raise
-        call.carried(_Listening(end), 0)
+        call.carried(_Carrier(end), 0)
         listener.acknowledge([uri for uri in listener.uris if uri in watched])
 
     # Everything else goes to a backend

@@ -14,7 +14,7 @@ from .eras import ParamHeaders
 from .message import Fields, fields, value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """One of the four things a server lists.
 
