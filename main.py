@@ -6,6 +6,9 @@
 # dependencies = [
 #   "msgspec>=0.20",
 #   "aiohttp>=3.13",
+#   "aiohappyeyeballs>=2.5",
+#   "multidict>=6.0",
+#   "yarl>=1.17",
 #   "anyio>=4.16",
 #   "starlette>=1.0",
 #   "uvicorn>=0.40",

@@ -43,6 +43,7 @@ backend under names that never collide. Read the modules in this order; each imp
       backends.launch       the environment and the program of a server's process
       backends.wire         what all transports toward servers have in common
       backends.stdio        a process and its standard streams
+      backends.direct       HTTP to a server that is reached directly, where each call comes by
       backends.http         streamable HTTP
       backends.sse          the older HTTP with SSE
       backends.connection   opening, greeting, listing: a connection is born greeted

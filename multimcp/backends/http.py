@@ -19,10 +19,10 @@ from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import anyio
+from yarl import URL
 
 from multimcp.errors import Fault, backend_failure
 from multimcp.protocol.eras import GREETINGS, headers_for
@@ -32,20 +32,14 @@ from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Excess, Link
 from multimcp.protocol.message import PARSE_ERROR, Fields, text
 
+from .direct import CONNECT_TIMEOUT, HEAD, KEPT, Direct, Response
 from .wire import Wire
-
-CONNECT_TIMEOUT = 30.0
-"""Seconds to connect. A response may take as long as the client waits."""
 
 NOTIFICATION_TIMEOUT = 5.0
 """Seconds a server has to acknowledge a notification."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds a server has to be told that its session ends."""
-
-KEPT = 4.0
-"""Seconds that a connection is kept for the next request: shorter than servers keep one (Node.js and uvicorn: 5), so
-that it is us who close it. A request on its way to a server that closes is lost."""
 
 RETRY = 1.0
 """Seconds before a stream is resumed, unless the server names another time; the longest is `RETRY_LIMIT`."""
@@ -55,7 +49,6 @@ LINGER = 10.0
 """Seconds in which a server may end the stream of a legacy request that was given up."""
 
 REDIRECTS = 3
-_HEAD = 1 << 16
 _WHOLE = 1 << 20
 
 _ACCEPT_BOTH = "application/json, text/event-stream"
@@ -90,8 +83,8 @@ def new_session(headers: Mapping[str, str]) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("Accept-Encoding", "User-Agent"),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
-        max_line_size=_HEAD,
-        max_field_size=_HEAD,
+        max_line_size=HEAD,
+        max_field_size=HEAD,
     )
 
 
@@ -125,9 +118,10 @@ class HttpWire(Wire):
 
     def __init__(self, link: Link, url: str, headers: Mapping[str, str], limits: Limits) -> None:
         super().__init__(link, limits)
-        self._url = url
+        self._url = URL(url)
         self._limit = limits.message
         self._http = new_session(headers)
+        self._direct = Direct(headers, _tls())
         self._session_id: str | None = None
         self._tasks = Tasks()
         self._by_number: dict[int, asyncio.Task[None]] = {}
@@ -208,18 +202,20 @@ class HttpWire(Wire):
             if number in self._link.pending:
                 self._link.fail(number, fault or self._fault("ended its response without an answer"))
 
-    async def _post(self, data: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _post(self, data: bytes, headers: Mapping[str, str]) -> Response:
         """POST, following redirects within the server: many answer `/mcp` with a 307 to `/mcp/`."""
         for _ in range(REDIRECTS):
-            response = await self._http.post(self._url, data=body_of(data), headers=headers, allow_redirects=False)
-            target = urljoin(self._url, response.headers.get("Location", ""))
-            if response.status not in (307, 308) or target == self._url or _origin(target) != _origin(self._url):
+            response = await self._direct.post(self._url, headers, data)
+            if response.status not in (307, 308):
+                return response
+            target = self._url.join(URL(response.headers.get("Location", "")))
+            if target == self._url or target.origin() != self._url.origin():
                 return response
             response.release()
             self._url = target
         return response
 
-    async def _answer(self, number: int, response: aiohttp.ClientResponse) -> Fault | None:
+    async def _answer(self, number: int, response: Response | aiohttp.ClientResponse) -> Fault | None:
         """Hand on what comes back on a request; returns the failure where no answer is in it."""
         kind = response.content_type
         if response.status < 400 and kind == "text/event-stream":
@@ -233,7 +229,7 @@ class HttpWire(Wire):
             return self._fault(f"answered {http_status(response.status)}")
         return None
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: Response | aiohttp.ClientResponse) -> bytes:
         parts, size = [], 0
         async for chunk in response.content.iter_any():
             size += len(chunk)
@@ -242,7 +238,7 @@ class HttpWire(Wire):
             parts.append(chunk)
         return b"".join(parts)
 
-    def _notice(self, response: aiohttp.ClientResponse) -> None:
+    def _notice(self, response: Response | aiohttp.ClientResponse) -> None:
         """Notice what a stream tells by ending: that our session there is gone."""
         self.unreachable = None
         self.status = response.status if response.status >= 300 else None
@@ -261,7 +257,7 @@ class HttpWire(Wire):
 
     # Event streams
 
-    async def _stream(self, response: aiohttp.ClientResponse, number: int | None) -> None:
+    async def _stream(self, response: Response | aiohttp.ClientResponse, number: int | None) -> None:
         """Take the events of a response, until its request is answered or the server does not resume it."""
         events = Events(self._limit)
         while True:
@@ -278,7 +274,7 @@ class HttpWire(Wire):
                 response.release()
                 return
 
-    async def _take(self, events: Events, response: aiohttp.ClientResponse, number: int | None) -> None:
+    async def _take(self, events: Events, response: Response | aiohttp.ClientResponse, number: int | None) -> None:
         try:
             async for chunk in response.content.iter_any():
                 for event in events.feed(chunk):
@@ -328,9 +324,5 @@ class HttpWire(Wire):
                     timeout = aiohttp.ClientTimeout(total=CLOSE_TIMEOUT)
                     async with self._http.delete(self._url, headers=self._headers(), timeout=timeout):
                         pass
+            self._direct.close()
             await self._http.close()
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port

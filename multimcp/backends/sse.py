@@ -21,7 +21,8 @@ from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import Fields
 
-from .http import CONNECT_TIMEOUT, NOTIFICATION_TIMEOUT, Tasks, body_of, new_session, why_unreachable
+from .direct import CONNECT_TIMEOUT
+from .http import NOTIFICATION_TIMEOUT, Tasks, body_of, new_session, why_unreachable
 from .wire import Wire
 
 

@@ -9,16 +9,15 @@ Rules:
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import aiohttp
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
 from multimcp.app import application
-from multimcp.backends import http
+from multimcp.backends.direct import Direct, Response
 from tests.integration.conformance.broken.breaking import description
 
 Message = dict[str, Any]
@@ -456,22 +455,13 @@ class HandsTokensOn(Broken):
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(app)
         self.token: str | None = None
-        http.new_session = self.new_session(http.new_session)
+        post = Direct.post
 
-    def new_session(self, make: Callable[..., aiohttp.ClientSession]) -> Callable[..., aiohttp.ClientSession]:
-        async def authorize(session: object, context: object, params: aiohttp.TraceRequestStartParams) -> None:
-            if self.token is not None:
-                params.headers["authorization"] = self.token
+        async def authorized(direct: Direct, url: Any, headers: Mapping[str, str], data: bytes) -> Response:
+            own = {} if self.token is None else {"Authorization": self.token}
+            return await post(direct, url, {**headers, **own}, data)
 
-        def made(*args: Any) -> aiohttp.ClientSession:
-            session = make(*args)
-            trace = aiohttp.TraceConfig()
-            trace.on_request_start.append(authorize)
-            trace.freeze()
-            session.trace_configs.append(trace)
-            return session
-
-        return made
+        Direct.post = authorized  # type: ignore[assignment, method-assign]
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.token = header(scope, "authorization")
