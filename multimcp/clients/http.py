@@ -100,6 +100,8 @@ class StreamableHttp:
         call = Call(port, head.era, arrived.id, method, meta, session, abilities, front.implementation, head.origin)
         call.on_break = response.break_off
         response.overflowed = partial(self._overflow, call, client)
+        if not head.takes_events:
+            response.aside = client.tell if client is not None else _drop
         return call
 
     async def _refused(self, head: Head, body: bytes, refused: Refusal, receive: Receive, send: Send) -> None:
@@ -169,15 +171,17 @@ class StreamableHttp:
                     if response.answer is not None and outbox.is_over and not outbox:
                         response.sent()
                     return
-                if client.has_stream:
-                    raise Refusal(409, Fault(-32600, "this session's stream is open already"))
-                client.has_stream = True
+                outbox = client.open_stream()
                 try:
-                    await stream(client.outbox, receive, send)
+                    await stream(outbox, receive, send)
                 finally:
-                    client.has_stream = False
+                    client.close_stream(outbox)
         except Fault as fault:
             raise Refusal(503, fault) from None
+
+
+def _drop(data: bytes) -> None:
+    pass
 
 
 def _naming(head: Head, client: Client | None) -> Callable[[], str] | None:
@@ -229,7 +233,8 @@ class _Exchange:
             self._timer.cancel()
 
     def _take_long(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LONG - SOON, self._outbox.wake)
+        if self._response.aside is None:
+            self._timer = asyncio.get_running_loop().call_later(LONG - SOON, self._outbox.wake)
         self._watch()
 
     def _watch(self) -> None:

@@ -19,7 +19,7 @@ from multimcp.errors import Fault
 
 from .calls import Origin
 from .chain import HEADER
-from .eras import LATEST_LEGACY, LEGACY_VERSIONS, MODERN_VERSIONS, check_envelope, http_status, unsupported
+from .eras import LATEST_LEGACY, LEGACY_VERSIONS, MODERN_VERSIONS, VERSION_KEY, check_envelope, http_status, unsupported
 from .message import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -107,8 +107,8 @@ def read_head(method: str, headers: Iterable[Header], query: bytes) -> Head:
     except ValueError as exc:
         raise refusal(400, str(exc)) from None
     origin = Origin("http", spelling, found.get(_CHAIN, b"").decode("latin-1") or None)
-    version = found.get(b"mcp-protocol-version", b"").decode("latin-1")
-    head = Head(method, found, twice, version, origin, *_taken(found.get(b"accept", b"*/*")))
+    version = found.get(b"mcp-protocol-version", b"").decode("latin-1").strip()
+    head = Head(method, found, twice, version, origin, *_taken(found.get(b"accept", b"").strip() or b"*/*"))
     checks = _CHECKS.get(method)
     if checks is None:
         raise refusal(405, "POST, GET and DELETE are understood here", (b"allow", b"GET, POST, DELETE"))
@@ -140,7 +140,7 @@ def _liking(accept: str, kind: str) -> tuple[float, int]:
 
 
 def _content_type(head: Head) -> bytes:
-    return head.headers.get(b"content-type", JSON.encode()).split(b";")[0].strip().lower()
+    return (head.headers.get(b"content-type") or JSON.encode()).split(b";")[0].strip().lower()
 
 
 def _always(status: int, text: str, *headers: Header) -> Callable[[Head], Refusal]:
@@ -220,6 +220,8 @@ def _check_modern(head: Head, message: Message, params: Fields, meta: Fields | N
         return
     if head.twice:
         raise Fault(HEADER_MISMATCH, f"The {head.twice} header comes more than once")
+    if head.version not in MODERN_VERSIONS and VERSION_KEY not in (meta or {}):
+        raise unsupported(head.version)
     check_envelope(str(message.method), params, meta, head.headers)
 
 

@@ -134,6 +134,7 @@ class Response:
     Attributes:
         answer: of the call, once it has one.
         is_broken: whether the stream was closed before the answer, for the client to come back.
+        aside: takes the messages of a call whose client takes no stream.
         overflowed: called when too much waits for the client.
     """
 
@@ -141,6 +142,7 @@ class Response:
         self.answer: Message | None = None
         self.is_broken = False
         self.overflowed: Callable[[], None] | None = None
+        self.aside: Callable[[bytes], None] | None = None
         self._name = name
         self._stream = ""
         self._id = number
@@ -159,7 +161,10 @@ class Response:
 
     def tell(self, data: bytes) -> None:
         """Send a message that belongs to the call."""
-        self.outbox.put(self._event(data))
+        if self.aside is not None:
+            self.aside(data)
+        else:
+            self.outbox.put(self._event(data))
 
     def done(self, message: Message | None) -> None:
         """The call is answered; None: it gets no answer."""
@@ -169,7 +174,7 @@ class Response:
 
     def break_off(self) -> None:
         """Close the stream before the answer: the client comes back for it, if it can."""
-        if self.stream and not self.outbox.is_over:
+        if self.aside is None and self.stream and not self.outbox.is_over:
             self.is_broken = True
             self.outbox.end()
 

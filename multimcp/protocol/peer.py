@@ -198,7 +198,9 @@ class Client:
 
     def __init__(self, front: Front, number: str, params: Fields, overflowed: Callable[["Client"], None]) -> None:
         """`overflowed` is called when too much waits for it."""
-        self.outbox = Outbox(front.clients.limits.unread, lambda: overflowed(self))
+        self._limit = front.clients.limits.unread
+        self._overflowed = lambda: overflowed(self)
+        self.outbox = Outbox(self._limit, self._overflowed)
         self.has_stream = False
         self.heard = front.clock.now()
         """When its last request came."""
@@ -206,7 +208,7 @@ class Client:
         self.session = Session(
             number,
             params.get("capabilities", EMPTY),
-            lambda data: self.outbox.put(as_event(data)),
+            self.tell,
             front.clock.now(),
         )
 
@@ -214,6 +216,23 @@ class Client:
     def is_busy(self) -> bool:
         """Whether it waits for something, though it asks nothing."""
         return self.has_stream or bool(self.session.calls)
+
+    def tell(self, data: bytes) -> None:
+        """Send what belongs to no call, or to one whose response cannot be a stream."""
+        self.outbox.put(as_event(data))
+
+    def open_stream(self) -> Outbox:
+        """The outbox of a stream for what belongs to no call; it takes over from one that is open."""
+        before, self.outbox = self.outbox, Outbox(self._limit, self._overflowed)
+        self.has_stream = True
+        if before:
+            self.outbox.put(before.take())
+        before.end()
+        return self.outbox
+
+    def close_stream(self, outbox: Outbox) -> None:
+        """A stream ended, unless another one has taken over."""
+        self.has_stream = self.has_stream and self.outbox is not outbox
 
     def keep(self, response: Response) -> None:
         """This one may be resumed from now on, also when it was sent to its end: that may never have arrived."""

@@ -70,7 +70,8 @@ class Admin:
     async def _front_page(self, request: Request) -> Response:
         servers = {name: _status(backend) for name, backend in self._registry.backends.items()}
         if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(page.render(__version__, servers), headers=page.HEADERS)
+            root = request.scope.get("root_path", "")
+            return HTMLResponse(page.render(__version__, servers, root), headers=page.HEADERS)
         states = {name: status["state"] for name, status in servers.items()}
         body = {"name": "multi-mcp", "version": __version__, "endpoints": page.ENDPOINTS, "servers": states}
         return JSONResponse(body, headers={"Vary": "Accept"})

@@ -186,9 +186,11 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
     Raises:
         ListenError: the operator's: the address cannot be bound.
     """
-    listener = None if settings.transport == "stdio" else _bind(settings.access.host, settings.port)
-    parts = _Parts(file, settings.names, settings.startup_timeout, listener is None, settings.limits)
-    web = _Uvicorn(parts.application(settings.access, settings.persist), listener, parts.clients) if listener else None
+    listeners = [] if settings.transport == "stdio" else _bind(settings.access.host, settings.port)
+    parts = _Parts(file, settings.names, settings.startup_timeout, not listeners, settings.limits)
+    web = (
+        _Uvicorn(parts.application(settings.access, settings.persist), listeners, parts.clients) if listeners else None
+    )
     keys = settings.access.keys
     read_keys = reported(keys.read)
 
@@ -265,16 +267,29 @@ def _has_terminal() -> bool:
         return False
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+_WILDCARDS = ("::",) if socket.has_dualstack_ipv6() else ("0.0.0.0",)
+_ADDRESSES = {"": _WILDCARDS, "::": _WILDCARDS, "localhost": ("127.0.0.1", "::1")}
+"""Where to listen for these names; of several addresses those that there are."""
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    listeners: list[socket.socket] = []
+    for address in _ADDRESSES.get(host.lower(), (host,)):
+        try:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            listener = socket.create_server(
+                (address, port), family=family, backlog=2048, dualstack_ipv6=address in _WILDCARDS and ":" in address
+            )
+        except (OSError, OverflowError) as exc:
+            if listeners:
+                break
+            reason = str(exc.strerror).partition(" (while")[0] if isinstance(exc, OSError) else "there is no such port"
+            raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
         # asyncio (where uvloop is not to be had) leaves this off for a socket it did not make: 40 ms a call.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
-    except (OSError, OverflowError) as exc:
-        reason = str(exc.strerror).partition(" (while")[0] if isinstance(exc, OSError) else "there is no such port"
-        raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --host, --port") from None
+        listeners.append(listener)
+        port = listener.getsockname()[1]
+    return listeners
 
 
 class _Connection(BoundedHead):
@@ -316,8 +331,8 @@ class _Corked:
 class _Uvicorn(uvicorn.Server):
     """uvicorn, but for the signals, which are ours, and the way it ends."""
 
-    def __init__(self, app: Application, listener: socket.socket, clients: Clients) -> None:
-        self._listener = listener
+    def __init__(self, app: Application, listeners: list[socket.socket], clients: Clients) -> None:
+        self._listeners = listeners
         super().__init__(
             uvicorn.Config(
                 app,
@@ -341,11 +356,11 @@ class _Uvicorn(uvicorn.Server):
     async def serve_http(self, access: Access) -> None:
         if access.is_open:
             logger.warning("others can reach this address, and there is no API key: %s; %s", OPEN, REMEDY)
-        address, port = self._listener.getsockname()[:2]
+        address, port = self._listeners[0].getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         # Not a log line: with --port 0 this is the only way to learn the port, whatever the log level.
         print(f"multi-mcp: listening on http://{shown}:{port} (/mcp, /sse)", file=sys.stderr, flush=True)
-        await self.serve(sockets=[self._listener])
+        await self.serve(sockets=self._listeners)
 
     def let_go(self) -> None:
         """Have clients keep no connection: each answer from here on is the last one on its connection."""

@@ -25,7 +25,7 @@ from multimcp.protocol.names import SPELLINGS
 
 from . import check, log
 from .app import Settings, serve
-from .guard import Access, Keys, allowed_host, allowed_origin
+from .guard import Access, Keys, Prefix, allowed_host, allowed_origin, network, root_path
 from .reload import ConfigFile
 
 
@@ -53,7 +53,13 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         return 2
     settings = Settings(
         transport=options.transport,
-        access=Access(options.host, keys, options.allowed_host or frozenset(), options.allowed_origin or frozenset()),
+        access=Access(
+            options.host,
+            keys,
+            options.allowed_host,
+            options.allowed_origin,
+            Prefix(options.root_path, options.forwarded_allow_ips),
+        ),
         port=options.port,
         names=Names(options.separator, options.namespace, options.names),
         startup_timeout=options.startup_timeout,
@@ -129,14 +135,18 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return choose
 
 
-def _each(read: Callable[[str], str]) -> Callable[[str], frozenset[str]]:
-    def split(text: str) -> frozenset[str]:
+def _checked(read: _Reads) -> _Reads:
+    def check(text: str) -> Any:
         try:
-            return frozenset(read(part.strip()) for part in text.split(",") if part.strip())
+            return read(text)
         except ConfigError as exc:
             raise argparse.ArgumentTypeError(str(exc)) from None
 
-    return split
+    return check
+
+
+def _each(read: _Reads) -> _Reads:
+    return _checked(lambda text: frozenset(read(part.strip()) for part in text.split(",") if part.strip()))
 
 
 _OPTIONS: tuple[tuple[str, str | None, _Reads, str], ...] = (
@@ -147,10 +157,17 @@ _OPTIONS: tuple[tuple[str, str | None, _Reads, str], ...] = (
         "how clients connect: stdio, or sse or http, which are the same server with /sse and /mcp on one port",
     ),
     ("config", "./mcp.json", Path, "the file with the mcpServers"),
-    ("host", "127.0.0.1", str, "address to listen on"),
+    ("host", "127.0.0.1", lambda text: text.strip("[]"), "address to listen on; :: is all, of IPv4, too"),
     ("port", "8080", int, "port to listen on; 0 takes a free one and says which"),
-    ("allowed-host", None, _each(allowed_host), "further names of this proxy, comma separated; * for any"),
-    ("allowed-origin", None, _each(allowed_origin), "origins of further web pages that are let in; * for any"),
+    ("allowed-host", "", _each(allowed_host), "further names of this proxy, comma separated; * for any"),
+    ("allowed-origin", "", _each(allowed_origin), "origins of further web pages that are let in; * for any"),
+    ("root-path", "", _checked(root_path), "path below which a reverse proxy has this one, as in /tools"),
+    (
+        "forwarded-allow-ips",
+        "127.0.0.1,::1",
+        _each(network),
+        "reverse proxies whose X-Forwarded-Prefix says that path, comma separated addresses or networks",
+    ),
     ("log-level", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "what to log on stderr, and above"),
     ("separator", "::", str, "between a server's name and a tool's"),
     ("namespace", "always", _one_of("always", "never"), "whether tools and prompts carry their server's name"),

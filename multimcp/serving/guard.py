@@ -17,10 +17,11 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from math import inf
 from pathlib import Path
 from secrets import compare_digest
@@ -44,11 +45,16 @@ REMEDY = f"set {_KEY} or {_KEY_FILE}, or bind to 127.0.0.1 (--host)"
 PAUSE = 1.0
 """Seconds between two log lines on requests that are refused for the same reason."""
 
+Network = IPv4Network | IPv6Network
+
 _ANY = "*"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _WITHOUT_KEY = {"/healthz", "/readyz"}
 _TAKE_MESSAGES = {"/mcp", "/sse", "/messages"}
 """Where clients send JSON-RPC; `/sse` takes none, but a client of streamable HTTP that was given its URL tries."""
+
+_SHOW_PATHS = {"/", "/sse", "/sse/"}
+"""Where an answer has paths of ours in it."""
 
 _WELL_KNOWN = "/.well-known/"
 """Below the root, and below an endpoint, too: OAuth clients ask at both."""
@@ -125,12 +131,14 @@ class Access:
         keys: one of which is wanted, if there are any.
         hosts: further names of the proxy, each an `allowed_host`.
         origins: of which pages are let in, too, each an `allowed_origin`.
+        prefix: where they find the proxy.
     """
 
     host: str = "127.0.0.1"
     keys: Keys = field(default_factory=lambda: Keys({}))
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
+    prefix: "Prefix" = field(default_factory=lambda: Prefix())
 
     @property
     def is_open(self) -> bool:
@@ -171,8 +179,8 @@ class Guard:
         self._refusals = _Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = None if scope["type"] == "lifespan" else self._refusal(scope)
-        await (refusal or self._app)(scope, receive, send)
+        scope = self._access.prefix.placed(scope)
+        await (self._refusal(scope) or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         path, headers = scope["path"], Headers(scope=scope)
@@ -209,6 +217,62 @@ class Guard:
             scheme, _, key = value.partition(" ")
             given += [key] if scheme.lower() == "bearer" else []
         return True in [self._access.keys.have(key.strip().encode("latin-1")) for key in given]
+
+
+class Prefix:
+    """Where the proxy is, seen from outside: below which path.
+
+    Args:
+        root: the path that a reverse proxy in front of us puts before ours, whether or not it takes it away again.
+        trusted: who may say another one, in `X-Forwarded-Prefix`.
+    """
+
+    def __init__(self, root: str = "", trusted: Iterable[Network] = ()) -> None:
+        self._root = root
+        self._trusted = tuple(trusted)
+
+    def placed(self, scope: Scope) -> Scope:
+        """The same request with a path of ours; `root_path` is what clients have to put before such a path."""
+        path, root = scope["path"], scope.get("root_path") or self._root
+        if root and (path + "/").startswith(root + "/"):
+            path = path[len(root) :] or "/"
+        if path in _SHOW_PATHS and (given := self._forwarded(scope)):
+            root = given
+        return {**scope, "path": path, "root_path": root} if root else scope
+
+    def _forwarded(self, scope: Scope) -> str | None:
+        parts = Headers(scope=scope).get("x-forwarded-prefix", "").split(",")  # one of each proxy on the way
+        address = _address(scope["client"][0]) if scope.get("client") else None
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        if mapped is None or not any(mapped in network for network in self._trusted):
+            return None
+        with suppress(ConfigError):
+            return "".join(root_path(part.strip()) for part in parts)
+        return None
+
+
+def root_path(text: str) -> str:
+    """A path as it is put before another one: `/tools/mcp`, or nothing.
+
+    Raises:
+        ConfigError: the operator's: it is none.
+    """
+    path = f"/{text.strip('/')}" if text.strip("/") else ""
+    if not re.fullmatch(r"(/[\w.~!$&'()*+;=:@%-]+)*", path, re.ASCII) or text.startswith("//"):
+        raise ConfigError(f"'{text}' is not a path; write it as in /tools/mcp")
+    return path
+
+
+def network(text: str) -> Network:
+    """An address, or a network of them.
+
+    Raises:
+        ConfigError: the operator's: it is neither.
+    """
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise ConfigError(f"'{text}' is neither an address nor a network, as in 10.0.0.7 or 10.0.0.0/8") from None
 
 
 def is_loopback(host: str) -> bool:

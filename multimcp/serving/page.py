@@ -49,14 +49,15 @@ HEADERS = {
 """The HTTP headers that the page is sent with."""
 
 
-def render(version: str, servers: Mapping[str, Mapping[str, Any]]) -> str:
+def render(version: str, servers: Mapping[str, Mapping[str, Any]], root: str = "") -> str:
     """The page as HTML.
 
     Args:
         version: of Multi-MCP.
         servers: by name, what `GET /mcp_servers` says of each.
+        root: what a reverse proxy puts before our paths.
     """
-    endpoints = "".join(_endpoint(path, text) for path, text in ENDPOINTS.items())
+    endpoints = "".join(_endpoint(escape(root) + path, text, path in _FOR_CLIENTS) for path, text in ENDPOINTS.items())
     rows = "".join(_server(name, status) for name, status in servers.items())
     none = '<tr><td colspan="7">None yet: write some into the configuration file, or POST them to /mcp_servers.</tr>'
     return f"""<!doctype html>
@@ -90,9 +91,9 @@ is: <a href="https://modelcontextprotocol.io/">modelcontextprotocol.io</a></p>
 """
 
 
-def _endpoint(path: str, text: str) -> str:
+def _endpoint(path: str, text: str, is_for_clients: bool) -> str:
     code = f"<code>{path}</code>"
-    shown = code if path in _FOR_CLIENTS else f'<a href="{path}">{code}</a>'
+    shown = code if is_for_clients else f'<a href="{path}">{code}</a>'
     return f"<tr><td>{shown}<td>{escape(text)}</tr>\n"
 
 

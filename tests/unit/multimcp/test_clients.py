@@ -9,9 +9,11 @@ import anyio
 import pytest
 
 from multimcp.backends.connection import CLOCK
+from multimcp.clients import http
 from multimcp.clients.asgi import read_body, stream
 from multimcp.clients.http import StreamableHttp
-from multimcp.protocol.calls import Call, Clients, Clock
+from multimcp.protocol.calls import Call, Clients, Clock, Session
+from multimcp.protocol.eras import CAPABILITIES_KEY, VERSION_KEY
 from multimcp.protocol.http import Refusal
 from multimcp.protocol.limits import Limits
 from multimcp.protocol.message import EMPTY, notification, pack, succeeded
@@ -105,6 +107,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.sessions: list[Session] = []
         self.clients = Clients()
         self.clock: Clock = CLOCK
         self.implementation = EMPTY
@@ -115,7 +118,9 @@ class Endpoint:
         pass
 
     def accept(self, call: Call, params: Any, meta: Any, headers: Any = None) -> None:
-        if call.method == "initialize":
+        if call.method == "initialize" and call.session is not None:
+            self.sessions.append(call.session)
+            call.session.state = "initialized"
             call.conclude(succeeded(pack({})))
         else:
             self.calls.append(call)
@@ -247,3 +252,66 @@ async def test_what_was_sent_and_never_arrived_can_be_had_again() -> None:
         for _ in range(2):
             again = await endpoint.request("GET", last_event_id=first)
             assert said(again.body) == said(responses[0].body)[1:] == [{"jsonrpc": "2.0", "id": 1, "result": {"x": 1}}]
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2025-06-18", "2026-07-28"])
+async def test_a_client_that_takes_no_stream_gets_none(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """Neither for what belongs to a call, nor for one that takes long, nor where the server breaks its own one off."""
+    monkeypatch.setattr(http, "SOON", 0.0)
+    monkeypatch.setattr(http, "LONG", 0.0)
+    endpoint = Endpoint()
+    if version != "2026-07-28":
+        hello = await endpoint.request("POST", {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}})
+        endpoint.session = hello.headers[b"mcp-session-id"]
+    responses = []
+    envelope = {VERSION_KEY: version, CAPABILITIES_KEY: {}}
+
+    async def ask() -> None:
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": envelope}}
+        responses.append(
+            await endpoint.request(
+                "POST", message, mcp_protocol_version=version, mcp_method="tools/list", accept="application/json"
+            )
+        )
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            port: Any = endpoint.calls[0].port
+            port.tell(notification("one"))
+            port.break_off()
+            await anyio.sleep(0.01)  # the timers fire
+            await anyio.wait_all_tasks_blocked()
+            endpoint.calls[0].conclude(succeeded(pack({"x": 1})))
+    assert responses[0].headers[b"content-type"] == b"application/json"
+    assert json.loads(responses[0].body)["result"] == {"x": 1}
+
+
+async def test_a_second_stream_takes_over_from_the_first() -> None:
+    endpoint = Endpoint()
+    hello = await endpoint.request("POST", {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}})
+    endpoint.session = hello.headers[b"mcp-session-id"]
+    session = endpoint.sessions[0]
+    bodies: dict[str, bytes] = {}
+    leaves = anyio.Event()
+
+    async def listen(name: str) -> None:
+        bodies[name] = (await endpoint.request("GET", leaves=leaves)).body
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen, "first")
+            await anyio.wait_all_tasks_blocked()
+            session.tell(notification("one"))
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(listen, "second")
+            session.tell(notification("two"))  # before or after: on one of them
+            await anyio.wait_all_tasks_blocked()
+            assert list(bodies) == ["first"]
+            session.tell(notification("three"))
+            await anyio.wait_all_tasks_blocked()
+            endpoint.http.close_streams()
+    told = {name: [message["method"] for message in said(body)] for name, body in bodies.items()}
+    assert told["first"] + told["second"] == ["one", "two", "three"]
+    assert told["second"][-1:] == ["three"]

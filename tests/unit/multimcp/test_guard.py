@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from multimcp.errors import ConfigError
-from multimcp.serving.guard import Access, Guard, Keys, allowed_host, allowed_origin, is_loopback
+from multimcp.serving.guard import (
+    Access,
+    Guard,
+    Keys,
+    Prefix,
+    allowed_host,
+    allowed_origin,
+    is_loopback,
+    network,
+    root_path,
+)
 
 KEY = "MULTI_MCP_API_KEY"
 KEY_FILE = "MULTI_MCP_API_KEY_FILE"
@@ -413,5 +423,66 @@ async def test_a_good_key_does_not_let_a_web_page_in() -> None:
         assert (await answer(access, path, host="localhost", origin="http://evil.example", x_api_key="one"))[0] == 403
 
 
-async def test_what_is_no_request_passes() -> None:
-    assert (await answer(Access(), kind="lifespan"))[0] == 200
+def placed(prefix: Prefix, path: str, root: str = "", client: str | None = "127.0.0.1", **headers: str) -> Any:
+    raw = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+    peer = (client, 1) if client else None
+    return prefix.placed({"type": "http", "path": path, "root_path": root, "headers": raw, "client": peer})
+
+
+@pytest.mark.parametrize(
+    ("given", "root", "path", "shown"),
+    [
+        ("", "", "/mcp", ""),
+        ("/a/b", "", "/mcp", "/a/b"),
+        ("/a/b", "", "/a/b/mcp", "/a/b"),
+        ("/a/b", "", "/a/b", "/a/b"),
+        ("/a/b", "", "/a/bc", "/a/b"),
+        ("", "/mounted", "/mounted/mcp", "/mounted"),
+    ],
+)
+def test_requests_below_a_path(given: str, root: str, path: str, shown: str) -> None:
+    found = placed(Prefix(given), path, root)
+    assert found["root_path"] == shown
+    assert found["path"] == {"/a/b/mcp": "/mcp", "/a/b": "/", "/mounted/mcp": "/mcp"}.get(path, path)
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "shown"),
+    [
+        ("127.0.0.1", "/x", "/x"),
+        ("::ffff:127.0.0.1", "/x/", "/x"),
+        ("10.1.2.3", "x/y", "/x/y"),
+        ("::1", "/x, /y", "/x/y"),
+        ("127.0.0.1", "", "/root"),
+        ("127.0.0.1", "//evil.example", "/root"),
+        ("127.0.0.1", "https://evil.example", "/root"),
+        ("127.0.0.1", "/x?y", "/root"),
+        ("127.0.0.1", "/x y", "/root"),
+        ("192.0.2.7", "/x", "/root"),
+        ("testclient", "/x", "/root"),
+        (None, "/x", "/root"),
+    ],
+)
+def test_who_may_say_where_we_are(client: str | None, forwarded: str, shown: str) -> None:
+    prefix = Prefix("/root", [network(text) for text in ("127.0.0.1", "::1", "10.0.0.0/8")])
+    for path in ("/sse", "/sse/", "/"):
+        assert placed(prefix, path, client=client, x_forwarded_prefix=forwarded)["root_path"] == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("", ""), ("/", ""), ("a", "/a"), ("/a/b/", "/a/b"), ("/a-b.~1", "/a-b.~1")]
+)
+def test_paths_that_can_be_put_before_ours(text: str, path: str) -> None:
+    assert root_path(text) == path
+
+
+@pytest.mark.parametrize("text", ["//a", "/a//b", "/a b", "https://a/b", "/a?b", "/a#b", "/é", "/a\nb", "a\\b"])
+def test_paths_that_cannot(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a path"):
+        root_path(text)
+
+
+@pytest.mark.parametrize("text", ["proxy.example", "10.0.0.0/33", "*", ""])
+def test_networks_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="neither an address nor a network"):
+        network(text)

@@ -18,7 +18,7 @@ def head(method: str = "POST", *more: tuple[str, str], query: str = "", **header
 @pytest.mark.parametrize(
     ("accept", "json_taken", "events_taken", "prefers_stream"),
     [
-        (None, True, True, False),
+        *((missing, True, True, False) for missing in (None, "", "  ")),
         ("*/*", True, True, False),
         ("application/json, text/event-stream", True, True, False),
         ("text/event-stream, application/json", True, True, True),
@@ -71,6 +71,8 @@ def test_heads_that_are_refused(method: str, headers: dict[str, str], status: in
     [
         ("POST", {"content_type": "Application/JSON; charset=utf-8"}),
         ("POST", {"content_encoding": "Identity"}),
+        ("POST", {"content_type": ""}),
+        ("POST", {"mcp_protocol_version": " 2025-06-18 "}),
         ("GET", {"accept": "text/event-stream"}),
         ("DELETE", {"accept": "application/json", "mcp_protocol_version": "2025-06-18"}),
     ],
@@ -116,6 +118,10 @@ LIST = (("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list"))
         (LIST, {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, 400, -32602, 1),
         ((*LIST, ("mcp-method", "tools/list")), modern(), 400, -32020, 1),
         ((*LIST[:1], ("mcp-method", "tools/call")), modern(), 400, -32020, 1),
+        *(
+            ((("mcp-protocol-version", odd),), {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, 400, -32022, 1)
+            for odd in ("2099-01-01", "1999-01-01", "banana", "2025-06-18, 2025-06-18")
+        ),
         ((("mcp-protocol-version", "2099-01-01"),), {"jsonrpc": "2.0", "method": "notifications/x"}, 400, -32022, None),
     ],
 )
