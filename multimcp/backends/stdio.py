@@ -4,7 +4,9 @@ Rules:
 - A process started here is the leader of a group of its own, and the *whole* group is gone when it is stopped: a
   wrapper that ends politely does not leave its children behind.
 - Stopping: stdin is closed, then SIGTERM, then SIGKILL, each `GRACE` seconds apart.
-- A process that ends is noticed, also when something it started holds its stdout open.
+- A process that ends, or closes its stdout, is noticed, also when something it started holds its stdout open. It gets
+  its three streams once: uvloop leaves copies of them open in a new process, which would keep them from ever ending.
+- Its stderr is a pipe, so that it can be opened by name (`/dev/stderr`); uvloop would make it a socket, which cannot.
 - Its stderr is read for as long as anything of it lasts, so that it is never made to wait; what holds the pipe open
   after that, in a process group of its own, is not waited for.
 - What is written is one whole line per message. What a server does not read waits here, up to a bound; a call that is
@@ -67,6 +69,7 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         self._env = env
         self._cwd = cwd
         self._on_stderr = on_stderr
+        self._stderr: asyncio.ReadTransport | None = None
         self._stderr_ended = asyncio.Event()
         self._lines = Lines(limits.message)
         self._queue: deque[tuple[int | None, bytes]] = deque()
@@ -82,9 +85,26 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
             OSError: the operator's: the program or the folder is not there, or may not be used.
             ValueError: the operator's: a NUL byte in the command.
         """
-        await asyncio.get_running_loop().subprocess_exec(
-            lambda: self, *self._command, env=self._env, cwd=self._cwd, start_new_session=True
-        )
+        loop = asyncio.get_running_loop()
+        ours, theirs = os.pipe()
+        try:
+            protocol = _Stderr(self._on_stderr, self._stderr_ended)
+            self._stderr, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(ours, "rb", 0))
+            await loop.subprocess_exec(
+                lambda: self,
+                *self._command,
+                stderr=theirs,
+                env=self._env,
+                cwd=self._cwd,
+                start_new_session=True,
+                preexec_fn=_keep_three_streams,
+            )
+        except BaseException:
+            if self._stderr is not None:
+                self._stderr.close()
+            raise
+        finally:
+            os.close(theirs)
 
     # What a link writes
 
@@ -137,16 +157,12 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
             self._stdin.write(line)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if fd == 2:
-            self._on_stderr(data)
-            return
         for line in self._lines.feed(data):
             self._link.receive(line)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if fd == 2:
-            self._stderr_ended.set()
-        elif fd == 1:
+        if fd == 1:
+            self.pipe_data_received(1, b"\n")  # the last line may have none of its own
             self._link.lose("its stdout was closed")
 
     def process_exited(self) -> None:
@@ -175,8 +191,31 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         with anyio.move_on_after(LAST_WORDS):
             await self._stderr_ended.wait()
         transport.close()
+        if self._stderr is not None:
+            self._stderr.close()
         self._queue.clear()
         self._link.lose("it was stopped")
+
+
+class _Stderr(asyncio.Protocol):
+    """The stderr of a process."""
+
+    def __init__(self, on_data: Callable[[bytes], None], ended: asyncio.Event) -> None:
+        self._on_data = on_data
+        self._ended = ended
+
+    def data_received(self, data: bytes) -> None:
+        self._on_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended.set()
+
+
+def _keep_three_streams() -> None:
+    """In a new process, before it becomes the server: let nothing but its standard streams stay open then."""
+    for fd in map(int, os.listdir("/dev/fd")):
+        with suppress(OSError):  # the one that lists them is closed again
+            os.set_inheritable(fd, fd < 3)
 
 
 async def _group_gone(pid: int) -> bool:

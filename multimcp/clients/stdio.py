@@ -47,8 +47,10 @@ async def serve_stdio(front: Front, on_end: Callable[[], None]) -> None:
             group.start_soon(_write, stdout, outbox, on_end, writing)
             try:
                 lines = Lines(limits.message)
-                while chunk := await _read(stdin):
-                    for line in lines.feed(chunk):
+                chunk = b" "
+                while chunk:
+                    chunk = await _read(stdin)
+                    for line in lines.feed(chunk or b"\n"):  # the last one may have no line feed
                         peer.take(line)
                 on_end()
                 await anyio.sleep_forever()

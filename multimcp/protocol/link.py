@@ -9,8 +9,9 @@ Rules:
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import UNSET, Raw
 
@@ -66,19 +67,22 @@ UNREADABLE = "The server's answer is not one that MCP allows"
 # What goes up to the backend
 
 
-class ListsChanged(NamedTuple):
+@dataclass(frozen=True)
+class ListsChanged:
     """The lists of this capability changed."""
 
     capability: str
 
 
-class Updated(NamedTuple):
+@dataclass(frozen=True)
+class Updated:
     """A resource changed; `params` name it."""
 
     params: Fields
 
 
-class Said(NamedTuple):
+@dataclass(frozen=True)
+class Said:
     """A notification that belongs to no call."""
 
     method: str
@@ -86,25 +90,29 @@ class Said(NamedTuple):
     data: bytes
 
 
-class Noise(NamedTuple):
+@dataclass(frozen=True)
+class Noise:
     """The backend sent what is no MCP message."""
 
     text: str
 
 
-class Doubt(NamedTuple):
+@dataclass(frozen=True)
+class Doubt:
     """A question was refused, as more than one client, or none, could be meant."""
 
     text: str
 
 
-class Lost(NamedTuple):
+@dataclass(frozen=True)
+class Lost:
     """Nothing comes any more."""
 
     reason: str
 
 
-class Excess(NamedTuple):
+@dataclass(frozen=True)
+class Excess:
     """The backend, or what is sent to it, went over a bound."""
 
     text: str
@@ -287,9 +295,7 @@ class Link:
         if isinstance(data, Oversized):
             problem = f"a message of {data.size:,} bytes, which is too large"
             self._emit(self, Excess(f"sent {problem} (--max-message)"))
-            # Without an id, on the stream of a request, it can only be meant to be its answer.
-            of_stream = None if via is None else Salvaged(via, True)
-            return self._unreadable(data, data.salvage() or of_stream, problem)
+            return self._unreadable(data, data.salvage() or _of_stream(via), problem)
         try:
             message = read(data)
         except Fault as fault:
@@ -437,3 +443,8 @@ class Link:
         problem = f"{method} was refused: {reason}, and it is not clear which client is meant{self._hint}"
         self._emit(self, Doubt(problem))
         return Fault(INTERNAL_ERROR, f"MCP server '{self.server}': {problem}")
+
+
+def _of_stream(via: int | None) -> Salvaged | None:
+    """Of a message without an id, on the stream of a request: it can only be meant to be its answer."""
+    return None if via is None else Salvaged(via, True)

@@ -38,6 +38,8 @@
   holds             starts a child that keeps stdout open for long
   deaf:METHOD       reads nothing any more once METHOD has come
   deaf=N            over HTTP, reads no message of N bytes or more
+  closes:METHOD     closes its stdout when METHOD has come, and lives on
+  unended:METHOD    ends after its answer to METHOD, which has no line feed behind it
   asks              asks the client two things while its tool is called, and tells the answers
   version=V         speaks protocol revision V, in either era
   input             its tool wants input (2026-07-28, multi-round-trip requests)
@@ -188,6 +190,9 @@ class Server:
             print(f"{number:999}", file=sys.stderr)
         if f"exit:{method}" in self.has:
             os._exit(4)
+        if f"closes:{method}" in self.has:
+            os.close(1)
+            return
         if method is None:
             self.answers.put(message)
         if "id" not in message or method is None or f"hang:{method}" in self.has:
@@ -196,6 +201,9 @@ class Server:
             time.sleep(float(self.has[f"slow:{method}"]))
         if "noise" in self.has:
             print("loading model... 42%\n\n{}", flush=True)
+        if f"unended:{method}" in self.has:
+            os.write(1, json.dumps(self.response(message)).encode())
+            os._exit(0)
         say(self.response(message))
         if "changes" in self.has and method == "tools/call":
             self.called = True

@@ -83,7 +83,7 @@ async def test_a_call_waits_for_its_own_server_only(tmp_path: Path) -> None:
 
 async def test_the_first_list_waits_and_late_servers_are_announced(tmp_path: Path) -> None:
     servers = {"slow": raw("slow:initialize=1"), "late": raw("slow:initialize=4")}
-    first = "from multimcp.protocol import waiting; waiting.CLIENT_WAIT = 2.5"
+    first = "from multimcp.backends import registry; registry.CLIENT_WAIT = 2.5"
     with proxy(tmp_path, servers, first=first) as running:
         changed = anyio.Event()
 
@@ -122,17 +122,17 @@ def test_why_a_server_cannot_be_added(shared: Any, server: dict[str, Any], words
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "tools", "words"),
+    ("behaviour", "words"),
     [
-        ("loop", 1, "tools/list: its pages never end; what was read is kept"),
-        ("endless", 1000, "tools/list: its pages never end; what was read is kept"),
-        ("error:tools/list", 0, "tools/list: answered with error -31999: as I say"),
+        ("loop", "tools/list: answers tools/list with pages that never end"),
+        ("endless", "tools/list: answers tools/list with more than 1,000 pages"),
+        ("error:tools/list", "tools/list: answered with error -31999: as I say"),
     ],
 )
-def test_a_list_that_cannot_be_read_costs_that_list(shared: Any, behaviour: str, tools: int, words: str) -> None:
+def test_a_list_that_cannot_be_read_costs_that_list(shared: Any, behaviour: str, words: str) -> None:
     assert shared.add(odd=raw(behaviour)).json()["failed"] == {}
     status = shared.status()["odd"]
-    assert (status["state"], status["tools"], status["prompts"]) == ("ready", tools, 1)
+    assert (status["state"], status["tools"], status["prompts"]) == ("ready", 0, 1)
     assert words in status["error"]
 
 
@@ -284,6 +284,21 @@ def test_a_server_that_dies_while_its_child_holds_its_stdout(shared: Any) -> Non
         assert client.call("tools/call", {"name": "dying::echo"})
     shared.remove("dying")
     assert descendants(shared.popen.pid) == set()
+
+
+def test_a_server_that_closes_its_stdout_and_lives_on(shared: Any) -> None:
+    shared.add(mute=raw("closes:prompts/get"))
+    with RawClient(shared.url, "legacy") as client:
+        error = client.error("prompts/get", {"name": "mute::greet"})
+        assert "'mute': the connection ended before it answered prompts/get" in error["message"]
+        assert client.call("tools/call", {"name": "mute::echo"})
+
+
+def test_the_last_words_of_a_server_need_no_line_feed(shared: Any) -> None:
+    shared.add(brief=raw("unended:prompts/get"))
+    with RawClient(shared.url, "legacy") as client:
+        assert client.call("prompts/get", {"name": "brief::greet"})["description"] == "raw"
+        assert client.call("tools/call", {"name": "brief::echo"})
 
 
 def test_a_server_that_ends_while_its_child_holds_its_stdout_is_not_added(shared: Any) -> None:

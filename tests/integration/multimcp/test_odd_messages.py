@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.processes import TIMEOUT, Process, Proxy, fixture, program, proxy, write_config
+from tests.support.processes import TIMEOUT, Process, Proxy, fixture, program, proxy, raw, write_config
 
 HELLO = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "odd", "version": "0"}}
 INITIALIZE = json.dumps({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": HELLO}).encode()
@@ -238,3 +238,14 @@ def test_a_batch_must_not_greet(path: tuple[str, Exchange]) -> None:
     if transport == "http":
         _, [refused, answer] = exchange(b"[" + INITIALIZE + b"," + asked("2") + b"]")
         assert (refused["id"], refused["error"]["code"], answer["id"]) == ("hello", -32600, 2)
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_requests_piped_in_are_all_answered(tmp_path: Path, end: bytes) -> None:
+    config = write_config(tmp_path / "mcp.json", {"slow": raw("slow:tools/call=0.5")})
+    calls = [asked(str(number), "tools/call", '{"name":"slow::echo"}') for number in range(5)]
+    piped = b"\n".join([INITIALIZE, INITIALIZED, *calls, PING]) + end
+    command = [sys.executable, *program(), "--config", str(config)]
+    done = subprocess.run(command, input=piped, capture_output=True, timeout=TIMEOUT, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {answer["id"] for answer in answers if "result" in answer} == {"hello", *range(5), "last"}

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -53,6 +54,14 @@ def test_under_its_name_and_in_the_answers(tmp_path: Path) -> None:
         assert body["failed"]["late"].endswith("(--startup-timeout); its last words: waiting for a door")
         assert SECRET not in answer.text
         assert SECRET not in running.stderr
+
+
+def test_it_can_be_opened_by_name(tmp_path: Path) -> None:
+    server = raw()
+    script = f"echo up > /dev/stderr; exec {shlex.join([server['command'], *server['args']])}"
+    with proxy(tmp_path, {"wrapped": {"command": "sh", "args": ["-c", script]}}) as running:
+        running.expect(r"INFO wrapped: stderr: up$")
+        running.expect("wrapped: ready")
 
 
 def test_a_retry_that_fails_in_the_same_way_is_one_short_line(tmp_path: Path) -> None:
