@@ -10,11 +10,15 @@ backend under names that never collide. Read the modules in this order; each imp
       protocol.message      one JSON-RPC message: the envelope is read, the payload stays the bytes that came
       protocol.framing      lines and server-sent events: pieces in, whole messages out, bounded in size
       protocol.secrets      which values of a server's settings are secrets, and how they are blanked
-      protocol.config       mcpServers JSON -> frozen models
+      protocol.document     the text of a configuration: JSON or TOML -> plain data, and where in it what stands
+      protocol.foreign      what other clients write into a server's entry -> our words
+      protocol.config       servers as they are written -> frozen models
       protocol.eras         ALL that one hop rewrites, on one page: ids, tokens, _meta, headers, envelopes
       protocol.names        public name <-> (server, name)
       protocol.templates    URI templates, read backwards
       protocol.offer        what one backend says of itself and lists
+      protocol.entries        what an entry of a list may look like, so that no client refuses the list
+      protocol.lists          the lists of one connection: put together from pages, and when they are read again
       protocol.chain        the proxies in front of this one and behind it, so that none is behind itself
       protocol.seen         which lists a client has been given, so that it is told of what came since
       protocol.catalog      what all offer together, each list encoded once; introduction
@@ -27,6 +31,8 @@ backend under names that never collide. Read the modules in this order; each imp
       protocol.watching     who watches which resource, and what is subscribed to for that
       protocol.link         one connection to a backend: what is in flight on it, and whom its messages concern
       protocol.bridge       questions carried between the eras
+      protocol.roster         a backend's connections: which one serves whom, and which is to be opened
+      protocol.waiting        how long a client waits for backends
       protocol.lifecycle    a backend's states as a table
       protocol.greeting     how a server is greeted: what is tried after what, what is asked, what a failure means
       protocol.stderr       what a backend's processes say on stderr: shown, and the last lines kept

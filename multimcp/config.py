@@ -1,14 +1,27 @@
-"""The configuration file: read, and handed to `protocol.config`."""
+"""The configuration file: read, and handed to `protocol.config`; and what the machine says to what is in it."""
 
 import os
+import re
 import shutil
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import ConfigError, unreadable
-from .protocol.config import Config, decode, parse
+from .protocol.config import Config, Machine, parse
+from .protocol.document import Document, decode
 
 CREATE = 'create it ({"mcpServers": {}} is enough) or name another (--config FILE, or check FILE)'
+NO_ENV_FILE = 'create it, or write its variables under "env"'
+
+_LONGEST_ENV_FILE = 1024 * 1024
+
+_LINE = re.compile(
+    r"""^[ \t]*(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*"""
+    r"""(?:"([^"\\]*(?:\\.[^"\\]*)*)(?:"|\Z)|'([^']*)(?:'|\Z)|([^\r\n]*))""",
+    re.MULTILINE | re.DOTALL,
+)
+_COMMENT = re.compile(r"(?:^|[ \t])#.*")
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
@@ -24,9 +37,54 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     try:
-        return parse(decode(text), environ, is_program)
+        return understand(decode(text, path.suffix), environ)
     except ConfigError as exc:
         raise exc.at(f"{path}: ") from None
+
+
+def understand(document: Document, environ: Mapping[str, str]) -> Config:
+    """The servers of a document on this machine.
+
+    Raises:
+        ConfigError: the operator's.
+    """
+    return parse(document, Machine(ChainMap(dict(environ), _places(environ)), is_program, variables))
+
+
+def _places(environ: Mapping[str, str]) -> dict[str, str]:
+    """What editors fill in: the folder they have open is the one that we are run in."""
+    try:
+        here = os.getcwd()
+    except OSError:  # it is gone
+        here = os.curdir
+    folders = dict.fromkeys(("workspaceFolder", "workspaceRoot", "cwd", "CLAUDE_PROJECT_DIR"), here)
+    separators = dict.fromkeys(("pathSeparator", "/"), os.sep)
+    home = environ.get("HOME") or os.path.expanduser("~")
+    return {**folders, **separators, "workspaceFolderBasename": os.path.basename(here), "userHome": home}
+
+
+def variables(path: str) -> Mapping[str, str]:
+    """What an `envFile` says.
+
+    Raises:
+        ConfigError: the operator's: it cannot be read.
+    """
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+            text = file.read(_LONGEST_ENV_FILE + 1)
+    except OSError as exc:
+        raise ConfigError(unreadable(exc, NO_ENV_FILE)) from None
+    except ValueError:
+        raise ConfigError("is not UTF-8 text; save it as UTF-8") from None
+    if len(text) > _LONGEST_ENV_FILE:
+        raise ConfigError(f"has more than {_LONGEST_ENV_FILE} characters; take out what is no variable")
+    return {name: _value(*values) for name, *values in _LINE.findall(text)}
+
+
+def _value(double: str, single: str, plain: str) -> str:
+    if double:
+        return re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r", "t": "\t"}.get(found[1], found[1]), double)
+    return single or _COMMENT.sub("", plain).strip()
 
 
 def is_program(command: str, cwd: str | None) -> bool:

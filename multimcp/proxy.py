@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import count
+from math import inf
 from typing import Any
 
 import anyio
@@ -21,8 +22,8 @@ from anyio.abc import TaskGroup
 from msgspec import UNSET, Raw
 
 from .backends.backend import Backend
-from .backends.connection import CLOCK, ERA_PROBE, IMPLEMENTATION
-from .backends.registry import CLIENT_WAIT, Registry
+from .backends.connection import CLOCK, IMPLEMENTATION
+from .backends.registry import Registry
 from .errors import Fault, backend_failure, printable
 from .protocol.admission import ToldBehind, Visitors, check, check_headers, introduced, named, outcome
 from .protocol.calls import Call, Clients, Clock, Listener, Session
@@ -68,18 +69,8 @@ _OWN_NOTIFICATIONS = frozenset({"notifications/initialized", "notifications/prog
 _ROOTS_CHANGED = "notifications/roots/list_changed"
 
 
-class _Waiting:
-    """Carries a call whose request is not on its way yet."""
-
-    def __init__(self, scope: anyio.CancelScope) -> None:
-        self._scope = scope
-
-    def give_up(self, number: int, reason: Raw | None = None) -> None:
-        self._scope.cancel()
-
-
-class _Listening:
-    """Carries a call that is a listening stream."""
+class _Carrier:
+    """Carries a call whose request is not on its way yet, or that is a listening stream."""
 
     def __init__(self, end: Callable[[], None]) -> None:
         self._end = end
@@ -132,12 +123,13 @@ class Proxy:
             headers: of the HTTP request that it came by in the modern era, with lower-case names.
         """
         self._in_flight.add(call)
-        call.on_over = partial(self._over, call)
+        call.on_over = self._over
         if logger.isEnabledFor(logging.DEBUG):
-            call.on_over = partial(self._over_and_logged, call, named(params), CLOCK.now())
+            call.on_over = partial(self._over_and_logged, named(params), CLOCK.now())
         try:
             self._check_chain(call, meta)
-            self._introduce(call, meta)
+            if call.session is None:
+                self._introduce(call, meta)
             check(call)
             if headers is not None and call.method == "tools/call":
                 check_headers(self._view(call), self._router, params, headers)
@@ -149,7 +141,7 @@ class Proxy:
         else:
             if later is not None and self._tasks is not None:
                 scope = anyio.CancelScope()
-                call.carried(_Waiting(scope), 0)
+                call.carried(_Carrier(scope.cancel), 0)
                 self._tasks.start_soon(self._await, call, later, scope)
 
     async def _await(self, call: Call, later: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
@@ -179,15 +171,14 @@ class Proxy:
             call.port = ToldBehind(call.port, lambda: self._registry.behind)
 
     def _introduce(self, call: Call, meta: Fields) -> None:
-        """Note who calls, and what is known of that client."""
-        if call.session is None:
-            call.names = call.origin.names or self._registry.spelling
-            if call.era == "modern":
-                who = (*introduced(value(meta.get(CLIENT_KEY))), call.origin.transport)
-                call.since, is_new = self._visitors.visit(who, CLOCK.now())
-                if is_new:
-                    logger.info("client seen first: %s %s (%s, %s)", *who, LATEST_MODERN)
-                call.seen = self._seen_by_single() if call.origin.transport == "stdio" else None
+        """Note which client calls that has no session, and what is known of it."""
+        call.names = call.origin.names or self._registry.spelling
+        if call.era == "modern":
+            who = (*introduced(value(meta.get(CLIENT_KEY))), call.origin.transport)
+            call.since, is_new = self._visitors.visit(who, CLOCK.now())
+            if is_new:
+                logger.info("client seen first: %s %s (%s, %s)", *who, LATEST_MODERN)
+            call.seen = self._seen_by_single() if call.origin.transport == "stdio" else None
 
     def _seen_by_single(self) -> Seen:
         """What the only client, a modern one over stdio, has seen."""
@@ -200,7 +191,7 @@ class Proxy:
         if self._tasks is not None:
             self._tasks.start_soon(task, *args)
 
-    def _over_and_logged(self, call: Call, named: str, begun: float, answer: Message | None) -> None:
+    def _over_and_logged(self, named: str, begun: float, call: Call, answer: Message | None) -> None:
         self._over(call, answer)
         words = [printable(call.method, 80), printable(named, 200), f"({call.server})" if call.server else ""]
         shown, milliseconds = " ".join(filter(None, words)), 1000 * (CLOCK.now() - begun)
@@ -234,14 +225,13 @@ class Proxy:
     def _initialize(self, call: Call, params: Fields, meta: Fields) -> Later:
         since = CLOCK.now()
         # What servers can do in this era is declared only once.
-        if self._registry.want("legacy") or self._registry.is_awaited(since):
+        if self._registry.is_awaited("initialize", "legacy", since):
             return self._greet_later(call, params, since)
         self._greet(call, params, since)
         return None
 
     async def _greet_later(self, call: Call, params: Fields, since: float) -> None:
-        await self._registry.greeting_ready(since)
-        await _all(self._registry.want("legacy"), CLIENT_WAIT)
+        await self._registry.wait("initialize", "legacy", since)
         self._greet(call, params, since)
 
     def _greet(self, call: Call, params: Fields, since: float) -> None:
@@ -261,14 +251,14 @@ class Proxy:
         call.finish(succeeded(pack(hello)), "legacy")
 
     def _discover(self, call: Call, params: Fields, meta: Fields) -> Later:
-        self._registry.want(call.era)  # its lists are next
-        if self._registry.is_awaited(call.since):
+        # Its lists are next: backends are connected in its era from now on.
+        if self._registry.is_awaited("server/discover", call.era, call.since):
             return self._discover_later(call)
         self._tell_of_us(call)
         return None
 
     async def _discover_later(self, call: Call) -> None:
-        await self._registry.greeting_ready(call.since)
+        await self._registry.wait("server/discover", call.era, call.since)
         self._tell_of_us(call)
 
     def _tell_of_us(self, call: Call) -> None:
@@ -284,14 +274,14 @@ class Proxy:
     def _list(self, kind: Kind, call: Call, params: Fields, meta: Fields) -> Later:
         if value(params.get("cursor")) is not None:
             raise Fault(INVALID_PARAMS, "Unknown cursor: this list comes in one page")
-        starting = self._lists_wait and self._registry.is_awaited(call.since)
-        if starting or self._registry.want(call.era):
-            return self._list_later(kind, call, starting)
+        since = call.since if self._lists_wait else -inf
+        if self._registry.is_awaited("a list", call.era, since):
+            return self._list_later(kind, call, since)
         self._answer_list(kind, call)
         return None
 
-    async def _list_later(self, kind: Kind, call: Call, starting: bool) -> None:
-        await self._registry.wait_for_lists(call, starting)
+    async def _list_later(self, kind: Kind, call: Call, since: float) -> None:
+        await self._registry.wait_for_lists(call, since)
         self._answer_list(kind, call)
 
     def _answer_list(self, kind: Kind, call: Call) -> None:
@@ -357,7 +347,7 @@ class Proxy:
         except BaseException:
             end()
             raise
-        call.carried(_Listening(end), 0)
+        call.carried(_Carrier(end), 0)
         listener.acknowledge([uri for uri in listener.uris if uri in watched])
 
     # Everything else goes to a backend
@@ -395,13 +385,8 @@ class Proxy:
         def look_up() -> Target | None:
             return self._router.find(self._view(call), method, params)
 
+        await self._registry.wait("a name", call.era, CLOCK.now(), lambda: look_up() is not None)
         if (target := look_up()) is None:
-            await self._registry.ready(CLOCK.now(), lambda: look_up() is not None)
-            target = look_up()
-        if target is None:
-            await _all(self._registry.want(call.era))
-            target = look_up()
-        if target is None:
             raise not_found(method, params, call.era)
         return target
 
@@ -436,13 +421,6 @@ class Proxy:
         for backend in backends:
             if backend.state == "ready":
                 backend.notify(era, session, method, params)
-
-
-async def _all(events: list[anyio.Event], patience: float = ERA_PROBE) -> None:
-    """Wait for all, no longer than it takes to find out whether servers speak an era, or so many seconds."""
-    with anyio.move_on_after(patience):
-        for event in events:
-            await event.wait()
 
 
 def _log_leaving(number: int, name: str, since: float) -> None:

@@ -19,11 +19,8 @@ import logging
 import math
 import os
 import random
-import re
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -36,45 +33,25 @@ from multimcp.protocol.bridge import Converse, HeldCalls
 from multimcp.protocol.calls import Call, Clients, Listener, Session, most_verbose
 from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
-from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on
-from multimcp.protocol.lifecycle import BACKOFF, Happening, Lifecycle, State
-from multimcp.protocol.link import Doubt, Event, Excess, Link, ListsChanged, Lost, Noise, Said, Updated
+from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on, telling
+from multimcp.protocol.lifecycle import Happening, Lifecycle, State, first_state
+from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Noise, Said, Updated
 from multimcp.protocol.message import REQUEST_TIMEOUT, Era, Fields, pack, text
 from multimcp.protocol.offer import KINDS, Offer
+from multimcp.protocol.roster import Key, Roster, serving
 from multimcp.protocol.stderr import Stderr, last_words
 from multimcp.protocol.watching import Watcher, Watchers, to_settle
 
 from . import launch
-from .connection import (
-    CLOCK,
-    ERA_PROBE,
-    IMPLEMENTATION,
-    LOST,
-    Attempt,
-    Connection,
-    Context,
-    open_connection,
-)
+from .connection import CLOCK, ERA_PROBE, IMPLEMENTATION, LOST, Attempt, Connection, Context, open_connection
 
 logger = logging.getLogger(__name__)
 
-HANDSHAKE_TIMEOUT = 60.0
-"""Seconds a backend has from being started to having told its lists: a first `npx` downloads before it starts."""
-
-ERA_RETRY = 60.0
-"""Seconds before a backend that was not to be reached in an era is tried in it again."""
-
-LIST_PAUSE = 0.2
-"""Seconds between two readings of the lists of a backend that keeps changing them."""
-
-ECHO = 0.02
-"""A list_changed this soon, in seconds, after we read the lists was probably caused by that; it is not forwarded."""
-
-FRESH = 2.0
-"""Seconds after which the lists of a backend that does not announce changes are read again when asked for."""
-
 OUTAGE_WAIT = 5.0
 """Seconds after a connection was lost in which a call waits for the next one."""
+
+OUTAGES = 3
+"""How often a call waits for the next connection, at most, where servers go on dying."""
 
 SETTLE_TIMEOUT = 10.0
 """Seconds a backend has to subscribe to a resource, or to unsubscribe."""
@@ -85,24 +62,12 @@ CLOSE_TIMEOUT = 1.0
 EXCESS_PAUSE = 60.0
 """Seconds before a server that goes over a bound again has another line for that bound."""
 
-Key = Era | Session
-"""A connection of a backend: in an era, for all clients; or for one legacy client alone."""
-
-
-@dataclass
-class _Opening:
-    """A connection that is being opened, or why there is none, when it is `over`."""
-
-    over: anyio.Event = field(default_factory=anyio.Event)
-    connection: Connection | None = None
-    problem: str = LOST
-
 
 class Backend:
     """One MCP server behind the proxy, named by its key in `mcpServers`.
 
     `run` keeps it connected until `stop`. `offers` is what it offers, by connection; it changes only together with a
-    call of `on_change`.
+    call of `on_change`, which comes with all else that somebody may wait for, too.
     """
 
     def __init__(
@@ -117,38 +82,23 @@ class Backend:
         self.config = config
         self.since = datetime.now(UTC)
         self.offers: dict[Key, Offer] = {}
-        self.settled = anyio.Event()
-        """Set when the first attempt to connect has ended, well or badly."""
-        state: State = "disabled" if config.disabled else "failed" if config.unset else "starting"
-        self._life = Lifecycle(state, config.unset, up_at=now, down_at=now)
-        if self.is_idle:
-            self.settled.set()
-        self._reported = ""
+        self._life = Lifecycle(first_state(config.disabled, config.unset), config.unset, up_at=now, down_at=now)
         self._problem: str | None = None
+        self._problems: dict[str, None] = {}
         self._on_change = on_change
+        self._changed = anyio.Event()
         self._clients = clients
         self._context = Context(name, config, clients, chain, self.stderr, self._hear)
-        self._connections: dict[Key, Connection] = {}
         self._transport: Transport = config.transport
         """How the backend is reached: what the first connection found out."""
-        self._opening: dict[Key, _Opening] = {}
-        self._not_before: dict[Era, float] = {}
-        """When an era in which the backend was not reached may be tried again; never where it does not speak it."""
-        self._spoken: set[Era] = set()
+        self._roster: Roster[Connection] = Roster(config.scope == "session")
         self._watchers = Watchers()
         self._settling = anyio.Lock()
         self._held = HeldCalls(CLOCK, partial(secrets.token_urlsafe, 32), IMPLEMENTATION)
-        self._up = anyio.Event()
         self._group: TaskGroup | None = None
-        self._problems: dict[str, None] = {}
-        self._warned: set[type[Event]] = set()
-        self._excess: dict[str, float] = {}
+        self._warned: dict[object, float] = {}
         self._held_up = 0
         """Calls that wait for a connection."""
-        self._outdated: set[Link] = set()
-        self._list_changed = anyio.Event()
-        self._is_reading = False
-        self._heard: set[tuple[Key, str]] = set()
         self._announced: set[tuple[Key, str]] = set()
         self._stopping = anyio.Event()
         self._stopped = anyio.Event()
@@ -179,17 +129,30 @@ class Backend:
     @property
     def behind(self) -> list[Mapping[str, int]]:
         """Which Multi-MCPs are behind it, by distance, for each of its connections."""
-        return [connection.behind for connection in self._connections.values()]
+        return [connection.behind for connection in self._roster.connections.values()]
 
     @property
-    def primary(self) -> Connection | None:
-        """The connection opened first, which the backend lives and dies with."""
-        return next(iter(self._connections.values()), None)
+    def up_at(self) -> float | None:
+        """When it became ready; None while it is not."""
+        return self._life.up_at if self.state == "ready" else None
 
     def offer_key(self, era: Era, session: Session | None = None) -> Key | None:
         """The key in `offers` of what a client is offered; None while nothing is known."""
-        keys: tuple[Key | None, ...] = (session, era, *self.offers)
-        return next((key for key in keys if key in self.offers), None)
+        return serving(self.offers, era, session)
+
+    async def settled(self) -> None:
+        """Wait until the first attempt to connect has ended, well or badly."""
+        await self._wait(lambda: self.state != "starting")
+
+    async def _wait(self, until: Callable[[], bool], seconds: float = math.inf) -> None:
+        with anyio.move_on_after(seconds):
+            while not until():
+                await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+        self._on_change()
 
     def take_announced(self) -> set[tuple[Key, str]]:
         """(key of `offers`, capability) of every list_changed received and read since: it is forwarded even if the list
@@ -218,7 +181,7 @@ class Backend:
             while not (self.is_idle or self._stopping.is_set()):
                 attempt = Attempt(self.stderr)
                 try:
-                    reason = await self._serve(attempt)
+                    reason = await self._serve(None, self._ways(), attempt)
                     leads_back = reason != LOST
                 except Exception as exc:
                     reason = self._explain(exc)
@@ -231,7 +194,7 @@ class Backend:
                 with anyio.move_on_after(pause):
                     await self._stopping.wait()
         finally:
-            self._connections.clear()
+            self._roster.clear()
             if not self.is_idle:
                 self._note("stopped")
             self._stopped.set()
@@ -241,160 +204,124 @@ class Backend:
         self._stopping.set()
         await self._stopped.wait()
 
-    async def _serve(self, attempt: Attempt) -> str:
-        """Connect, and stay until the connection ends or the backend is stopped; returns why it ended."""
+    async def _serve(self, key: Key | None, ways: Sequence[Way], attempt: Attempt) -> str:
+        """Keep one connection, the first or (with a `key`) one beside it, until it is lost; returns why it ended."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._goodbye, group.cancel_scope)
-            self._group = group
-            connection = await self._open_first(group, attempt)
+            if key is None:
+                self._group = group
+                group.start_soon(self._goodbye, group.cancel_scope)
+            elif isinstance(key, Session):
+                key.on_gone += [group.cancel_scope.cancel, partial(self._roster.forget, key)]
+            connection = await self._open(key, ways, group, attempt)
             try:
-                self._register(connection.era, connection)
-                self._publish()
-                self._note("connected")
-                self._up.set()
-                group.start_soon(self._follow_lists)
-                group.start_soon(self._restore)
+                self._add(connection.era if key is None else key, connection, is_first=key is None)
+                group.start_soon(connection.follow_lists, partial(self._publish, connection))
+                self._spawn(self._restore)
                 await connection.lost.wait()
-                if CLOCK.now() - self._life.up_at > BACKOFF[1]:  # it was up for long: this is a new trouble
-                    self._reported = ""
-                    self.stderr.forget()
-                self._take_down("lost", connection.end_reason)
             finally:
+                self._drop(connection)
+                group.cancel_scope.cancel()
                 await connection.close()
-            group.cancel_scope.cancel()
         return connection.end_reason
+
+    def _add(self, key: Key, connection: Connection, *, is_first: bool) -> None:
+        self._roster.add(key, connection.era, connection)
+        self._publish()
+        if is_first:
+            self._note("connected")
+        if connection.is_lost:  # before anybody listened
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        """A connection is lost, or given up: from now on calls wait for the next one."""
+        connection.lost.set()
+        if connection is self._roster.first:
+            self._take_down("lost", connection.end_reason)
+        elif (key := self._roster.key_of(connection)) is not None:
+            del self._roster.connections[key]
+            self._publish()
+            self._spawn(self._restore)
 
     async def _goodbye(self, scope: anyio.CancelScope) -> None:
         """When the backend is stopped: let its connections end politely, side by side, then end all else."""
         await self._stopping.wait()
         with anyio.move_on_after(CLOSE_TIMEOUT):
             async with anyio.create_task_group() as group:
-                for connection in list(self._connections.values()):
+                for connection in list(self._roster.connections.values()):
                     group.start_soon(connection.close)
         scope.cancel()
 
-    async def _open_first(self, group: TaskGroup, attempt: Attempt) -> Connection:
-        """Open the first connection.
+    def _ways(self) -> Sequence[Way]:
+        is_undecided = self.config.transport == "http" and self.config.type is None
+        return WAYS["a URL" if is_undecided else self.config.transport]
+
+    async def _open(self, key: Key | None, ways: Sequence[Way], group: TaskGroup, attempt: Attempt) -> Connection:
+        """Open a connection, by the first way that leads there.
 
         Raises:
             BackendError: the backend's, or its operator's: it cannot be opened.
         """
-        try:
-            with anyio.fail_after(HANDSHAKE_TIMEOUT):
-                return await self._try_ways(group, attempt)
-        except TimeoutError:
-            raise BackendError(f"did not finish its handshake within {HANDSHAKE_TIMEOUT:g} s") from None
-
-    async def _try_ways(self, group: TaskGroup, attempt: Attempt) -> Connection:
-        is_undecided = self.config.transport == "http" and self.config.type is None
-        ways = WAYS["a URL" if is_undecided else self.config.transport]
+        owner = key if isinstance(key, Session) else None
         problem: BackendError | None = None
-        for way in ways:
-            try:
-                connection = await self._open(way, None, group, attempt)
-                self._transport = way.transport
-                return connection
-            except BackendError as exc:
-                if way is not ways[-1] or problem is None or way.transport != "sse":
-                    problem = exc
-                if way.era == "modern":
-                    self._not_before["modern"] = math.inf
-                if not leads_on(way, exc):
-                    break
+        try:
+            with anyio.fail_after(self.config.startup_timeout):
+                for way in ways:
+                    try:
+                        connection = await open_connection(self._context, way, owner, group, attempt)
+                    except BackendError as exc:
+                        problem = telling(way, problem, exc)
+                        if way.era == "modern":
+                            self._roster.refused("modern")
+                        if not leads_on(way, exc):
+                            break
+                    else:
+                        self._transport = way.transport
+                        if way.era is None and connection.era == "modern" and owner is None:
+                            self._roster.refused("legacy")
+                        return connection
+        except TimeoutError:
+            raise BackendError(
+                f"did not finish its handshake within {self.config.startup_timeout:g} s; "
+                'give it more with "startupTimeout"'
+            ) from None
         assert problem is not None
         raise problem
 
-    async def _open(self, way: Way, owner: Session | None, group: TaskGroup, attempt: Attempt) -> Connection:
-        connection = await open_connection(
-            self._context, way.era, owner, group, self._reread, attempt, transport=way.transport
-        )
-        if owner is None:
-            self._spoken.add(connection.era)
-        return connection
-
     # Connections beside the first
 
-    def want(self, era: Era) -> anyio.Event | None:
-        """Open a connection in this era, unless there is one or the backend does not speak it; what to wait for."""
-        is_possible = self._up.is_set() and era not in self._connections
-        if is_possible and CLOCK.now() >= self._not_before.get(era, 0.0) and self._is_worth(era):
-            return self._begin(era).over
-        return None
+    def want(self, era: Era, session: Session | None = None) -> Key | None:
+        """Have the connection opened that a client is to be served by, unless it is there; what is being opened."""
+        if self.state != "ready" or self._group is None:
+            return None
+        key = self._roster.missing(era, session, CLOCK.now())
+        if key is not None and not self._roster.is_opening(key):
+            attempt = Attempt(self.stderr)
+            self._roster.begin(key, attempt)
+            self._group.start_soon(self._serve_beside, key, attempt)
+        return key
 
-    def _is_worth(self, era: Era) -> bool:
-        """Over SSE, and for a server that has refused `initialize`, there is one era only."""
-        primary = self.primary
-        if primary is None or era == primary.era:
-            return False
-        return era == "modern" or self.config.transport == "http"
+    def _is_decided(self, key: Key) -> bool:
+        return self.state != "ready" or not self._roster.is_opening(key)
 
-    def _begin(self, key: Key) -> _Opening:
-        """Open a connection beside the first one, unless that is being done."""
-        if (opening := self._opening.get(key)) is None:
-            opening = self._opening[key] = _Opening()
-            assert self._group is not None
-            self._group.start_soon(self._serve_beside, key, opening)
-        return opening
-
-    async def _serve_beside(self, key: Key, opening: _Opening) -> None:
+    async def _serve_beside(self, key: Key, attempt: Attempt) -> None:
         """Keep a connection in the other era, or one that a client has for itself, until it or the client ends."""
-        session = key if isinstance(key, Session) else None
         era: Era | None = None if isinstance(key, Session) else key
-        attempt = Attempt(self.stderr)
         try:
-            async with anyio.create_task_group() as group:
-                if session is not None:
-                    session.on_gone.append(group.cancel_scope.cancel)
-                with anyio.fail_after(HANDSHAKE_TIMEOUT):
-                    connection = await self._open(Way(self._transport, era), session, group, attempt)
-                try:
-                    opening.connection = connection
-                    self._register(key, connection)
-                    del self._opening[key]
-                    self._publish()
-                    opening.over.set()
-                    self._spawn(self._restore)
-                    await connection.lost.wait()
-                finally:
-                    if self._connections.pop(key, None) is not None:
-                        self._publish()
-                        self._spawn(self._restore)
-                    await connection.close()
-                group.cancel_scope.cancel()
+            await self._serve(key, [Way(self._transport, era)], attempt)
         except Exception as exc:
-            opening.problem = self._explain(exc) + attempt.last_words
-            logger.debug("%s: a further connection ended: %s", self.name, opening.problem)
-            if era is not None:
-                # A server that could not be reached, or has spoken this era, has not said that it does not.
-                is_undecided = era in self._spoken or isinstance(unwrap(exc), OSError | Unreachable)
-                self._not_before[era] = CLOCK.now() + ERA_RETRY if is_undecided else math.inf
+            problem = self._explain(exc) + attempt.last_words
+            logger.debug("%s: a further connection ended: %s", self.name, problem)
+            self._roster.fail(key, problem, isinstance(unwrap(exc), OSError | Unreachable), CLOCK.now())
         finally:
             # Not before it is known what became of it: else the next call would try the same at once.
-            if self._opening.get(key) is opening:
-                del self._opening[key]
-            opening.over.set()
-
-    def _register(self, key: Key, connection: Connection) -> None:
-        self._connections[key] = connection
-        if connection.is_lost:  # before anybody listened
-            connection.lost.set()
+            self._roster.end(key, attempt)
+            self._wake()
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if self._group is not None and not self._group.cancel_scope.cancel_called:
             self._group.start_soon(work)
 
     # Calls
-
-    def _key(self, era: Era, session: Session | None) -> Key:
-        """Which connection serves a client: its own, one in its era, or else the first."""
-        if session is not None and self.config.scope == "session":
-            return session
-        primary = self.primary
-        return era if era in self._connections or primary is None else primary.era
-
-    def serving(self, era: Era, session: Session | None) -> Connection | None:
-        """The connection, if it is there, by which a client is served."""
-        return self._connections.get(self._key(era, session))
 
     def request(self, call: Call, params: Fields, meta: Fields) -> Coroutine[Any, Any, None] | None:
         """Make a client's request, on a connection of the client's era where the backend speaks it.
@@ -407,8 +334,8 @@ class Backend:
         """
         if call.era == "modern" and "requestState" in params and self._held.resume(call, params):
             return None
-        connection = self.serving(call.era, call.session) if self._up.is_set() else None
-        is_missing = connection is None or (connection.era != call.era and self.want(call.era) is not None)
+        connection = self._roster.serving(call.era, call.session)
+        is_missing = connection is None or self.want(call.era, call.session) is not None
         if self._in_flight(connection) >= self._clients.limits.server_calls:
             problem = f"has {self._clients.limits.server_calls:,} calls in flight already (--max-server-calls)"
             self._note_excess(problem)
@@ -422,7 +349,7 @@ class Backend:
         """How many calls the server has: on all connections, or on that of a client which has a server for itself."""
         if connection is None or self.config.scope == "session":
             return self._held_up + (len(connection.link.pending) if connection is not None else 0)
-        return self._held_up + sum(len(each.link.pending) for each in self._connections.values())
+        return self._held_up + sum(len(each.link.pending) for each in self._roster.connections.values())
 
     async def _request_later(self, call: Call, params: Fields, meta: Fields) -> None:
         self._held_up += 1
@@ -448,7 +375,7 @@ class Backend:
 
     def notify(self, era: Era, session: Session | None, method: str, params: Fields) -> None:
         """Pass on a client's notification; to a backend that is not connected it is lost."""
-        connection = self.serving(era, session)
+        connection = self._roster.serving(era, session)
         if connection is not None and connection.era == era:
             connection.link.notify(method, params)
 
@@ -459,32 +386,26 @@ class Backend:
             Fault: there is none.
         """
         era, session = _client(call)
-        if not self._up.is_set():
-            with anyio.move_on_after(max(self._life.down_at + OUTAGE_WAIT - CLOCK.now(), 0.0)):
-                await self._up.wait()
-        if self._up.is_set() and session is not None and self.config.scope == "session":
-            return self._connections.get(session) or await self._open_own(session)
-        if (opening := self.want(era)) is not None:
-            with anyio.move_on_after(ERA_PROBE):
-                await opening.wait()
-        connection = self.serving(era, session) if self._up.is_set() else None
-        if connection is None:
-            raise backend_failure(self.name, f"is not connected: {self.error or 'it is being started'}")
-        return connection
-
-    async def _open_own(self, session: Session) -> Connection:
-        opening = self._begin(session)
-        await opening.over.wait()
-        if opening.connection is None:
-            raise backend_failure(self.name, f"has no connection for this session: {opening.problem}")
-        return opening.connection
+        problem: str | None = None
+        for _ in range(OUTAGES):
+            await self._wait(lambda: self.state == "ready", self._life.down_at + OUTAGE_WAIT - CLOCK.now())
+            if self.state != "ready":
+                break
+            if (key := self.want(era, session)) is not None:
+                await self._wait(partial(self._is_decided, key), math.inf if isinstance(key, Session) else ERA_PROBE)
+                problem = self._roster.problems.get(key)
+            if (connection := self._roster.serving(era, session)) is not None:
+                return connection
+            if problem is not None and isinstance(key, Session):
+                raise backend_failure(self.name, f"has no connection for this session: {problem}")
+        raise backend_failure(self.name, f"is not connected: {self.error or 'it is being started'}")
 
     # Log levels and subscriptions
 
     async def set_level(self) -> None:
         """Have the log messages sent that the audience wants by now."""
         async with anyio.create_task_group() as group:
-            for connection in list(self._connections.values()):
+            for connection in list(self._roster.connections.values()):
                 if (level := self._level(connection)) is not None:
                     group.start_soon(connection.set_level, level)
 
@@ -512,17 +433,16 @@ class Backend:
     def unwatch(self, who: Session | Listener, uri: str | None = None) -> None:
         """Have a client told no more of updates of a resource, or of any. Does not wait for the backend."""
         self._watchers.remove(who, uri)
-        if self._up.is_set():
-            self._spawn(self._restore)
+        self._spawn(self._restore)
 
     def _is_served(self, connection: Connection, watcher: Watcher) -> bool:
-        return self.serving(*_client(watcher)) is connection
+        return self._roster.serving(*_client(watcher)) is connection
 
     async def _restore(self) -> None:
         """After a connection or a client came or went: subscribe, unsubscribe, set the level."""
         await self.set_level()
         async with anyio.create_task_group() as group:
-            for connection in list(self._connections.values()):
+            for connection in list(self._roster.connections.values()):
                 group.start_soon(self._settle_all, connection)
 
     async def _settle_all(self, connection: Connection) -> None:
@@ -553,10 +473,6 @@ class Backend:
     def _hear(self, link: Link, event: Event) -> None:
         """Take what a connection brings for no call in particular."""
         match event:
-            case ListsChanged(capability):
-                self._reread(link)
-                if not self._is_reading:
-                    self._heard.add((link.owner or link.era, capability))
             case Updated(params):
                 connection = self._by_link(link)
                 if connection is not None and (uri := text(params.get("uri"))) is not None:
@@ -565,87 +481,62 @@ class Backend:
                 self._clients.broadcast(method, params, data, partial(self._is_audience, link))
             case Noise(said):
                 shown = self._redact(said)[:80]
-                self._warn_once(event, f"sends what is not MCP (ignored from here on): {shown!r}")
+                self._warn(Noise, f"sends what is not MCP (ignored from here on): {shown!r}")
             case Doubt(problem):
-                self._warn_once(event, problem)
+                self._warn(Doubt, problem)
             case Excess(problem):
                 self._note_excess(problem)
             case Lost():
                 if (connection := self._by_link(link)) is not None:
-                    connection.lost.set()
-
-    def _warn_once(self, event: Event, text: str) -> None:
-        """A program that does so usually goes on doing it: the first line says it."""
-        if type(event) not in self._warned:
-            self._warned.add(type(event))
-            logger.warning("%s: %s", self.name, text)
+                    self._drop(connection)
 
     def _note_excess(self, problem: str) -> None:
-        """Log what went over a bound; a server that goes on doing so gets a line a minute."""
-        bound = problem.rpartition("(")[2]
-        if CLOCK.now() - self._excess.get(bound, -math.inf) > EXCESS_PAUSE:
-            self._excess[bound] = CLOCK.now()
+        self._warn(problem.rpartition("(")[2], problem, EXCESS_PAUSE)  # what is in brackets names the bound
+
+    def _warn(self, about: object, problem: str, pause: float = math.inf) -> None:
+        """Log a line on something that a program usually goes on doing: the next one follows after so many seconds."""
+        if CLOCK.now() - self._warned.get(about, -math.inf) > pause or about not in self._warned:
+            self._warned[about] = CLOCK.now()
             logger.warning("%s: %s", self.name, problem)
 
     def _redact(self, said: str) -> str:
         return self.config.redact(said)
 
     def _is_audience(self, link: Link, session: Session) -> bool:
-        connection = self.serving("legacy", session)
+        connection = self._roster.serving("legacy", session)
         return connection is not None and connection.link is link
 
     def _by_link(self, link: Link) -> Connection | None:
-        return next((each for each in self._connections.values() if each.link is link), None)
+        return next((each for each in self._roster.connections.values() if each.link is link), None)
 
     # Lists
 
     def refresh(self, era: Era, session: Session | None) -> None:
         """Have a client's lists read again if they may have changed unnoticed. Does not wait for that."""
-        own = self._connections.get(session) if session is not None else None
-        connection = own or self._connections.get(era) or self.primary
-        if connection is not None and connection.age > FRESH:
-            self._reread(connection.link)
+        connections = self._roster.connections
+        if (key := serving(connections, era, session)) is not None:
+            connections[key].refresh()
 
-    def _reread(self, link: Link) -> None:
-        self._outdated.add(link)
-        self._list_changed.set()
-
-    async def _follow_lists(self) -> None:
-        """Read the lists again when the backend says that they changed; several words while reading are one."""
-        while True:
-            await self._list_changed.wait()
-            self._list_changed, self._is_reading = anyio.Event(), True
-            heard, self._heard = self._heard, set()
-            outdated, self._outdated = self._outdated, set()
-            for link in outdated:
-                if (connection := self._by_link(link)) is not None:
-                    with suppress(BackendError):  # it is lost, which is told elsewhere
-                        await connection.read_offer()
-            self._announced |= heard
-            self._publish()
-            await anyio.sleep(ECHO)
-            self._is_reading = False
-            await anyio.sleep(LIST_PAUSE)
-
-    def _publish(self) -> None:
+    def _publish(self, connection: Connection | None = None, announced: Collection[str] = ()) -> None:
+        """Offer what was listed last; a connection's backend has `announced` changes of these capabilities."""
+        if connection is not None and (key := self._roster.key_of(connection)) is not None:
+            self._announced |= {(key, capability) for capability in announced}
         # While there is no connection, what was offered stays offered.
         before: dict[Key, Offer] = {key: offer for key, offer in self.offers.items() if not isinstance(key, Session)}
-        self.offers = {key: each.offer for key, each in self._connections.items()} or before
+        self.offers = {key: each.offer for key, each in self._roster.connections.items()} or before
         problems = dict.fromkeys(self._redact(said) for offer in self.offers.values() for said in offer.problems)
         for problem in problems.keys() - self._problems.keys():
             logger.warning("%s: %s", self.name, problem)
         self._problems = problems
         self._problem = "; ".join(problems) or None
-        self._on_change()
+        self._wake()
 
     # State
 
     def _take_down(self, happening: Happening, reason: str) -> None:
         """From now on calls wait for the next connection."""
-        if self._up.is_set():
-            self._up = anyio.Event()
-        self._connections.clear()
-        self._not_before.clear()  # what comes next may be another program
+        self._roster.clear()
+        self._publish()
         if not self._stopping.is_set():
             self._note(happening, reason)
 
@@ -655,22 +546,21 @@ class Backend:
             if self.state != "failed":  # which is logged when the reason is known (`_report`)
                 level = logging.DEBUG if self.state == "stopped" else logging.INFO
                 logger.log(level, "%s: %s", self.name, self._news())
-        self.settled.set()
-        self._on_change()
+        if happening == "lost" and self._life.is_new_trouble:
+            self.stderr.forget()
+        self._wake()
 
     def _report(self, pause: float) -> None:
         """Log that an attempt has failed, and that the next one is made after `pause` seconds."""
         if self._stopping.is_set() or not self.error:
             return
-        reason = re.sub(r"[0-9]+", "0", self.error)  # times and process ids are new each time
-        if reason == self._reported:
+        if self._life.is_told():
             logger.info("%s: failed again, in the same way; next try in %.0f s", self.name, max(pause, 1))
         else:
-            self._reported = reason
             logger.warning("%s: failed: %s; trying again", self.name, self.error)
 
     def _news(self) -> str:
-        if self.state == "ready" and (primary := self.primary) is not None:
+        if self.state == "ready" and (primary := self._roster.first) is not None:
             numbers = {kind.noun: len(primary.offer.entries(kind)) for kind in KINDS}
             counts = ", ".join(f"{n} {noun}{'s' * (n != 1)}" for noun, n in numbers.items() if n)
             return f"ready ({self.config.transport}, {primary.offer.protocol_version}): {counts or 'nothing'} offered"

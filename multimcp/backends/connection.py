@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -31,11 +30,13 @@ from multimcp.protocol.greeting import (
     Greeting,
     Hello,
     Transport,
+    Way,
     behind_of,
     greet,
     refusal,
 )
-from multimcp.protocol.link import Event, Link
+from multimcp.protocol.link import Event, Link, ListsChanged
+from multimcp.protocol.lists import Lists, Pages
 from multimcp.protocol.message import (
     METHOD_NOT_FOUND,
     Era,
@@ -46,7 +47,7 @@ from multimcp.protocol.message import (
     pack,
     result_of,
 )
-from multimcp.protocol.offer import KINDS, TOOLS, Kind, Listing, Offer, Pages, declares
+from multimcp.protocol.offer import TOOLS, Kind, Offer
 from multimcp.protocol.stderr import Stderr
 
 from .launch import environment, program, python_of
@@ -62,6 +63,12 @@ mistaken for "legacy only"."""
 
 LIST_TIMEOUT = 10.0
 """Seconds a backend has for one of its lists, all pages of it."""
+
+LIST_PAUSE = 0.2
+"""Seconds between two readings of the lists of a backend that keeps changing them."""
+
+ECHO = 0.02
+"""A list_changed this soon, in seconds, after we read the lists was probably caused by that; it is not forwarded."""
 
 LISTEN_TIMEOUT = 5.0
 """Seconds a backend has to acknowledge `subscriptions/listen`."""
@@ -90,8 +97,12 @@ class Clock:
 CLOCK: Final = Clock()
 
 
-async def ask(link: Link, method: str, params: Fields, own: Fields | None = None) -> Fields:
+async def ask(
+    link: Link, method: str, params: Fields, own: Fields | None = None, acknowledged: Callable[[], None] | None = None
+) -> Fields:
     """Send a request of our own, with `own` in its `_meta`, and return its result, opened.
+
+    `acknowledged` is called when it is a listening stream, and the backend has acknowledged it.
 
     Raises:
         Fault: the backend's error; or it did not answer.
@@ -103,6 +114,8 @@ async def ask(link: Link, method: str, params: Fields, own: Fields | None = None
             answer.set_result(message)
 
     call = link.ask(method, params, take, own)
+    if acknowledged is not None:
+        link.listeners[call.number] = acknowledged
     try:
         return fields(result_of(await answer))
     finally:
@@ -120,14 +133,22 @@ class Context:
     stderr: Stderr
     emit: Callable[[Link, Event], None]
 
-    def link(self, era: Era, owner: Session | None) -> Link:
+    def link(self, era: Era, owner: Session | None, lists: Lists) -> Link:
+        """A link that tells `lists` of changed lists, and the backend of all else that belongs to no call."""
+
+        def emit(link: Link, event: Event) -> None:
+            if isinstance(event, ListsChanged):
+                lists.changed(event.capability, CLOCK.now())
+            else:
+                self.emit(link, event)
+
         hint = '; "scope": "session" in its configuration gives each legacy client a connection of its own'
         return Link(
             self.name,
             era,
             self.clients,
             CLOCK,
-            self.emit,
+            emit,
             implementation=IMPLEMENTATION,
             timeout=self.config.timeout,
             owner=owner,
@@ -158,7 +179,7 @@ class Connection:
     """One open connection to a backend: a process, an SSE stream or an HTTP session, in one era."""
 
     def __init__(
-        self, context: Context, link: Link, wire: Wire, hello: Hello, attempt: Attempt, tasks: TaskGroup
+        self, context: Context, link: Link, wire: Wire, hello: Hello, lists: Lists, attempt: Attempt, tasks: TaskGroup
     ) -> None:
         """`tasks` run its listening streams."""
         self.attempt = attempt
@@ -176,13 +197,12 @@ class Connection:
         self.offer = Offer(hello.version, hello.capabilities, hello.instructions, hello.info)
         self._context = context
         self._wire = wire
-        self._hello = hello
         self._tasks = tasks
         self._hears_changes = True
-        self._listed = {kind.capability for kind in KINDS if kind.capability in hello.capabilities}
-        self._announced = {name for name in self._listed if declares(hello.capabilities, name, "listChanged")}
-        self._listings: Mapping[Kind, Listing] = {}
-        self._read_at = 0.0
+        self._lists = lists
+        self._lists_due = anyio.Event()
+        lists.declare(hello.capabilities, CLOCK.now())
+        lists.wake = lambda: self._lists_due.set()
 
     @property
     def era(self) -> Era:
@@ -194,64 +214,74 @@ class Connection:
         """Whether nothing comes any more."""
         return self.link.state == "lost"
 
-    @property
-    def age(self) -> float:
-        """Seconds for which changes of the lists may have gone unnoticed: 0 where the backend announces all."""
-        is_heard = self._hears_changes and self._wire.has_stream
-        return 0.0 if is_heard and self._listed == self._announced else CLOCK.now() - self._read_at
-
     async def close(self) -> None:
         """Say goodbye; when this returns nothing of it is left."""
         await _close(self._wire, self.attempt)
 
     # Lists
 
-    async def read_offer(self) -> None:
-        """Read the four lists into `offer`.
+    def refresh(self) -> None:
+        """Have the lists read again that may have changed unnoticed. Does not wait for that."""
+        self._lists.asked(CLOCK.now(), is_heard=self._hears_changes and self._wire.has_stream)
+
+    async def follow_lists(self, publish: Callable[[set[str]], None]) -> None:
+        """Read the lists again whenever they are due; several words of the backend while reading are one.
+
+        `publish` is called with the capabilities that the backend has spoken of.
+        """
+        while True:
+            self._lists_due = anyio.Event()
+            seconds = self._lists.next_at - CLOCK.now()
+            if seconds > 0:
+                with anyio.move_on_after(seconds):
+                    await self._lists_due.wait()
+            with suppress(BackendError):  # it is lost, which is told elsewhere
+                publish(await self.read_lists())
+            await anyio.sleep(ECHO)
+            self._lists.end()
+            await anyio.sleep(LIST_PAUSE)
+
+    async def read_lists(self) -> set[str]:
+        """Read the lists that are due into `offer`; returns the capabilities that the backend has spoken of before.
 
         Raises:
             BackendError: the backend's: it ended the connection.
         """
-        listings: dict[Kind, Listing] = {}
-        problems: list[str] = []
-        for kind in KINDS:
-            if kind.capability not in self._hello.capabilities:
-                continue
-            listing = self._listings.get(kind)
-            try:
-                with anyio.fail_after(LIST_TIMEOUT):
-                    listing = await self._read(kind, problems)
-            except TimeoutError:
-                problems.append(f"{kind.method}: was not answered within {LIST_TIMEOUT:g} s")
-            except ChainError:
-                raise
-            except (BackendError, Fault) as exc:
-                # Many servers have resources and no method for templates.
-                if self.is_lost:
-                    raise BackendError(f"closed the connection when asked for {kind.method}") from None
-                if not (isinstance(exc, Fault) and exc.code == METHOD_NOT_FOUND):
-                    problems.append(f"{kind.method}: {describe(exc)}")
-            if listing is not None:
-                listings[kind] = listing
-        self._listings, self._read_at = listings, CLOCK.now()
-        if self._wire.has_headers and self.era == "modern" and TOOLS in listings:
-            tools = listings[TOOLS]
-            problems += [f"tool '{name}' is left out: {reason}" for name, reason in tools.invalid.items()]
-            listings = {**listings, TOOLS: tools.without_invalid()}
-            self._wire.annotated = {entry.name: entry.headers for entry in tools.entries if entry.headers}
-        self.offer = replace(self.offer, listings=listings, problems=tuple(problems))
+        kinds, heard = self._lists.begin(CLOCK.now())
+        for kind in kinds:
+            pages = Pages(kind, self.era, has_headers=self._wire.has_headers)
+            self._lists.take(kind, pages, await self._read(kind, pages), CLOCK.now())
+        listings = dict(self._lists.listings)
+        if TOOLS in listings:
+            self._wire.annotated = {entry.name: entry.headers for entry in listings[TOOLS].entries if entry.headers}
+        self.offer = replace(self.offer, listings=listings, problems=self._lists.problems)
+        return heard
 
-    async def _read(self, kind: Kind, problems: list[str]) -> Listing:
-        pages = Pages(kind)
+    async def _read(self, kind: Kind, pages: Pages) -> str | None:
+        """Read a list into `pages`; returns what is wrong with it."""
+        try:
+            with anyio.fail_after(LIST_TIMEOUT):
+                await self._read_pages(kind, pages)
+        except TimeoutError:
+            return f"{kind.method}: was not answered within {LIST_TIMEOUT:g} s"
+        except ChainError:
+            raise
+        except (BackendError, Fault) as exc:
+            if self.is_lost:
+                raise BackendError(f"closed the connection when asked for {kind.method}") from None
+            # Many servers have resources and no method for templates.
+            is_none = isinstance(exc, Fault) and exc.code == METHOD_NOT_FOUND
+            return None if is_none or pages.is_whole else f"{kind.method}: {describe(exc)}"
+        return None
+
+    async def _read_pages(self, kind: Kind, pages: Pages) -> None:
         params: Fields = {}
         while True:
             result = await ask(self.link, kind.method, params, self._context.chain.meta if self.behind else None)
             self._look_behind(result)
             if (cursor := pages.add(pack(result))) is None:
-                break
+                return
             params = {"cursor": cursor}
-        problems += pages.problems
-        return pages.listing()
 
     def _look_behind(self, result: Fields) -> None:
         """Learn from an answer which Multi-MCPs are behind this connection.
@@ -278,7 +308,7 @@ class Connection:
 
     def wants_level(self, level: str | None) -> bool:
         """Whether `set_level` would ask the backend."""
-        is_able = self.era == "legacy" and "logging" in self._hello.capabilities
+        is_able = self.era == "legacy" and "logging" in self.offer.capabilities
         return level is not None and level != self.level and is_able
 
     async def subscribe(self, uri: str, updated: Callable[[], None]) -> None:
@@ -301,12 +331,12 @@ class Connection:
             with suppress(Fault):
                 await ask(self.link, "resources/unsubscribe", {"uri": pack(uri)})
 
-    async def listen_for_changes(self, missed: Callable[[], None]) -> None:
-        """Where lists change only for who listens, listen; `missed` is called when a change may have been missed."""
-        wanted = {f"{capability}ListChanged": True for capability in sorted(self._announced)}
+    async def listen_for_changes(self) -> None:
+        """Where lists change only for who listens, listen."""
+        wanted = {f"{capability}ListChanged": True for capability in self._lists.promised}
         if self.era == "modern" and wanted:
             try:
-                await self._start_listening(wanted, missed, anyio.CancelScope())
+                await self._start_listening(wanted, lambda: self._lists.missed(CLOCK.now()), anyio.CancelScope())
             except Fault:
                 self._hears_changes = False  # it is looked at now and then instead
         elif self.era == "legacy":
@@ -320,97 +350,73 @@ class Connection:
         Raises:
             Fault: the backend's: it does not let us.
         """
-        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        opened: asyncio.Future[Fault | None] = asyncio.get_running_loop().create_future()
+        reason = f"did not acknowledge subscriptions/listen within {LISTEN_TIMEOUT:g} s"
+        problem: Fault | None = backend_failure(self._context.name, reason)
         self._tasks.start_soon(self._keep_listening, {"notifications": pack(wanted)}, on_gap, scope, opened)
         try:
-            with anyio.fail_after(LISTEN_TIMEOUT):
-                await asyncio.shield(opened)
-        except TimeoutError:
-            scope.cancel()
-            reason = f"did not acknowledge subscriptions/listen within {LISTEN_TIMEOUT:g} s"
-            raise backend_failure(self._context.name, reason) from None
+            with anyio.move_on_after(LISTEN_TIMEOUT):
+                problem = await asyncio.shield(opened)
+            if problem is not None:
+                raise problem
         except BaseException:
             scope.cancel()
             raise
 
     async def _keep_listening(
-        self, params: Fields, on_gap: Callable[[], None], scope: anyio.CancelScope, opened: "asyncio.Future[None]"
+        self,
+        params: Fields,
+        on_gap: Callable[[], None],
+        scope: anyio.CancelScope,
+        opened: "asyncio.Future[Fault | None]",
     ) -> None:
+        def acknowledged() -> None:
+            on_gap() if opened.done() else opened.set_result(None)
+
         with scope:
             while not self.is_lost:
-                problem = await self._listen_once(params, on_gap, opened)
+                problem = backend_failure(self._context.name, "ended subscriptions/listen at once")
+                try:
+                    await ask(self.link, "subscriptions/listen", params, acknowledged=acknowledged)
+                except Fault as fault:
+                    problem = fault
                 if not opened.done():
-                    opened.set_exception(problem)
-                    return
-                if opened.exception() is not None:
-                    return
+                    return opened.set_result(problem)
                 await anyio.sleep(LISTEN_PAUSE)
-        if not opened.done():
-            opened.cancel()
-
-    async def _listen_once(self, params: Fields, on_gap: Callable[[], None], opened: "asyncio.Future[None]") -> Fault:
-        ended: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-
-        def acknowledged() -> None:
-            if opened.done():
-                on_gap()
-            else:
-                opened.set_result(None)
-
-        def end(message: Message) -> None:
-            if not ended.done():
-                ended.set_result(message)
-
-        call = self.link.ask("subscriptions/listen", params, end)
-        self.link.listeners[call.number] = acknowledged
-        try:
-            result_of(await ended)
-            return backend_failure(self._context.name, "ended subscriptions/listen at once")
-        except Fault as fault:
-            return fault
-        finally:
-            self.link.listeners.pop(call.number, None)
-            self.link.give_up(call.number)
+        return None
 
 
 # Opening
 
 
 async def open_connection(
-    context: Context,
-    era: Era | None,
-    owner: Session | None,
-    tasks: TaskGroup,
-    missed: Callable[[Link], None],
-    attempt: Attempt,
-    *,
-    transport: Transport,
+    context: Context, way: Way, owner: Session | None, tasks: TaskGroup, attempt: Attempt
 ) -> Connection:
     """Open a connection, greet the server and read its lists.
 
     Args:
         context: of which backend.
-        era: the one to speak; None is legacy where the server knows `initialize`, else modern.
+        way: to go by.
         owner: the client that has it for itself.
         tasks: run its listening streams.
-        missed: called when a change of the lists may have been missed.
         attempt: keeps what the process says.
-        transport: to go by.
 
     Raises:
         BackendError: the backend's (or its operator's): it cannot be started, reached or understood.
     """
-    link = context.link(era or "legacy", owner)
-    wire = _wire(context, link, attempt, transport)
+    lists = Lists()
+    link = context.link(way.era or "legacy", owner, lists)
+    wire = _wire(context, link, attempt, way.transport)
     try:
         await _open_wire(context.config, wire)
-        with anyio.fail_after(ERA_PROBE if era == "modern" else None):
-            hello = await _greet(context, link, wire, era)
+        with anyio.fail_after(ERA_PROBE if way.era == "modern" else None):
+            hello = await _greet(context, link, wire, way.era)
         if hello.behind and (reason := context.chain.reject(hello.behind)):
             raise ChainError(reason)
-        connection = Connection(context, link, wire, hello, attempt, tasks)
-        await connection.listen_for_changes(partial(missed, link))
-        await connection.read_offer()
+        connection = Connection(context, link, wire, hello, lists, attempt, tasks)
+        await connection.listen_for_changes()
+        await connection.read_lists()
+        lists.end()
         if connection.is_lost:
             raise BackendError(NO_GREETING)
         attempt.stderr.is_ready()

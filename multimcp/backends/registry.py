@@ -3,7 +3,6 @@
 Rules:
 - Backends start concurrently, and none waits for another.
 - The catalog follows the offers; a client is told of a change once, bursts folded, unless it has read the lists since.
-- No client waits long for servers that are starting: it would give up, and have none.
 - A name belongs to one server at a time: the next one starts when the processes of the last one are gone.
 - Servers of the configuration file come first, in its order; then those that were added at run time, as they came.
 """
@@ -11,7 +10,7 @@ Rules:
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import anyio
 
@@ -26,6 +25,7 @@ from multimcp.protocol.names import LLM_NAMES, Spelling
 from multimcp.protocol.offer import TOOLS, Kind, Offer
 from multimcp.protocol.routing import View
 from multimcp.protocol.seen import Seen
+from multimcp.protocol.waiting import Purpose, Standing, waits_until
 
 from .backend import Backend
 from .connection import CLOCK
@@ -34,16 +34,6 @@ logger = logging.getLogger(__name__)
 
 FOLD = 0.05
 """Seconds in which further changes are told together with the first."""
-
-FIRST_UP = 0.3
-"""Seconds in which the other backends may catch up with the first that is ready, before a client is greeted."""
-
-CLIENT_WAIT = 3.0
-"""Seconds from its first request in which a client waits for backends that are starting: for its greeting, while none
-is ready, and for its first lists. Many clients give up after 5 s; what is late is announced."""
-
-ERA_WAIT = 1.0
-"""Seconds more in which a list waits for backends that are being connected in the client's era."""
 
 START_WAIT = 10.0
 """Seconds from the start after which no client waits any more, and `/readyz` answers 200 whatever is still starting."""
@@ -87,7 +77,7 @@ class Registry:
         """The servers that were added beside it."""
         self._last: dict[str, Backend] = {}
         """The last server of each name, for as long as something of it is left."""
-        self._views: dict[tuple[Era, Session | None], View] = {}
+        self._views: dict[tuple[Era, Session | None, Spelling], View] = {}
         self._apart: set[Session] = set()
         """The clients that are offered what others are not: some backend has a connection for them alone."""
         self._before: dict[tuple[Era, Session | None], Catalog] = {}
@@ -203,7 +193,7 @@ class Registry:
         self._note_change()
         with anyio.move_on_after(self._startup_timeout):
             for backend in added:
-                await backend.settled.wait()
+                await backend.settled()
         late = f"was not ready within {self._startup_timeout:g} s (--startup-timeout)"
         failed = {
             backend.name: backend.error or (late + backend.last_words if backend.state == "starting" else "was removed")
@@ -245,24 +235,26 @@ class Registry:
             logger.info("%s: removed", backend.name)
         await backend.stop()
 
-    async def ready(self, since: float, found: Callable[[], bool] = lambda: False) -> None:
-        """Wait until something is `found` or no backend is starting any more, at most `CLIENT_WAIT` from `since`."""
-        with anyio.move_on_after(min(since + CLIENT_WAIT, self._deadline) - CLOCK.now()):
-            while not found() and self._any("starting"):
-                await self._changed.wait()
+    def is_awaited(self, purpose: Purpose, era: Era, since: float) -> bool:
+        """Whether a request that comes now has to wait for backends; those of its era are connected from now on."""
+        return self._waits_until(purpose, era, since, CLOCK.now()) > CLOCK.now()
 
-    async def greeting_ready(self, since: float) -> None:
-        """Wait a moment for backends still starting, so that a client can be told what they can do.
+    async def wait(self, purpose: Purpose, era: Era, since: float, found: Callable[[], bool] = lambda: False) -> None:
+        """Wait for backends, for as long as a request may whose client was first heard of at `since`.
 
-        Too early and every capability must be declared; too late and one hanging backend delays everybody.
+        `found` says that what it waits for is there.
         """
-        deadline = min(since + CLIENT_WAIT, self._deadline)
-        one_is_up = False
-        while CLOCK.now() < deadline and self._any("starting"):
-            if not one_is_up and self._any("ready"):
-                one_is_up, deadline = True, min(deadline, CLOCK.now() + FIRST_UP)
-            with anyio.move_on_after(deadline - CLOCK.now()):
+        asked = CLOCK.now()
+        while not found() and (seconds := self._waits_until(purpose, era, since, asked) - CLOCK.now()) > 0:
+            with anyio.move_on_after(seconds):
                 await self._changed.wait()
+
+    def _waits_until(self, purpose: Purpose, era: Era, since: float, asked: float) -> float:
+        backends = self._backends.values()
+        up = [backend.up_at for backend in backends if backend.up_at is not None]
+        opening = [backend.want(era) for backend in backends]
+        standing = Standing(self._any("starting"), min(up, default=None), any(opening))
+        return waits_until(purpose, since, asked, self._deadline, standing)
 
     @property
     def behind(self) -> dict[str, int]:
@@ -279,32 +271,23 @@ class Registry:
 
     def catalog(self, era: Era, session: Session | None = None, spelling: Spelling = "plain") -> Catalog:
         """What is offered now to a client, under names of this spelling."""
-        return self._view(era, session).catalog.spelled(spelling)
+        return self.view(era, session, spelling).catalog
 
     def view(self, era: Era, session: Session | None = None, spelling: Spelling = "plain") -> View:
         """What there is now for a client, under names of this spelling."""
-        view = self._view(era, session)
-        return view if spelling == "plain" else replace(view, catalog=view.catalog.spelled(spelling))
+        session = session if session in self._apart else None
+        if (view := self._views.get((era, session, spelling))) is None:
+            view = self._plain_view(era, session) if spelling == "plain" else self.view(era, session).spelled(spelling)
+            self._views[era, session, spelling] = view
+        return view
 
-    def _view(self, era: Era, session: Session | None) -> View:
-        key = era, session if session in self._apart else None
-        if key not in self._views:
-            offers = self.offers(*key)
-            able = tuple(name for name, backend in self._backends.items() if not backend.is_idle)
-            self._views[key] = View(self._build(offers, self._before.get(key)), offers, able, self._any("starting"))
-        return self._views[key]
-
-    def _build(self, offers: Mapping[str, Offer], before: Catalog | None) -> Catalog:
+    def _plain_view(self, era: Era, session: Session | None) -> View:
+        offers, is_starting = self.offers(era, session), self._any("starting")
         filters = {name: backend.config.tools.admits for name, backend in self._backends.items()}
-        built = build(offers, self._names, filters)
-        listings = dict(built.listings)
-        for kind, listing in listings.items():
-            last = before.listings.get(kind) if before is not None else None
-            # A list that did not change is the same object again: who is to be told of changes compares many.
-            entries = last.entries if last is not None and last.entries == listing.entries else listing.entries
-            ttl_ms = 0 if self._any("starting") else listing.ttl_ms  # a part of it must not be kept
-            listings[kind] = replace(listing, entries=entries, ttl_ms=ttl_ms)
-        return replace(built, listings=listings, _pages={})
+        before = self._before.get((era, session))
+        catalog = build(offers, self._names, filters, before, is_partial=is_starting)
+        able = tuple(name for name, backend in self._backends.items() if not backend.is_idle)
+        return View(catalog, offers, able, is_starting)
 
     def introduction(self, era: Era) -> tuple[Fields, str | None]:
         """The capabilities and instructions that `initialize` and `server/discover` declare."""
@@ -313,28 +296,16 @@ class Registry:
         is_only = self._names.namespace == "never" and len(offers) == len(self._backends) == 1
         return capabilities(offers, may_be_more=may_be_more, is_only=is_only), instructions(offers)
 
-    def want(self, era: Era) -> list[anyio.Event]:
-        """Have every backend connected in this era that speaks it; what to wait for."""
-        return [event for backend in self._backends.values() if (event := backend.want(era)) is not None]
-
     def greet(self, era: Era) -> Seen:
         """What a client has seen that is greeted now."""
         return Seen(self.catalog(era).listings, self._version)
 
-    def is_awaited(self, since: float) -> bool:
-        """Whether a client that came then has to wait for backends before its first lists."""
-        return CLOCK.now() < min(since + CLIENT_WAIT, self._deadline) and self._any("starting")
-
-    async def wait_for_lists(self, call: Call, starting: bool) -> None:
-        """Wait before a client's lists: for backends that are `starting`, and those being connected in its era."""
+    async def wait_for_lists(self, call: Call, since: float) -> None:
+        """Wait before a client's lists: for backends that are starting, and those being connected in its era."""
         if call.seen is not None:
             call.seen.asking += 1
         try:
-            with anyio.move_on_after(CLIENT_WAIT + ERA_WAIT):
-                if starting:
-                    await self.ready(call.since)
-                for opened in self.want(call.era):
-                    await opened.wait()
+            await self.wait("a list", call.era, since)
         finally:
             if call.seen is not None:
                 call.seen.asking -= 1
@@ -383,7 +354,8 @@ class Registry:
         self._version += 1
         backends = self._backends.values()
         self._apart = {key for backend in backends for key in backend.offers if isinstance(key, Session)}
-        catalogs = {**self._before, **{key: view.catalog for key, view in self._views.items()}}
+        plain = {(era, who): view.catalog for (era, who, spelling), view in self._views.items() if spelling == "plain"}
+        catalogs = {**self._before, **plain}
         self._before = {key: catalogs[key] for key in catalogs if key[1] is None or key[1] in self._apart}
         self._views.clear()
         for backend in backends:
@@ -399,8 +371,7 @@ class Registry:
 
     async def _report_refused(self) -> None:
         """Say once that LLM APIs would refuse names, when the first servers are there."""
-        await self.ready(self._deadline)
-        while not (refused := self.catalog("legacy").refused):
+        while self.is_starting or not (refused := self.catalog("legacy").refused):
             await self._changed.wait()
         logger.info(
             "LLM APIs would refuse %d of %d tool names, such as '%s', as they take %s only; for names that they take, "

@@ -68,8 +68,10 @@ class StreamableHttp:
         message, is_first, client = arrived.message, False, None
         if head.era == "legacy":
             is_first = message.is_request and message.method == "initialize"
-            number = secrets.token_hex(16)
-            client = self._sessions.new(number, arrived.params) if is_first else self._sessions.find(head)
+            if is_first:
+                client = self._sessions.new(secrets.token_hex(16), arrived.params)
+            else:
+                client = self._sessions.find(head)
         if not message.is_request:
             take_note(front, head.era, client.session if client else None, message, arrived.params)
             await reply(send, 202)

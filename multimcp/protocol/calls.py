@@ -41,6 +41,7 @@ from .message import (
     pack,
     request,
     result_of,
+    succeeded,
     text,
     value,
 )
@@ -201,7 +202,26 @@ class Call:
         since: when the client was first heard of.
         seen: which lists the client has, where that is known.
         server: the backend that it was sent to.
+        carrier: who has taken it, who knows it by its `number`.
     """
+
+    is_ours = False
+    rewrite: Callable[[Raw], Raw] | None = None
+    converse: Callable[[Message], bool] | None = None
+    ask: "Ask | None" = None
+    on_over: Callable[["Call", Message | None], None] | None = None
+    on_break: Callable[[], None] | None = None
+    names: Spelling = "plain"
+    since = 0.0
+    seen: Seen | None = None
+    server = ""
+    state: CallState = "waiting"
+    carrier: Carrier | None = None
+    number = 0
+    _clock: Clock | None = None
+    _timer: Timer | None = None
+    _expired: Callable[[], None] | None = None
+    _deadline = _left = 0.0
 
     def __init__(
         self,
@@ -220,30 +240,15 @@ class Call:
         self.id = number
         self.method = method
         self.session = session
-        self.capabilities = session.capabilities if session else capabilities
+        self.capabilities = capabilities
         self.token = meta.get(TOKEN_KEY)
-        self.level = text(meta.get(LEVEL_KEY)) if era == "modern" and LEVEL_KEY in meta else None
-        self.is_ours = False
-        self.rewrite: Callable[[Raw], Raw] | None = None
-        self.converse: Callable[[Message], bool] | None = None
-        self.ask: Ask | None = session.ask if session else None
-        self.on_over: Callable[[Message | None], None] | None = None
-        self.on_break: Callable[[], None] | None = None
+        self.level = text(meta.get(LEVEL_KEY)) if era == "modern" else None
         self.origin = origin
-        self.names: Spelling = session.names if session else "plain"
-        self.since = session.since if session else 0.0
-        self.seen: Seen | None = session.seen if session else None
-        self.server = ""
-        self.state: CallState = "waiting"
-        self.carrier: Carrier | None = None
-        self.number = 0
         self._implementation = implementation
         self._questions: set[Question] = set()
-        self._clock: Clock | None = None
-        self._timer: Timer | None = None
-        self._expired: Callable[[], None] | None = None
-        self._deadline = self._left = 0.0
         if session is not None:
+            self.ask, self.capabilities = session.ask, session.capabilities
+            self.names, self.since, self.seen = session.names, session.since, session.seen
             session.calls[key(number)] = self
 
     @property
@@ -304,7 +309,7 @@ class Call:
                 result = result_of(answer)
                 if self.rewrite is not None:
                     result = self.rewrite(result)
-                answer = Message("2.0", result=to_client(self.method, result, spoken, self.era, self._implementation))
+                answer = succeeded(to_client(self.method, result, spoken, self.era, self._implementation))
             elif (error := error_of(answer)) is not None:
                 if error.code == URL_ELICITATION_REQUIRED and self.session is not None:
                     self.session.note_elicitations(error.data)
@@ -334,11 +339,11 @@ class Call:
             self._timer.cancel()
         for question in questions:
             question.end()
-        if self.session is not None and self.session.calls.get(key(self.id)) is self:
-            del self.session.calls[key(self.id)]
+        if self.session is not None and self.session.calls.get(number := key(self.id)) is self:
+            del self.session.calls[number]
         self.port.done(answer)
         if self.on_over is not None:
-            self.on_over(answer)
+            self.on_over(self, answer)
         # These lead back here: without them nothing is left for the garbage collector.
         self.on_over = self.rewrite = self.converse = None
 

@@ -142,43 +142,61 @@ class Catalog:
         return self._pages[kind, era]
 
 
-def build(offers: Mapping[str, Offer], names: Names, filters: Mapping[str, Admits]) -> Catalog:
+def build(
+    offers: Mapping[str, Offer],
+    names: Names,
+    filters: Mapping[str, Admits],
+    before: Catalog | None = None,
+    *,
+    is_partial: bool = False,
+) -> Catalog:
     """Merge what the servers offer.
 
     Args:
         offers: by server, in config order.
         names: how tools and prompts are named.
         filters: by server, which of its tools are offered; all where there is none.
+        before: what was offered before: a list that did not change is the same object again, as who is to be told of
+            changes compares many.
+        is_partial: whether more is about to come, so that no list may be kept.
     """
     listings: dict[Kind, Listing] = {}
     routes: dict[Kind, dict[str, Route]] = {}
     collisions: list[str] = []
     for kind in KINDS:
-        entries: list[Entry] = []
-        taken = routes[kind] = {}
+        entries, routes[kind], hidden = _merge(kind, offers, names, filters if kind is TOOLS else {})
+        collisions += hidden
+        last = before.listings.get(kind) if before is not None else None
         parts = [offer.listings[kind] for offer in offers.values() if kind in offer.listings]
-        for server, offer in offers.items():
-            admits = filters.get(server) if kind is TOOLS else None
-            for entry in offer.entries(kind):
-                if admits is not None and not admits(entry.name):
-                    continue
-                public = _public(kind, server, entry.name, taken, names)
-                if public in taken:
-                    collisions.append(f"{kind.noun} '{public}' of '{server}' is hidden by '{taken[public].server}'")
-                    continue
-                taken[public] = Route(server, entry.name)
-                entries.append(_renamed(entry, kind, public))
-        ttl_ms = min((part.ttl_ms for part in parts), default=0)
-        listings[kind] = Listing(tuple(entries), ttl_ms, bool(parts) and all(part.is_public for part in parts))
-    return Catalog(
-        listings,
-        routes,
-        _reversed(routes),
-        _templates(routes[TEMPLATES].items()),
-        {routes[TOOLS][entry.name]: entry.headers for entry in listings[TOOLS].entries if entry.headers},
-        tuple(collisions),
-        names,
-    )
+        listings[kind] = Listing(
+            last.entries if last is not None and last.entries == entries else entries,
+            0 if is_partial else min((part.ttl_ms for part in parts), default=0),
+            bool(parts) and all(part.is_public for part in parts),
+        )
+    headers = {routes[TOOLS][entry.name]: entry.headers for entry in listings[TOOLS].entries if entry.headers}
+    templates = _templates(routes[TEMPLATES].items())
+    return Catalog(listings, routes, _reversed(routes), templates, headers, tuple(collisions), names)
+
+
+def _merge(
+    kind: Kind, offers: Mapping[str, Offer], names: Names, filters: Mapping[str, Admits]
+) -> tuple[tuple[Entry, ...], dict[str, Route], list[str]]:
+    """Of one kind: the entries under their public names, the routes there, and which are hidden by others."""
+    entries: list[Entry] = []
+    taken: dict[str, Route] = {}
+    hidden: list[str] = []
+    for server, offer in offers.items():
+        admits = filters.get(server)
+        for entry in offer.entries(kind):
+            if admits is not None and not admits(entry.name):
+                continue
+            public = _public(kind, server, entry.name, taken, names)
+            if public in taken:
+                hidden.append(f"{kind.noun} '{public}' of '{server}' is hidden by '{taken[public].server}'")
+                continue
+            taken[public] = Route(server, entry.name)
+            entries.append(_renamed(entry, kind, public))
+    return tuple(entries), taken, hidden
 
 
 def _reversed(routes: Mapping[Kind, Mapping[str, Route]]) -> dict[Kind, dict[Route, str]]:

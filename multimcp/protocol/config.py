@@ -1,19 +1,16 @@
-"""The configuration: `mcpServers` JSON as every MCP client knows it -> frozen models; and JSON text with edits in it.
+"""The configuration: servers as they are written in a file -> frozen models.
 
 Rules:
 - A wrong type or value is a `ConfigError` that lists all mistakes, each with its place (`mcpServers.weather.args[1]`)
-  and the remedy. `_SERVER` says what belongs into each place.
-- An unknown key is a warning: other clients' files load as they are. One that is spelled like a known key says so.
+  and the remedy. `_SERVER` says what belongs into each place; `protocol.foreign` knows other clients' words for it.
 - `${VAR}` and `${VAR:-default}` are filled in every string of an enabled server. A variable that is not set is no
-  mistake of form: that server alone fails (`ServerConfig.unset`).
+  mistake of form: that server alone fails (`ServerConfig.unset`). What only another client could fill is never sent.
 - No message quotes a value: values may be secrets.
 """
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from sys import float_info
 from typing import Any, Literal
@@ -21,30 +18,31 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from multimcp.errors import ConfigError, NameInUseError
+from multimcp.errors import ConfigError, printable
 
+from .document import TOO_DEEP, Document, Place, spell
+from .foreign import Entry, is_silent, kind, switched_off
 from .secrets import SECRET_NAME, redact, url_passwords
 
 Transport = Literal["stdio", "sse", "http"]
-Place = tuple[str | int, ...]
 IsProgram = Callable[[str, str | None], bool]
 """Whether a command, with the folder it is run in, is the path or name of a program that is there."""
 
-TOO_DEEP = "is nested too deeply; no setting needs that"
+_PLACEHOLDER = re.compile(
+    r"\$\{(?:env:)?(?P<name>[A-Za-z_][A-Za-z0-9_]*|/)(?::-(?P<default>[^}]*))?\}"
+    r"|\{env:(?P<bare>[A-Za-z_][A-Za-z0-9_]*)\}"
+    r"|(?P<foreign>\$\{[A-Za-z_][A-Za-z0-9_-]*[:.]|\{file:)[^}]*\}"
+)
+"""`${NAME}` as most clients write it, `${env:NAME}` as editors do, `{env:NAME}` as opencode does; and the rest."""
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_UNFILLED = re.compile(r"(?:[A-Za-z]+ )?(?:\$[A-Za-z_][A-Za-z0-9_]*|\$\(.*\)|\{\{.*\}\})", re.DOTALL)
+"""All of a value that another client would fill, and a shell in `args`."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A token (RFC 9110)."""
 
-_OTHER_WORDS = {"serverurl": "url", "httpurl": "url", "endpoint": "url", "cmd": "command"}
-"""Keys of other clients, in lower case, that mean one of ours and are not spelled like it."""
-
-_OTHER_ROOTS = ("servers", "mcp_servers", "mcp-servers", "context_servers", "mcp")
-"""Where other clients have what is `mcpServers` here."""
-
-_STREAMABLE_HTTP = ("streamable-http", "streamablehttp")
-"""How other clients write the type "http", in lower case and with hyphens."""
+_MOST_PROBLEMS = 100
+"""Mistakes that are told one by one."""
 
 
 class ToolFilter(msgspec.Struct, frozen=True):
@@ -132,7 +130,7 @@ class _Shape:
             return isinstance(value, bool) and self.types is bool
         if isinstance(value, float | int):
             return 0 < value <= float_info.max
-        return not self.words or value is None or value in self.words
+        return not self.words or value in self.words
 
     def mistakes(self, value: Any, place: Place = ()) -> Iterable[tuple[Place, "_Shape"]]:
         """The places in `value`, which stands at `place`, that are not of their shape."""
@@ -146,25 +144,7 @@ class _Shape:
                 if key in value:
                     yield from shape.mistakes(value[key], (*place, key))
 
-    def meant(self, key: str) -> str | None:
-        """The key of ours that an unknown one may well be meant to be."""
-        if close := get_close_matches(key.lower(), list(self.fields), n=1, cutoff=0.8):
-            return close[0]
-        other = _OTHER_WORDS.get(key.lower())
-        return other if other in self.fields else None
 
-    def warnings(self, value: Mapping[str, Any], place: str) -> Iterable[str]:
-        """A line for each unknown key of an object."""
-        for key in value:
-            if key not in self.fields:
-                hint = f'; did you mean "{meant}"?' if (meant := self.meant(key)) else ""
-                yield f"{place}: unknown key '{key}' is ignored{hint}"
-        for key, shape in self.fields.items():
-            if shape.fields and key in value:
-                yield from shape.warnings(value[key], f"{place}.{key}")
-
-
-_OPTIONAL = (str, type(None))
 _TEXT = _Shape('a string, as in "8080"', str)
 _HEADER = _Shape('a string, as in "Bearer ${TOKEN}"', str)
 _GLOB = _Shape('a string, as in "read*"', str)
@@ -173,15 +153,16 @@ _TOOLS = {
     "exclude": _Shape('a list of strings, as in ["*_all"]', list, _GLOB),
 }
 _FIELDS = {
-    "command": _Shape('a string, the program alone, as in "npx"', _OPTIONAL),
+    "command": _Shape('a string, the program alone, as in "npx"', str),
     "args": _Shape('a list of strings, as in ["x.py"]', list, _TEXT),
     "env": _Shape('an object of strings, as in {"PORT": "8080"}', dict, _TEXT),
-    "cwd": _Shape('a string, the path of a folder, as in "/srv/data"', _OPTIONAL),
-    "url": _Shape('a string, as in "https://example.com/mcp"', _OPTIONAL),
+    "envFile": _Shape('a string, the path of a file of variables, as in "${workspaceFolder}/.env"', str),
+    "cwd": _Shape('a string, the path of a folder, as in "/srv/data"', str),
+    "url": _Shape('a string, as in "https://example.com/mcp"', str),
     "headers": _Shape('an object of strings, as in {"Authorization": "Bearer ${TOKEN}"}', dict, _HEADER),
-    "type": _Shape('one of "stdio", "sse", "http"', _OPTIONAL, words=("stdio", "sse", "http")),
+    "type": _Shape('one of "stdio", "sse", "http"', str, words=("stdio", "sse", "http")),
     "disabled": _Shape("true or false, without quotes", bool),
-    "timeout": _Shape("a number of seconds above 0, without quotes, as in 30", (int, float, type(None))),
+    "timeout": _Shape("a number of seconds above 0, without quotes, as in 30", (int, float)),
     "startupTimeout": _Shape("a number of seconds above 0, without quotes, as in 60", (int, float)),
     "scope": _Shape('one of "shared", "session"', str, words=("shared", "session")),
     "tools": _Shape('an object, as in {"include": ["read*"], "exclude": ["*_all"]}', dict, fields=_TOOLS),
@@ -189,100 +170,137 @@ _FIELDS = {
 _SERVER = _Shape('an object, as in {"command": "npx", "args": ["-y", "some-server"]}', dict, fields=_FIELDS)
 
 
-# JSON -> models
+# Entries -> models
 
 
-def entries_of(data: Any) -> dict[str, Any]:
-    """The `mcpServers` of decoded JSON, as they were written.
+@dataclass(frozen=True)
+class Machine:
+    """What is asked of the machine while a configuration is read.
 
-    Raises:
-        ConfigError: the operator's: there are none.
-    """
-    if isinstance(data, dict) and isinstance(entries := data.get("mcpServers"), dict):
-        return entries
-    text = 'expected a JSON object with an object "mcpServers" in it, as in {"mcpServers": {}}'
-    if isinstance(data, dict) and "mcpServers" not in data:
-        for key in data:
-            if key.lower() in _OTHER_ROOTS or get_close_matches(key.lower(), ["mcpservers"], cutoff=0.8):
-                text += f'; did you mean "mcpServers" where it says "{key}"?'
-                break
-    raise ConfigError(text)
-
-
-def parse(data: Any, environ: Mapping[str, str], is_program: IsProgram) -> Config:
-    """Turn decoded JSON into models.
-
-    Args:
-        data: an object with `mcpServers`: server name -> its settings.
+    Attributes:
         environ: where `${VAR}` is looked up.
         is_program: tells a path with blanks in it from a command line.
+        variables: what the file at a path says as an `envFile`; a `ConfigError` says why it cannot be read.
+    """
+
+    environ: Mapping[str, str]
+    is_program: IsProgram
+    variables: Callable[[str], Mapping[str, str]]
+
+
+def parse(document: Document, machine: Machine) -> Config:
+    """Turn what is written into models.
 
     Raises:
         ConfigError: the operator's; lists all mistakes, each with the place and the remedy.
     """
-    entries = entries_of(data)
-    warnings = [f"unknown key '{key}' is ignored" for key in data if key != "mcpServers"]
+    off = switched_off(document)
     servers: dict[str, ServerConfig] = {}
-    problems: list[str] = []
-    for name, raw in entries.items():
+    warnings = list(_beside(document))
+    problems: list[tuple[Place, Place, str]] = []
+    for name, raw in document.entries.items():
+        place = (*document.root, name)
         if not name or not name.isprintable():
-            problems.append(f"mcpServers: {name!a} cannot be a server's name; use printable characters")
+            text = f"{name!a} cannot be a server's name; use printable characters"
+            problems.append((document.root, place, text))
             continue
-        place = f"mcpServers.{name}"
         try:
-            server, mistakes = _server(raw, environ, is_program)
+            server, mistakes, hints = _server(raw, machine, name in off)
         except RecursionError:
-            server, mistakes = None, {(): TOO_DEEP}
-        problems += [f"{place}{_spell(where)}: {text}" for where, text in mistakes.items()]
+            server, mistakes, hints = None, {(): TOO_DEEP}, []
+        problems += [(place + at, place + at, text) for at, text in mistakes.items()]
         if server is not None:
             servers[name] = server
-            warnings += _SERVER.warnings(raw, place)
+            warnings += [_line(document, (place + at, place + spot, text)) for at, spot, text in hints]
     if problems:
-        raise ConfigError(*problems)
+        lines = [_line(document, problem) for problem in problems[:_MOST_PROBLEMS]]
+        more = len(problems) - len(lines)
+        raise ConfigError(*lines, *([f"and {more} more mistakes"] if more else []))
     return Config(servers, tuple(warnings))
 
 
+def _line(document: Document, told: tuple[Place, Place, str]) -> str:
+    """What is told of a place, while another one is pointed at."""
+    place, spot, text = told
+    return f"{spell(place)}: {text}{document.spot(spot)}"
+
+
+def _beside(document: Document) -> Iterable[str]:
+    """A line on what else is in the file than servers, if it is no label."""
+    ignored = [key for key in document.data if key not in (document.root[0], "inputs") and not is_silent(key)]
+    if ignored:
+        listed = ", ".join(f"'{printable(key, 40)}'" for key in ignored[:5])
+        more = f" and {len(ignored) - 5} more" if ignored[5:] else ""
+        text = f"keys {listed}{more} are ignored" if ignored[1:] else f"key {listed} is ignored"
+        yield f"unknown {text}{document.spot((ignored[0],))}"
+
+
 def _server(
-    raw: Any, environ: Mapping[str, str], is_program: IsProgram
-) -> tuple[ServerConfig | None, dict[Place, str]]:
-    """The model of one entry, or the mistakes in it, by place."""
+    raw: Any, machine: Machine, is_off: bool
+) -> tuple[ServerConfig | None, dict[Place, str], list[tuple[Place, Place, str]]]:
+    """The model of one entry, the mistakes in it by place, and what is worth a warning."""
     if not _SERVER.fits(raw):
-        return None, {(): f"expected {_SERVER.expected}"}
-    filling = _Filling(environ)
-    # A disabled server may lack what it needs: that is a good reason to disable it.
-    known = {key: value for key, value in raw.items() if key in _FIELDS}
-    filled = known if raw.get("disabled") is True else filling.fill(known, ())
-    kind = filled.get("type")
-    if isinstance(kind, str) and kind.lower().replace("_", "-") in _STREAMABLE_HTTP:
-        filled["type"] = "http"
+        return None, {(): f"expected {_SERVER.expected}"}, []
+    entry = Entry(raw, _FIELDS, machine.environ)
+    if is_off or entry.is_off:
+        bad = {place[0] for place, _ in _SERVER.mistakes(entry.settings)}
+        return _model(entry.settings, bad, disabled=True), {}, []
+    filling = _Filling(machine.environ)
+    filled = filling.fill(entry.settings, ())
+    filled["type"] = kind(filled.get("type"))
+    filled = {key: value for key, value in filled.items() if value is not None}
     wrong = dict(_SERVER.mistakes(filled))
     # One of a few words ("sse") may be what a variable that is not set would have said.
-    mistakes = {
+    told = {
         place: f"expected {shape.expected}"
         for place, shape in wrong.items()
         if not (shape.words and place in filling.unset)
     }
     bad = {place[0] for place in wrong}
-    server = msgspec.convert({key: value for key, value in filled.items() if key not in bad}, ServerConfig)
-    for place, text in _check(server, raw, is_program):
+    if not bad & {"env", "envFile"} and "envFile" in filled and ("envFile",) not in filling.unset:
+        try:
+            filled["env"] = {**machine.variables(filled["envFile"]), **filled.get("env", {})}
+        except ConfigError as exc:
+            told["envFile",] = str(exc)
+    server = _model(filled, bad)
+    for place, text in (*filling.foreign.items(), *_check(server, entry, machine.is_program)):
         if place not in filling.unset:
-            mistakes.setdefault(place, text)
+            told.setdefault(place, text)
+    mistakes = entry.problems | {entry.where(place): text for place, text in told.items()}
     if mistakes:
-        return None, mistakes
-    why = _why_unset(filling.unset) if filling.unset else None
-    return msgspec.structs.replace(server, unset=why, secrets=tuple(filling.secrets)), {}
+        return None, mistakes, []
+    unset = {entry.where(place): name for place, name in filling.unset.items()}
+    why = _why_unset(unset) if unset else None
+    warnings = [*entry.warnings, *_unfilled(entry)]
+    return msgspec.structs.replace(server, unset=why, secrets=tuple(filling.secrets)), {}, warnings
+
+
+def _model(settings: Mapping[str, Any], bad: Collection[str | int], **more: Any) -> ServerConfig:
+    """The model of settings, but for those that are bad."""
+    return msgspec.convert({key: value for key, value in settings.items() if key not in bad} | more, ServerConfig)
+
+
+def _unfilled(entry: Entry) -> Iterable[tuple[Place, Place, str]]:
+    """Warnings of what another client would fill, and what is passed on as it is here."""
+    for key in ("env", "headers"):
+        for name, value in entry.settings.get(key, {}).items():
+            if _UNFILLED.fullmatch(value):
+                place = entry.where((key, name))
+                yield place, place, "is passed on as it is written; for an environment variable, write ${NAME}"
 
 
 class _Filling:
-    """Fills `${VAR}` and `${VAR:-default}` in every string of a value.
+    """Fills what stands for a variable in every string of a value.
 
     `unset` are the variables that were not there, by the place where they are wanted, and are left as they are written;
-    `secrets` are the values that were filled in and that nobody is to see.
+    `foreign` are mistakes: what only another client can fill; `secrets` are the values that were filled in and that
+    nobody is to see.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self.unset: dict[Place, str] = {}
+        self.foreign: dict[Place, str] = {}
         self.secrets: list[str] = []
 
     def fill(self, value: Any, place: Place) -> Any:
@@ -291,10 +309,18 @@ class _Filling:
             return {key: self.fill(item, (*place, key)) for key, item in value.items()}
         if isinstance(value, list):
             return [self.fill(item, (*place, i)) for i, item in enumerate(value)]
-        return _VARIABLE.sub(lambda match: self._look_up(match, place), value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        end = value.rfind("}") + 1  # what is not closed is looked for in vain, again and again
+        return _PLACEHOLDER.sub(lambda match: self._look_up(match, place), value[:end]) + value[end:]
 
     def _look_up(self, match: re.Match[str], place: Place) -> str:
-        name, default = match.groups()
+        if word := match["foreign"]:
+            self.foreign[place] = (
+                f"what begins with {word} is filled by another client only; write ${{NAME}}, and set NAME"
+            )
+            return match.group()
+        name, default = match["name"] or match["bare"], match["default"]
         found = self._environ.get(name)
         if default is not None:
             found = found or default  # as in a shell, `:-` stands in for an empty variable too
@@ -310,7 +336,7 @@ def _why_unset(unset: Mapping[Place, str]) -> str:
     """Why a server fails in whose settings, at these places, variables are not set."""
     where: dict[str, list[str]] = {}
     for place, name in unset.items():
-        where.setdefault(name, []).append(_spell(place)[1:])
+        where.setdefault(name, []).append(spell(place))
     listed = " and ".join(f"{name} ({', '.join(places)})" for name, places in where.items())
     if len(where) == 1:
         what, them, example = f"variable {listed} is", "it", next(iter(where))
@@ -319,20 +345,15 @@ def _why_unset(unset: Mapping[Place, str]) -> str:
     return f"the environment {what} not set; set {them} before Multi-MCP starts, or write ${{{example}:-default}}"
 
 
-def _spell(place: Place) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-
-
-def _check(server: ServerConfig, raw: Mapping[str, Any], is_program: IsProgram) -> Iterable[tuple[Place, str]]:
+def _check(server: ServerConfig, entry: Entry, is_program: IsProgram) -> Iterable[tuple[Place, str]]:
     """What the types of fields cannot tell: the mistakes, with their places.
 
     Args:
         server: without the fields that have a wrong type.
-        raw: the entry, as it is written.
     """
-    given = [key for key in ("command", "url") if raw.get(key) is not None]
+    given = [key for key in ("command", "url") if key in entry.settings]
     if len(given) != 1:
-        yield (), _neither_or_both(raw, bool(given))
+        yield (), _neither_or_both(entry, bool(given))
     if server.command is not None:
         if not server.command.strip():
             yield ("command",), 'is empty; name the program to start, as in "npx"'
@@ -351,12 +372,11 @@ def _check(server: ServerConfig, raw: Mapping[str, Any], is_program: IsProgram) 
         yield ("type",), f'"{server.type}" needs {needs}'
 
 
-def _neither_or_both(raw: Mapping[str, Any], both: bool) -> str:
+def _neither_or_both(entry: Entry, both: bool) -> str:
     text = 'give either "command" (a server to start) or "url" (a running one): '
     if both:
         return f"{text}not both"
-    meant = ((key, _SERVER.meant(key)) for key in raw if key not in _FIELDS)
-    hints = (f'; did you mean "{ours}" where it says "{key}"?' for key, ours in meant if ours)
+    hints = (f'; did you mean "{ours}" where it says "{key}"?' for key, ours in entry.meant.items())
     return f"{text}neither is there{next(hints, '')}"
 
 
@@ -366,69 +386,3 @@ def _is_web(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-# Text
-
-
-def edit(text: str, put: Mapping[str, Any], drop: Collection[str]) -> str:
-    """The text of a configuration with some servers set and some left out; what else is in it stays as it is written.
-
-    Args:
-        put: entries as they are to be written, by server.
-        drop: names of servers, which need not be there.
-
-    Raises:
-        ConfigError: the operator's: the text is no configuration to begin with.
-        NameInUseError: the caller's: there is another entry of a name that is to be set.
-    """
-    data = decode(text)
-    kept = {name: entry for name, entry in entries_of(data).items() if name not in drop}
-    if taken := [name for name, entry in put.items() if kept.get(name, entry) != entry]:
-        raise NameInUseError(f"'{taken[0]}' is there already, as another server; remove it, or choose another name")
-    return json.dumps({**data, "mcpServers": {**kept, **put}}, indent=2, ensure_ascii=False) + "\n"
-
-
-def decode(text: str | bytes) -> Any:
-    """JSON text -> plain data.
-
-    Raises:
-        ConfigError: the operator's; says where it is not JSON.
-    """
-    try:
-        data = json.loads(text, object_pairs_hook=_no_duplicates)
-        json.dumps(data, ensure_ascii=False).encode()  # JSON can spell what no text can hold
-        return data
-    except json.JSONDecodeError as exc:
-        if not exc.doc.strip():
-            raise ConfigError('is empty; {"mcpServers": {}} is enough') from None
-        place = f"line {exc.lineno}, column {exc.colno}"
-        raise ConfigError(f"is not valid JSON at {place}: {exc.msg}; {_remedy(exc)}") from None
-    except UnicodeDecodeError:
-        raise ConfigError("is not UTF-8 text; send it as UTF-8") from None
-    except UnicodeEncodeError as exc:
-        raise ConfigError(f"has {exc.object[exc.start]!a} in a string, half of a character; complete it") from None
-    except ValueError:
-        raise ConfigError("has a number of more digits than can be read; correct it") from None
-    except RecursionError:
-        raise ConfigError(TOO_DEEP) from None
-
-
-def _remedy(exc: json.JSONDecodeError) -> str:
-    # Python 3.13 points at the comma itself, older ones at what comes after it.
-    found = exc.doc[exc.pos : exc.pos + 1]
-    if found in ("]", "}", ",") and exc.doc[: exc.pos + (found == ",")].rstrip().endswith(","):
-        return "take out the comma before the bracket, JSON has none there"
-    no_comment = "take the comment out, JSON has none"
-    quotes = "write double quotes, JSON has no others"
-    return {"/": no_comment, "#": no_comment, "'": quotes}.get(found, "correct it there")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON lets a key come twice and the last one win: a server would vanish without a word."""
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ConfigError(f"the key '{twice}' comes twice in one object; rename or remove one")
-    return result

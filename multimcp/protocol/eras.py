@@ -160,9 +160,9 @@ def to_backend(
         level: from which level on a legacy client wants log messages, if it has said.
         own: what is added to `_meta` for this hop.
     """
-    sent = {name: item for name, item in meta.items() if name not in HOP_BY_HOP} if meta else {}
-    if own:
-        sent |= own
+    if era == "legacy" and not meta and not own:
+        return params
+    sent = {name: item for name, item in meta.items() if name not in HOP_BY_HOP} | (own or {})
     if TOKEN_KEY in meta:
         sent[TOKEN_KEY] = pack(number)
     if era == "modern":

@@ -105,12 +105,9 @@ class Lines:
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
         """The lines that `data` completes, without their line feeds."""
-        if b"\n" not in data:
-            too_large = self._pieces.add(data)
-            return [too_large] if too_large is not None else []
-        first, *more = data.split(b"\n")
-        lines = [line for each in (first, *more[:-1]) if (line := self._pieces.take(each)) is not None]
-        if (too_large := self._pieces.add(more[-1])) is not None:
+        *ended, begun = data.split(b"\n")
+        lines = [line for each in ended if (line := self._pieces.take(each)) is not None]
+        if (too_large := self._pieces.add(begun)) is not None:
             lines.append(too_large)
         return lines
 
@@ -142,12 +139,9 @@ class Events:
         self._ends_in_cr = data[-1:] == b"\r"
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if b"\n" not in data:
-            return self._begun(data)
-        first, *more = data.split(b"\n")
-        lines = (first, *more[:-1])
-        events = [event for line in lines if (event := self._line(self._pieces.take(line))) is not None]
-        return events + self._begun(more[-1])
+        *ended, begun = data.split(b"\n")
+        events = [event for line in ended if (event := self._line(self._pieces.take(line))) is not None]
+        return events + self._begun(begun)
 
     def _begun(self, part: bytes) -> list[Event]:
         """Take the beginning of a line; returns an event that has become too large by it."""

@@ -82,6 +82,11 @@ def leads_on(way: Way, problem: BackendError) -> bool:
     return isinstance(problem, Refused) and problem.status in _NO_STREAMABLE_HTTP
 
 
+def telling(way: Way, before: BackendError | None, problem: BackendError) -> BackendError:
+    """Which of two problems says more: that SSE, tried last, failed as well is no news."""
+    return problem if before is None or way.transport != "sse" else before
+
+
 # What is asked
 
 

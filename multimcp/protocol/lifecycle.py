@@ -6,6 +6,7 @@ Rules:
 - One log line for each change of state, and for each new reason of a failure.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -29,6 +30,11 @@ _NEXT: Final[dict[tuple[State, Happening], State]] = {
 """What is not in it changes nothing: a backend that is disabled or stopped stays so."""
 
 
+def first_state(is_disabled: bool, unset: str | None) -> State:
+    """The state of a backend before anything has happened; `unset` is why it cannot be started as it is configured."""
+    return "disabled" if is_disabled else "failed" if unset else "starting"
+
+
 @dataclass
 class Lifecycle:
     """The state of one backend. `since` and all times are in seconds of whatever clock the caller reads.
@@ -36,13 +42,16 @@ class Lifecycle:
     Attributes:
         error: why it failed, in the state "failed".
         down_at: when it was lost, or created: calls wait for it from then on.
+        is_new_trouble: whether it was up for long before it was lost.
     """
 
     state: State = "starting"
     error: str | None = None
     up_at: float = 0.0
     down_at: float = 0.0
+    is_new_trouble: bool = False
     _pause: float = 2 * BACKOFF[0]
+    _told: str = ""
 
     def on(self, happening: Happening, now: float, error: str | None = None) -> bool:
         """Note what happened; returns whether that is news worth a line."""
@@ -50,8 +59,9 @@ class Lifecycle:
         is_news = (after, error) != (self.state, self.error) if after == "failed" else after != self.state
         if self.state == "ready" and after != "ready":
             self.down_at = now
-            if now - self.up_at > BACKOFF[1]:
-                self._pause = 2 * BACKOFF[0]  # it was up for long: this is a new trouble
+            self.is_new_trouble = now - self.up_at > BACKOFF[1]
+            if self.is_new_trouble:
+                self._pause, self._told = 2 * BACKOFF[0], ""
         if after == "ready" and self.state != "ready":
             self.up_at = now
         if after == "failed":
@@ -65,3 +75,9 @@ class Lifecycle:
         """Seconds to wait before the next attempt; `fraction`, from 0 to 1, is chance, so that not all come at once."""
         pause, self._pause = self._pause, min(self._pause * 2, BACKOFF[1])
         return BACKOFF[0] + fraction * (pause - BACKOFF[0])
+
+    def is_told(self) -> bool:
+        """Whether a line has been logged for a failure like this one; it counts as told from now on."""
+        reason = re.sub(r"[0-9]+", "0", self.error or "")  # times and process ids are new each time
+        told, self._told = self._told, reason
+        return told == reason

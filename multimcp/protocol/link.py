@@ -9,9 +9,8 @@ Rules:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import UNSET, Raw
 
@@ -67,22 +66,19 @@ UNREADABLE = "The server's answer is not one that MCP allows"
 # What goes up to the backend
 
 
-@dataclass(frozen=True)
-class ListsChanged:
+class ListsChanged(NamedTuple):
     """The lists of this capability changed."""
 
     capability: str
 
 
-@dataclass(frozen=True)
-class Updated:
+class Updated(NamedTuple):
     """A resource changed; `params` name it."""
 
     params: Fields
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """A notification that belongs to no call."""
 
     method: str
@@ -90,29 +86,25 @@ class Said:
     data: bytes
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """The backend sent what is no MCP message."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Doubt:
+class Doubt(NamedTuple):
     """A question was refused, as more than one client, or none, could be meant."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Lost:
+class Lost(NamedTuple):
     """Nothing comes any more."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Excess:
+class Excess(NamedTuple):
     """The backend, or what is sent to it, went over a bound."""
 
     text: str
@@ -295,7 +287,9 @@ class Link:
         if isinstance(data, Oversized):
             problem = f"a message of {data.size:,} bytes, which is too large"
             self._emit(self, Excess(f"sent {problem} (--max-message)"))
-            return self._unreadable(data, data.salvage() or _of_stream(via), problem)
+            # Without an id, on the stream of a request, it can only be meant to be its answer.
+            of_stream = None if via is None else Salvaged(via, True)
+            return self._unreadable(data, data.salvage() or of_stream, problem)
         try:
             message = read(data)
         except Fault as fault:
@@ -443,8 +437,3 @@ class Link:
         problem = f"{method} was refused: {reason}, and it is not clear which client is meant{self._hint}"
         self._emit(self, Doubt(problem))
         return Fault(INTERNAL_ERROR, f"MCP server '{self.server}': {problem}")
-
-
-def _of_stream(via: int | None) -> Salvaged | None:
-    """Of a message without an id, on the stream of a request: it can only be meant to be its answer."""
-    return None if via is None else Salvaged(via, True)

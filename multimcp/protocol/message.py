@@ -45,6 +45,7 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _NULL = Raw(b"null")
+_BRACE = ord("{")
 _SHOWN = 200
 _END = 512
 _HEAD_ID = re.compile(
@@ -56,7 +57,7 @@ _TAIL_ID = re.compile(
 )
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """A request (`method`, `id`), a notification (`method`), or an answer (`id` and `result` or `error`)."""
 
     jsonrpc: Literal["2.0"] | UnsetType = UNSET
@@ -94,19 +95,11 @@ class Salvaged(NamedTuple):
     has_method: bool = False
 
 
-class _Sent(msgspec.Struct):
-    jsonrpc: str = "2.0"
-    id: Id | Raw | UnsetType | None = UNSET
-    method: str | UnsetType = UNSET
-    params: Fields | Raw | UnsetType = UNSET
-    result: Raw | UnsetType = UNSET
-    error: Raw | UnsetType = UNSET
-
-
 _message = msgspec.json.Decoder(Message)
 _batch = msgspec.json.Decoder(list[Raw])
 _fields = msgspec.json.Decoder(Fields)
 _error = msgspec.json.Decoder(ErrorObject)
+_text = msgspec.json.Decoder(str)
 encode = msgspec.json.Encoder().encode
 
 
@@ -198,7 +191,7 @@ def key(number: object) -> Id | None:
 
 def number_of(spelled: object) -> int | None:
     """The number that an id of ours was, however the other side spells it; None for one that is not ours."""
-    found = key(spelled)
+    found = spelled if type(spelled) is int else key(spelled)
     if isinstance(found, float):
         return int(found) if found.is_integer() else None
     return found if isinstance(found, int) else None
@@ -238,8 +231,10 @@ def value(raw: Raw | UnsetType | None) -> Any:
 
 def text(raw: Raw | UnsetType | None) -> str | None:
     """The string that `raw` is, if it is one."""
-    found = value(raw)
-    return found if isinstance(found, str) else None
+    try:
+        return _text.decode(raw) if raw else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def string(params: Mapping[str, Raw], name: str) -> str:
@@ -261,25 +256,26 @@ def pack(data: Any) -> Raw:
 
 def is_object(raw: Raw) -> bool:
     """Whether it is an object, judged by its first character: it is valid JSON already."""
-    return bytes(memoryview(raw)[:1]) == b"{"
+    return memoryview(raw)[0] == _BRACE
 
 
 def request(number: Id, method: str, params: Fields | UnsetType = UNSET) -> bytes:
     """The bytes of a request."""
-    return encode(_Sent(id=number, method=method, params=params))
+    return encode(Message("2.0", number, method, params))  # type: ignore[arg-type] # fields are encoded as well
 
 
 def notification(method: str, params: Fields | Raw | UnsetType = UNSET) -> bytes:
     """The bytes of a notification; empty params are left out."""
-    return encode(_Sent(method=method, params=params or UNSET))
+    return encode(Message("2.0", UNSET, method, params or UNSET))  # type: ignore[arg-type] # as above
 
 
 def answer(number: Id | None, message: Message) -> bytes:
     """The bytes of an answer with what `message` has for result or error."""
     try:
-        return encode(_Sent(id=number, result=message.result, error=message.error))
+        return encode(Message("2.0", number, result=message.result, error=message.error))
     except UnicodeEncodeError:  # a lone surrogate in the id, which `salvage` has found: as it came, escaped
-        return encode(_Sent(id=Raw(json.dumps(number).encode()), result=message.result, error=message.error))
+        escaped = Raw(json.dumps(number).encode())
+        return encode(Message("2.0", escaped, result=message.result, error=message.error))  # type: ignore[arg-type]
 
 
 def succeeded(result: Raw = EMPTY) -> Message:
@@ -313,10 +309,10 @@ def result_of(message: Message) -> Raw:
     Raises:
         Fault: the error that the other side answered with; or its answer is not one.
     """
-    error = error_of(message)
-    if error is not None:
-        raise Fault(error.code, error.message, error.data)
-    assert message.result is not UNSET
-    if not is_object(message.result):
+    if message.result is not UNSET:
+        if is_object(message.result):
+            return message.result
         raise Fault(INTERNAL_ERROR, "The server's result is not an object")
-    return message.result
+    error = error_of(message)
+    assert error is not None
+    raise Fault(error.code, error.message, error.data)

@@ -10,8 +10,8 @@ Rules:
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -31,7 +31,7 @@ from .message import (
     string,
     text,
 )
-from .names import qualify, unqualify
+from .names import Spelling, qualify, unqualify
 from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Offer
 
 LINKS = 10_000
@@ -54,9 +54,12 @@ class View:
     servers: tuple[str, ...]
     is_starting: bool
 
+    def spelled(self, spelling: Spelling) -> "View":
+        """The same, under names of this spelling."""
+        return replace(self, catalog=self.catalog.spelled(spelling))
 
-@dataclass(frozen=True)
-class Target:
+
+class Target(NamedTuple):
     """Where a message leads: the server, and the params under its own names.
 
     `asked` maps URIs that the client spelled itself, by the backend's spelling.
@@ -64,7 +67,7 @@ class Target:
 
     server: str
     params: Fields
-    asked: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, str] = {}
 
 
 class Router:
@@ -84,7 +87,8 @@ class Router:
         return finder(self, view, params) if finder is not None else self.find_unknown(view, params)
 
     def find_name(self, view: View, kind: Kind, params: Fields) -> Target | None:
-        route = _understood(view.catalog, kind, string(params, "name"))
+        name = string(params, "name")
+        route = view.catalog.route(kind, name) or _understood(view.catalog, kind, name)
         return Target(route.server, {**params, "name": pack(route.name)}) if route is not None else None
 
     def find_resource(self, view: View, params: Fields) -> Target | None:
@@ -150,13 +154,13 @@ class Router:
 
     def result(self, view: Callable[[], View], method: str, target: Target, result: Raw) -> Raw:
         """A backend's result as the client gets it: URIs that another backend has, too, are spelled differently."""
+        if _is_plain(result):
+            return result
         try:
             peek = _peek.decode(result)
         except (ValueError, RecursionError):
             return result
         self._note_task(target.server, peek)
-        if peek.content is UNSET and peek.messages is UNSET and peek.contents is UNSET:
-            return result
 
         def public(uri: str) -> str:
             return target.asked.get(uri) or self.public_uri(view(), target.server, uri)
@@ -237,11 +241,34 @@ class _Block(msgspec.Struct):
     resource: Raw | UnsetType = UNSET
 
 
+class _Typed(msgspec.Struct, gc=False):
+    type: Literal["text", "image", "audio"]
+
+
+class _Plain(msgspec.Struct, gc=False):
+    """Of the results that nothing is to be changed in, those that are told at a glance: most."""
+
+    content: list[_Typed]
+    messages: None = None
+    contents: None = None
+    task: None = None
+    taskId: None = None
+
+
 _peek = msgspec.json.Decoder(_Peek)
 _list = msgspec.json.Decoder(list[Raw])
 _blocks = msgspec.json.Decoder(_Block)
+_plain = msgspec.json.Decoder(_Plain)
 
 _Public = Callable[[str], str]
+
+
+def _is_plain(result: Raw) -> bool:
+    try:
+        _plain.decode(result)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _each(raw: Raw | UnsetType, change: Callable[[Raw], Raw | None]) -> Raw | None:

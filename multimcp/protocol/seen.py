@@ -53,7 +53,6 @@ class Seen:
             kinds = {kind for kind in KINDS if kind.capability == capability}
             if any(self._version[kind] < heard for kind in kinds & self._asked or kinds):
                 changed.add(capability)
-        self._heard.clear()
         for kind in KINDS:
             if kind.capability in changed:
                 self._known[kind], self._version[kind] = lists.get(kind), version

@@ -10,6 +10,7 @@ Rules:
 import os
 from typing import Any
 
+import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -19,9 +20,10 @@ from starlette.types import ExceptionHandler
 from multimcp import __version__
 from multimcp.backends.backend import Backend
 from multimcp.backends.registry import Registry
-from multimcp.config import is_program
+from multimcp.config import understand
 from multimcp.errors import ConfigError, MultiMCPError, NameInUseError, UnknownServerError
-from multimcp.protocol.config import Config, decode, entries_of, parse
+from multimcp.protocol.config import Config
+from multimcp.protocol.document import decode
 from multimcp.protocol.message import encode
 from multimcp.protocol.names import read_spelling, unknown_spelling
 from multimcp.protocol.offer import PROMPTS, RESOURCES, TOOLS
@@ -147,10 +149,14 @@ async def _configuration(request: Request) -> tuple[dict[str, Any], Config]:
     if "origin" in request.headers and content_type(request.headers) != "application/json":
         raise HTTPException(415, "the body of a web page's request must be application/json")
     try:
-        data = decode(await request.body())
-        return entries_of(data), parse(data, os.environ, is_program)
+        return await anyio.to_thread.run_sync(_read, await request.body())
     except ConfigError as exc:
         raise HTTPException(400, str(exc.at("the body: "))) from None
+
+
+def _read(body: bytes) -> tuple[dict[str, Any], Config]:
+    document = decode(body)
+    return document.entries, understand(document, os.environ)
 
 
 def _status(backend: Backend) -> dict[str, Any]:

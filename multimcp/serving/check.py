@@ -107,7 +107,7 @@ async def check(
 
     async def wait(backend: Backend) -> None:
         with anyio.move_on_after(patience):
-            await backend.settled.wait()
+            await backend.settled()
         results[backend.name] = _result(backend, anyio.current_time() - begun, patience)
         await backend.stop()  # else one that has failed would be started again
 

@@ -23,7 +23,8 @@ from watchfiles import awatch
 from multimcp.backends.registry import Registry
 from multimcp.config import load
 from multimcp.errors import ConfigError, NameInUseError, describe
-from multimcp.protocol.config import ServerConfig, edit
+from multimcp.protocol.config import ServerConfig
+from multimcp.protocol.document import edit
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,9 @@ class ConfigFile:
 
     def check_writable(self) -> None:
         """Raises:
-        ConfigError: the operator's: the file cannot be written.
+        ConfigError: the operator's: the file cannot be written, or not back as it is.
         """
+        self._edited({}, ())
         if not os.access(self.path.resolve().parent, os.W_OK):
             raise ConfigError(f"{self.path}: cannot be written; {WRITABLE}")
 
@@ -97,12 +99,7 @@ class ConfigFile:
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
-            try:
-                text = edit(path.read_text(encoding="utf-8-sig"), put, drop)
-            except ConfigError as exc:
-                raise exc.at(f"{self.path}: ") from None
-            except NameInUseError as exc:
-                raise NameInUseError(f"{self.path}: {exc}") from None
+            text = self._edited(put, drop)
             new, name = tempfile.mkstemp(prefix=".mcp-", dir=path.parent)
             try:
                 with open(new, "w", encoding="utf-8") as file:
@@ -119,6 +116,14 @@ class ConfigFile:
                 raise
         finally:
             os.close(folder)
+
+    def _edited(self, put: Mapping[str, Any], drop: Collection[str]) -> str:
+        try:
+            return edit(self.path.read_text(encoding="utf-8-sig"), put, drop, self.path.suffix)
+        except ConfigError as exc:
+            raise exc.at(f"{self.path}: ") from None
+        except NameInUseError as exc:
+            raise NameInUseError(f"{self.path}: {exc}") from None
 
 
 def reported(look: Callable[[], None]) -> Callable[[], None]:

@@ -236,7 +236,10 @@ class Proxy(Process):
         return Client(f"{self.url}/mcp{query}", mode=mode, **options)
 
 
-PATIENT = "from multimcp.backends import registry; registry.CLIENT_WAIT = registry.START_WAIT = 30"
+PATIENT = (
+    "from multimcp.backends import registry; from multimcp.protocol import waiting; "
+    "waiting.CLIENT_WAIT = registry.START_WAIT = 30"
+)
 """Code to be run before a proxy starts: its lists wait longer for servers, on machines that are busy."""
 
 

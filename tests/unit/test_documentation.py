@@ -19,8 +19,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from multimcp.config import is_program
-from multimcp.protocol.config import parse
+from multimcp.config import understand
+from multimcp.protocol.document import Document
 from multimcp.protocol.limits import BOUNDS, shown
 from tests.support.documentation import PAGES, ROOT, Block, blocks, commands, documented, example
 
@@ -57,7 +57,7 @@ def test_json(block: Block) -> None:
     if "mcpServers" in value:
         names = re.findall(r"\$\{(?:env:)?(\w+)\}", block.text)
         value = json.loads(block.text.replace("${env:", "${"))
-        assert parse(value, dict.fromkeys(names, "value"), is_program).warnings == ()
+        assert understand(Document(value), dict.fromkeys(names, "value")).warnings == ()
     if "servers" in value:
         assert vs_code_faults(value) == []
 

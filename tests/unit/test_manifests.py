@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from multimcp.config import is_program
-from multimcp.protocol.config import parse
+from multimcp.config import understand
+from multimcp.protocol.document import Document
 
 validator = pytest.importorskip("kubernetes_validate", reason="not installed: see requirements/kubernetes.txt")
 yaml = pytest.importorskip("yaml")
@@ -122,7 +122,7 @@ def test_they_fit_the_image() -> None:
 def test_the_lines_for_the_fixtures() -> None:
     """What fixtures.yaml says to write into the ConfigMap names its Services and their ports."""
     lines = re.findall(r"^#   (\"\w+\": \{.+\}),?$", (K8S / "fixtures.yaml").read_text(), re.MULTILINE)
-    config = parse({"mcpServers": json.loads("{" + ",".join(lines) + "}")}, {}, is_program)
+    config = understand(Document({"mcpServers": json.loads("{" + ",".join(lines) + "}")}), {})
     services = {service["metadata"]["name"] for service in RELEASES["fixtures"] if service["kind"] == "Service"}
     assert config.warnings == ()
     urls = " ".join(server.url or "" for server in config.servers.values())
@@ -172,7 +172,7 @@ def containers(one: Manifest) -> list[Manifest]:
 
 def check_config(document: Manifest, release: list[Manifest], deployments: dict[str, Manifest]) -> Iterator[str]:
     for key, text in document["data"].items():
-        config = parse(json.loads(text), {}, is_program)
+        config = understand(Document(json.loads(text)), {})
         yield from (f"{key}: {warning}" for warning in config.warnings)
         if not config.servers:
             yield f"{key}: no servers"

@@ -42,7 +42,7 @@ def test_all_is_well(tmp_path: Path) -> None:
     """The file is ./mcp.json, as ever; one that is disabled, or odd, is well."""
     with raw_http() as url:
         servers = {
-            "a": raw(tools={"exclude": ["*"]}, autoApprove=[]),
+            "a": raw(tools={"exclude": ["*"]}, colour=[]),
             "old": {"url": f"{url}/sse"},
             "web": {"url": f"{url}/mcp"},
             "off": raw(disabled=True),
@@ -59,7 +59,8 @@ def test_all_is_well(tmp_path: Path) -> None:
         "off stdio - - - - - disabled",
         "3 of 3 servers are ready",
     ]
-    assert done.stderr == "multi-mcp: mcp.json: mcpServers.a: unknown key 'autoApprove' is ignored\n"
+    (warning,) = done.stderr.splitlines()
+    assert warning.startswith("multi-mcp: mcp.json: mcpServers.a: unknown key 'colour' is ignored (line 1, column ")
 
 
 def test_some_are_not(tmp_path: Path) -> None:

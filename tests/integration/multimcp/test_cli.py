@@ -17,7 +17,10 @@ from tests.support.processes import ROOT, RawClient, proxy, raw, run, stdio_clie
         (None, ["mcp.json: cannot be read (No such file or directory)", "create it", "--config"]),
         ("{\n  oops", ["mcp.json: is not valid JSON at line 2, column 3", "correct it"]),
         ("[]", ["mcp.json: ", '"mcpServers"']),
-        ('{"mcpServers": {"w": {"command": "x", "args": ["a", 7]}}}', ["mcpServers.w.args[1]: ", "expected a string"]),
+        (
+            '{"mcpServers": {"w": {"command": "x", "args": ["a", null]}}}',
+            ["mcpServers.w.args[1]: ", "expected a string"],
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_used(tmp_path: Path, content: str | None, words: list[str]) -> None:
@@ -36,10 +39,10 @@ def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         'multi-mcp: mcp.json: mcpServers.a: give either "command" (a server to start) or "url" (a running one): '
-        'neither is there; did you mean "command" where it says "comand"?',
+        'neither is there; did you mean "command" where it says "comand"? (line 1, column 17)',
         "multi-mcp: mcp.json: mcpServers.b.command: has blanks in it; give the program alone, and its arguments apart, "
-        'as in "command": "python", "args": ["x.py"]',
-        'multi-mcp: mcp.json: mcpServers.c.args: expected a list of strings, as in ["x.py"]',
+        'as in "command": "python", "args": ["x.py"] (line 1, column 47)',
+        'multi-mcp: mcp.json: mcpServers.c.args: expected a list of strings, as in ["x.py"] (line 1, column 96)',
     ]
 
 
@@ -89,7 +92,7 @@ def test_all_mistakes_of_what_is_posted(tmp_path: Path) -> None:
         assert answer.status_code == 400
         first, second = answer.json()["error"].splitlines()
         assert first.startswith("the body: mcpServers.a: give either")
-        assert second == 'the body: mcpServers.b.args: expected a list of strings, as in ["x.py"]'
+        assert second == 'the body: mcpServers.b.args: expected a list of strings, as in ["x.py"] (line 1, column 59)'
         assert running.status() == {}
 
 
@@ -214,5 +217,5 @@ def test_the_environment_sets_what_the_command_line_does_not(tmp_path: Path) -> 
 
 
 def test_warnings_of_the_configuration_are_logged(tmp_path: Path) -> None:
-    with proxy(tmp_path, {"a": raw(autoApprove=["x"])}) as running:
-        running.expect(r"WARNING .*mcp.json: mcpServers.a: unknown key 'autoApprove' is ignored")
+    with proxy(tmp_path, {"a": raw(colour="blue", autoApprove=["x"])}) as running:
+        running.expect(r"WARNING .*mcp.json: mcpServers.a: unknown key 'colour' is ignored")

@@ -155,7 +155,7 @@ def test_a_broken_file_is_reported_once_and_changes_nothing(tmp_path: Path) -> N
         running.wait_ready()
         pid = process_of(running, str(ROOT / "tests" / "support" / "raw_server.py"))
         config = tmp_path / "mcp.json"
-        config.write_text('{"mcpServers": {"a": {"command": ["python"]}}}')
+        config.write_text('{"mcpServers": {"a": {"command": 5}}}')
         running.expect(r"ERROR .*mcp\.json: mcpServers\.a\.command: .*until then all stays as it is")
         running.popen.send_signal(signal.SIGHUP)
         config.write_text("{")
@@ -340,8 +340,8 @@ def test_an_unknown_key_restarts_nothing(tmp_path: Path) -> None:
     with proxy(tmp_path, {"a": raw()}) as running:
         running.wait_ready()
         before = descendants(running.popen.pid)
-        edit(running, {"a": raw(autoApprove=["echo"]), "b": raw("slow:initialize=0.1")})
-        running.expect("unknown key 'autoApprove' is ignored")
+        edit(running, {"a": raw(colour="blue"), "b": raw("slow:initialize=0.1")})
+        running.expect("unknown key 'colour' is ignored")
         until(lambda: states(running) == {"a": "ready", "b": "ready"})
         assert before < descendants(running.popen.pid)
 
@@ -411,6 +411,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
         process.stop()
     finally:
         process.kill()
+
+
+def test_a_file_that_cannot_be_written_back_as_it_is(tmp_path: Path) -> None:
+    config = tmp_path / "mcp.json"
+    config.write_text('{"mcpServers": {}} // mine')
+    process = Proxy(config, "--transport", "http", "--port", "0", "--persist")
+    assert process.popen.wait(TIMEOUT) == 2
+    assert "mcp.json: has comments, or commas before a bracket, which would be lost; take them out" in process.stderr
 
 
 def test_a_file_that_cannot_be_written_now_changes_nothing(persisting: Proxy, tmp_path: Path) -> None:

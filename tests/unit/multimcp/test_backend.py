@@ -27,13 +27,11 @@ async def test_an_era_that_is_not_spoken_is_not_tried_again_as_soon_as_that_is_k
 
     backend = Backend("a", ServerConfig(command="a"), lambda: None, Clients(), Chain("own", {}, "mcp.json"))
     monkeypatch.setattr(backend, "_open", refuse)
-    monkeypatch.setattr(backend, "_is_worth", lambda era: True)
-    backend._up.set()
+    backend._life.state = "ready"
+    backend._roster.add("legacy", "legacy", Any)  # type: ignore[arg-type]
     async with anyio.create_task_group() as backend._group:
-        over = backend.want("modern")
-        assert over is not None
-        while not over.is_set():
-            assert backend.want("modern") is over
+        assert backend.want("modern") == "modern"
+        while backend.want("modern") is not None:
+            assert backend._roster.is_opening("modern")
             await asyncio.sleep(0)
-        assert backend.want("modern") is None
     assert tried == 1

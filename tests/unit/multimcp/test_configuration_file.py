@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from multimcp.errors import ConfigError, NameInUseError
-from multimcp.protocol.config import edit
+from multimcp.protocol.document import edit
 from multimcp.serving import reload
 from multimcp.serving.reload import ConfigFile, reported, watch
 
@@ -157,6 +157,38 @@ def test_editing_keeps_what_else_is_written() -> None:
     assert "ü" in edit(text, {}, [])
     again = edit(text, {"x": {"command": "${A}"}}, [])
     assert again.index('"x"') < again.index('"y"')
+    assert json.loads(edit('{"mcpServers": {}}', {"a": {"command": ["x"], "enabled": True}}, [])) == {
+        "mcpServers": {"a": {"command": ["x"], "enabled": True}}
+    }
     for broken in ("[]", '{"mcpServers": []}', "{"):
         with pytest.raises(ConfigError):
             edit(broken, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("mcp.json", '{"mcpServers": {}} // mine', "has comments, or commas before a bracket, which would be lost"),
+        ("mcp.json", '{"mcpServers": {},}', "has comments, or commas before a bracket, which would be lost"),
+        ("mcp.json", '{"servers": {}}', "is another client's file"),
+        ("mcp.json", '{"mcp": {"servers": {}}}', "is another client's file"),
+        ("mcp.toml", "[mcpServers]", "is another client's file"),
+        ("mcp.json", '{"n": 1e400, "mcpServers": {}}', "has numbers that would be written in another way"),
+        (
+            "mcp.json",
+            '{"n": 0.1000000000000000055, "mcpServers": {}}',
+            "has numbers that would be written in another way",
+        ),
+    ],
+)
+async def test_a_file_that_cannot_be_written_back_as_it_is(tmp_path: Path, name: str, text: str, said: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    file = ConfigFile(path, {})
+    for fails in (file.check_writable, lambda: edit(text, {"a": {"command": "a"}}, [], path.suffix)):
+        with pytest.raises(ConfigError, match=said) as caught:
+            fails()
+        assert str(caught.value).endswith("or start without --persist")
+    with pytest.raises(ConfigError, match=said):
+        await file.write({"a": {"command": "a"}})
+    assert path.read_text() == text

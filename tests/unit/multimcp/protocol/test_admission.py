@@ -9,8 +9,9 @@ from multimcp.errors import Fault
 from multimcp.protocol import admission
 from multimcp.protocol.admission import ToldBehind, Visitors, check, check_headers, introduced, named, outcome
 from multimcp.protocol.catalog import Names, build
+from multimcp.protocol.lists import Pages
 from multimcp.protocol.message import Message, failed, opened, pack, succeeded
-from multimcp.protocol.offer import TOOLS, Offer, Pages
+from multimcp.protocol.offer import TOOLS, Offer
 from multimcp.protocol.routing import Router, View
 from tests.support.fakes import Port
 

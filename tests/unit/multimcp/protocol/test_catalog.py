@@ -10,9 +10,10 @@ from msgspec import Raw
 from multimcp.errors import AmbiguousNameError
 from multimcp.protocol.catalog import Catalog, Names, Route, build, capabilities, instructions
 from multimcp.protocol.config import ToolFilter
+from multimcp.protocol.lists import Pages
 from multimcp.protocol.message import opened, pack
 from multimcp.protocol.names import LLM_NAMES
-from multimcp.protocol.offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Kind, Listing, Offer, Pages
+from multimcp.protocol.offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Kind, Listing, Offer
 
 
 def offer(*, ttl_ms: int = 0, public: bool = False, **lists: list[str]) -> Offer:

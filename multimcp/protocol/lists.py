@@ -1,0 +1,217 @@
+"""The lists of one connection: pages put together, what has to be read, and when it is read again. Pure.
+
+Rules:
+- A list is read to its last page. A cursor that comes again ends it, and so do `MAX_PAGES` pages.
+- An entry that cannot be addressed (no name, no URI), comes twice or would be refused by clients cannot be offered: it
+  is left out, and `problems` says so.
+- A list is read again when the backend says that it changed; where it does not promise to, or could not keep that, when
+  a client asks and it is older than `FRESH`.
+- One that cannot be read keeps what was read of it last. It is read again soon, then after longer and longer pauses.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+
+import msgspec
+from msgspec import Raw
+
+from multimcp.errors import BackendError
+
+from .entries import usable
+from .eras import ParamHeaders, param_headers
+from .message import Era, Fields, fields, text, value
+from .offer import KINDS, TOOLS, Entry, Kind, Listing, declares
+
+MAX_PAGES = 1000
+
+FRESH = 2.0
+"""Seconds for which a list is not read again when it is asked for."""
+
+RETRY = (1.0, 60.0)
+"""Seconds after which a list that could not be read is read again: the first time, and at most."""
+
+_entries = msgspec.json.Decoder(list[Raw])
+
+
+class Pages:
+    """One list, read page by page.
+
+    Args:
+        kind: of what.
+        era: that the backend speaks.
+        has_headers: whether arguments of tools are repeated in HTTP headers.
+
+    Attributes:
+        problems: what had to be left out of it.
+    """
+
+    def __init__(self, kind: Kind, era: Era = "legacy", *, has_headers: bool = False) -> None:
+        self.problems: list[str] = []
+        self._kind = kind
+        self._era = era
+        self._has_headers = has_headers
+        self._entries: dict[str, Entry] = {}
+        self._hints: list[tuple[int, bool]] = []
+        self._cursors: set[str] = set()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the list was there before the page that could not be read: behind an empty cursor there is none."""
+        return "" in self._cursors
+
+    def add(self, result: Raw) -> Raw | None:
+        """Take the next page; returns the cursor of the one behind it, None behind the last.
+
+        Raises:
+            BackendError: the backend's: it has no list in it.
+        """
+        page, method = fields(result), self._kind.method
+        try:
+            listed = _entries.decode(page[self._kind.key])
+        except (KeyError, ValueError, RecursionError):
+            raise BackendError(f"answers {method} without a list of {self._kind.key}") from None
+        for raw in listed:
+            self._take(raw)
+        self._hints.append(_hint(page))
+        cursor = page.get("nextCursor")
+        if cursor is None or cursor == Raw(b"null"):  # any string continues, the empty one too (spec, pagination)
+            return None
+        spelled = text(cursor)
+        if spelled is None or spelled in self._cursors or len(self._hints) >= MAX_PAGES:
+            if spelled != "":  # many mean by that one that there is no more
+                self.problems.append(f"{method}: its pages never end; what was read is kept")
+            return None
+        self._cursors.add(spelled)
+        return cursor
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a page has been read."""
+        return bool(self._hints)
+
+    def listing(self) -> Listing:
+        """What was read so far, as a list."""
+        ttl_ms = min((ttl for ttl, _ in self._hints), default=0)
+        is_public = self.is_begun and all(public for _, public in self._hints)
+        return Listing(tuple(self._entries.values()), ttl_ms, is_public)
+
+    def _take(self, raw: Raw) -> None:
+        method, kind = self._kind.method, self._kind
+        name = text(fields(raw).get(kind.id))
+        if name is None:
+            self.problems.append(f"{method}: an entry without a {kind.id} is left out")
+            return
+        try:
+            raw = usable(kind, self._era, raw)
+            headers = self._headers(raw) if kind is TOOLS else {}
+        except ValueError as exc:
+            self.problems.append(f"{method}: '{name}' is left out: {exc}")
+            return
+        if name not in self._entries:
+            self._entries[name] = Entry(name, Raw(bytes(raw)), headers)  # a copy: `raw` would keep the whole page
+        elif not self.is_whole:
+            self.problems.append(f"{method}: '{name}' comes twice; the first is kept")
+
+    def _headers(self, raw: Raw) -> ParamHeaders:
+        """Where a tool wants its arguments repeated; raises `ValueError` where that makes it unusable."""
+        try:
+            return param_headers(fields(raw)["inputSchema"])
+        except ValueError:
+            if self._has_headers and self._era == "modern":  # spec 2026-07-28, streamable HTTP
+                raise
+            return {}
+
+
+def _hint(page: Fields) -> tuple[int, bool]:
+    """(ttlMs, may be shared) of a page; without hints nothing may be assumed (spec, caching)."""
+    ttl = value(page.get("ttlMs"))
+    fresh = ttl if isinstance(ttl, int) and not isinstance(ttl, bool) and ttl > 0 else 0
+    return fresh, value(page.get("cacheScope")) == "public"
+
+
+class Lists:
+    """What is known of the lists of a connection. All times are in seconds of one clock.
+
+    Attributes:
+        listings: as they were read last.
+        wake: called when one has become due.
+    """
+
+    def __init__(self) -> None:
+        self.listings: dict[Kind, Listing] = {}
+        self.wake: Callable[[], None] = lambda: None
+        self._kinds: list[Kind] = []
+        self._promised: set[str] = set()
+        self._due: dict[Kind, float] = {}
+        self._read_at: dict[Kind, float] = {}
+        self._pause: dict[Kind, float] = {}
+        self._problems: dict[Kind, tuple[str, ...]] = {}
+        self._heard: set[str] = set()
+        self._is_reading = False
+
+    @property
+    def next_at(self) -> float:
+        """When the next list is to be read, if nothing happens before."""
+        return min(self._due.values(), default=math.inf)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read, or had to be left out."""
+        return tuple(problem for kind in KINDS for problem in self._problems.get(kind, ()))
+
+    @property
+    def promised(self) -> list[str]:
+        """The capabilities whose changes the backend promises to tell."""
+        return sorted(self._promised)
+
+    def declare(self, capabilities: Fields, now: float) -> None:
+        """The backend has these capabilities: their lists have to be read."""
+        self._kinds = [kind for kind in KINDS if kind.capability in capabilities]
+        self._due = dict.fromkeys(self._kinds, now)
+        self._promised = {
+            kind.capability for kind in self._kinds if declares(capabilities, kind.capability, "listChanged")
+        }
+
+    def changed(self, capability: str, now: float) -> None:
+        """The backend says that its lists of this capability changed. While they are read that is no news."""
+        if not self._is_reading:
+            self._heard.add(capability)
+        self._expire([kind for kind in KINDS if kind.capability == capability], now)
+
+    def missed(self, now: float) -> None:
+        """The backend may have said something that did not reach us."""
+        self._expire(KINDS, now)
+
+    def asked(self, now: float, *, is_heard: bool) -> None:
+        """A client asks for lists; `is_heard`: there is a stream on which the backend can keep its promise."""
+        old = [kind for kind, read_at in self._read_at.items() if now - read_at > FRESH]
+        self._expire([kind for kind in old if not (is_heard and kind.capability in self._promised)], now)
+
+    def _expire(self, kinds: Iterable[Kind], now: float) -> None:
+        if due := {kind: now for kind in kinds if kind in self._kinds}:
+            self._due |= due
+            self.wake()
+
+    def begin(self, now: float) -> tuple[list[Kind], set[str]]:
+        """What is to be read now, and the capabilities that the backend has spoken of since it was read last."""
+        self._is_reading = True
+        heard, self._heard = self._heard, set()
+        kinds = [kind for kind in KINDS if self._due.get(kind, math.inf) <= now]
+        for kind in kinds:
+            del self._due[kind]
+        return kinds, heard
+
+    def end(self) -> None:
+        """Lists have been read: what is said of them from now on is news."""
+        self._is_reading = False
+
+    def take(self, kind: Kind, pages: Pages, problem: str | None, now: float) -> None:
+        """A list has been read, or could not be for this `problem`: then what was read of it before is kept."""
+        if pages.is_begun and (problem is None or kind not in self.listings):
+            self.listings[kind] = pages.listing()
+        self._problems[kind] = (*pages.problems, *([problem] if problem else []))
+        self._read_at[kind] = now
+        pause = self._pause.pop(kind, RETRY[0])
+        if problem:
+            self._pause[kind] = min(2 * pause, RETRY[1])
+            self._due.setdefault(kind, now + pause)
