@@ -2,7 +2,7 @@
 
 Rules:
 - A wrong type or value is a `ConfigError` that lists all mistakes, each with its place (`mcpServers.weather.args[1]`)
-  and the remedy. `_SERVER` says what belongs into each place; `protocol.foreign` knows other clients' words for it.
+  and the remedy. `SERVER` says what belongs into each place; `protocol.foreign` knows other clients' words for it.
 - `${VAR}` and `${VAR:-default}` are filled in every string of an enabled server. A variable that is not set is no
   mistake of form: that server alone fails (`ServerConfig.unset`). What only another client could fill is never sent.
 - No message quotes a value: values may be secrets.
@@ -112,7 +112,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class Shape:
     """What a value has to be: of one of these `types`, and then for what it holds `items` and `fields` apply.
 
     `words` are the only ones that a string may be. `expected` says all that to a person.
@@ -120,8 +120,8 @@ class _Shape:
 
     expected: str
     types: type | tuple[type, ...]
-    items: "_Shape | None" = None
-    fields: Mapping[str, "_Shape"] = field(default_factory=dict)
+    items: "Shape | None" = None
+    fields: Mapping[str, "Shape"] = field(default_factory=dict)
     words: tuple[str, ...] = ()
 
     def fits(self, value: Any) -> bool:
@@ -132,7 +132,7 @@ class _Shape:
             return 0 < value <= float_info.max
         return not self.words or value in self.words
 
-    def mistakes(self, value: Any, place: Place = ()) -> Iterable[tuple[Place, "_Shape"]]:
+    def mistakes(self, value: Any, place: Place = ()) -> Iterable[tuple[Place, "Shape"]]:
         """The places in `value`, which stands at `place`, that are not of their shape."""
         if not self.fits(value):
             yield place, self
@@ -145,29 +145,29 @@ class _Shape:
                     yield from shape.mistakes(value[key], (*place, key))
 
 
-_TEXT = _Shape('a string, as in "8080"', str)
-_HEADER = _Shape('a string, as in "Bearer ${TOKEN}"', str)
-_GLOB = _Shape('a string, as in "read*"', str)
+_TEXT = Shape('a string, as in "8080"', str)
+_HEADER = Shape('a string, as in "Bearer ${TOKEN}"', str)
+_GLOB = Shape('a string, as in "read*"', str)
 _TOOLS = {
-    "include": _Shape('a list of strings, as in ["read*"]', list, _GLOB),
-    "exclude": _Shape('a list of strings, as in ["*_all"]', list, _GLOB),
+    "include": Shape('a list of strings, as in ["read*"]', list, _GLOB),
+    "exclude": Shape('a list of strings, as in ["*_all"]', list, _GLOB),
 }
 _FIELDS = {
-    "command": _Shape('a string, the program alone, as in "npx"', str),
-    "args": _Shape('a list of strings, as in ["x.py"]', list, _TEXT),
-    "env": _Shape('an object of strings, as in {"PORT": "8080"}', dict, _TEXT),
-    "envFile": _Shape('a string, the path of a file of variables, as in "${workspaceFolder}/.env"', str),
-    "cwd": _Shape('a string, the path of a folder, as in "/srv/data"', str),
-    "url": _Shape('a string, as in "https://example.com/mcp"', str),
-    "headers": _Shape('an object of strings, as in {"Authorization": "Bearer ${TOKEN}"}', dict, _HEADER),
-    "type": _Shape('one of "stdio", "sse", "http"', str, words=("stdio", "sse", "http")),
-    "disabled": _Shape("true or false, without quotes", bool),
-    "timeout": _Shape("a number of seconds above 0, without quotes, as in 30", (int, float)),
-    "startupTimeout": _Shape("a number of seconds above 0, without quotes, as in 60", (int, float)),
-    "scope": _Shape('one of "shared", "session"', str, words=("shared", "session")),
-    "tools": _Shape('an object, as in {"include": ["read*"], "exclude": ["*_all"]}', dict, fields=_TOOLS),
+    "command": Shape('a string, the program alone, as in "npx"', str),
+    "args": Shape('a list of strings, as in ["x.py"]', list, _TEXT),
+    "env": Shape('an object of strings, as in {"PORT": "8080"}', dict, _TEXT),
+    "envFile": Shape('a string, the path of a file of variables, as in "${workspaceFolder}/.env"', str),
+    "cwd": Shape('a string, the path of a folder, as in "/srv/data"', str),
+    "url": Shape('a string, as in "https://example.com/mcp"', str),
+    "headers": Shape('an object of strings, as in {"Authorization": "Bearer ${TOKEN}"}', dict, _HEADER),
+    "type": Shape('one of "stdio", "sse", "http"', str, words=("stdio", "sse", "http")),
+    "disabled": Shape("true or false, without quotes", bool),
+    "timeout": Shape("a number of seconds above 0, without quotes, as in 30", (int, float)),
+    "startupTimeout": Shape("a number of seconds above 0, without quotes, as in 60", (int, float)),
+    "scope": Shape('one of "shared", "session"', str, words=("shared", "session")),
+    "tools": Shape('an object, as in {"include": ["read*"], "exclude": ["*_all"]}', dict, fields=_TOOLS),
 }
-_SERVER = _Shape('an object, as in {"command": "npx", "args": ["-y", "some-server"]}', dict, fields=_FIELDS)
+SERVER = Shape('an object, as in {"command": "npx", "args": ["-y", "some-server"]}', dict, fields=_FIELDS)
 
 
 # Entries -> models
@@ -239,17 +239,17 @@ def _server(
     raw: Any, machine: Machine, is_off: bool
 ) -> tuple[ServerConfig | None, dict[Place, str], list[tuple[Place, Place, str]]]:
     """The model of one entry, the mistakes in it by place, and what is worth a warning."""
-    if not _SERVER.fits(raw):
-        return None, {(): f"expected {_SERVER.expected}"}, []
+    if not SERVER.fits(raw):
+        return None, {(): f"expected {SERVER.expected}"}, []
     entry = Entry(raw, _FIELDS, machine.environ)
     if is_off or entry.is_off:
-        bad = {place[0] for place, _ in _SERVER.mistakes(entry.settings)}
+        bad = {place[0] for place, _ in SERVER.mistakes(entry.settings)}
         return _model(entry.settings, bad, disabled=True), {}, []
     filling = _Filling(machine.environ)
     filled = filling.fill(entry.settings, ())
     filled["type"] = kind(filled.get("type"))
     filled = {key: value for key, value in filled.items() if value is not None}
-    wrong = dict(_SERVER.mistakes(filled))
+    wrong = dict(SERVER.mistakes(filled))
     # One of a few words ("sse") may be what a variable that is not set would have said.
     told = {
         place: f"expected {shape.expected}"
