@@ -3,8 +3,10 @@
 A row is a file as somebody has it, made small. Mistakes name the place in the file's own words, with line and column.
 """
 
+import contextlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -498,3 +500,34 @@ def test_no_more_mistakes_and_warnings_than_can_be_read(tmp_path: Path) -> None:
     warnings = read(tmp_path, json.dumps({"mcpServers": {"w": entry}})).warnings
     assert len(warnings) == 21
     assert warnings[-1].startswith("mcpServers.w: 30 more unknown keys are ignored (line 1, column ")
+
+
+KEYS = ",".join(f'"k{i}": 1' for i in range(20_000))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"mcpServers": {{{KEYS}, "k19999": 1}}}}',
+        f'{{"mcpServers": {{"w": {{"command": "x", {KEYS}}}}}}}',
+        f'{{"mcpServers": {{"w": {{"command": "x", "env": {{{KEYS}}}}}}}}}',
+        f'{{"mcpServers": {{"w": {{"command": "x", "tools": {{{KEYS}}}}}}}}}',
+        f"{{{KEYS}}}",
+        *(
+            json.dumps({"mcpServers": {"w": {"url": piece * (1_000_000 // len(piece)), "type": "sse"}}})
+            for piece in ("${A:-", "${env:", "${A.b", "{file:", "{env:A", "$(", "//", "/*", '"', "\\")
+        ),
+        *(
+            piece * (1_000_000 // len(piece))
+            for piece in ("/*", "/*/", '"', '"\\', ",", "[", '{"a":', "a: b\n", "[a]\n")
+        ),
+    ],
+    ids=lambda text: f"{text[:60]}...",
+)
+def test_it_takes_time_in_proportion_to_the_text(text: str, tmp_path: Path) -> None:
+    """What grows with the square of it takes minutes here."""
+    (tmp_path / "mcp.json").write_text(text)
+    begun = time.process_time()
+    with contextlib.suppress(ConfigError):
+        load(tmp_path / "mcp.json", ENVIRON)
+    assert time.process_time() - begun < 5
