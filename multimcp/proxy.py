@@ -183,6 +183,7 @@ class Proxy:
     def _seen_by_single(self) -> Seen:
         """What the only client, a modern one over stdio, has seen."""
         if self._single_seen is None:
+            self.clients.come_without_session()
             self._single_seen = self._registry.greet("modern")
             self._spawn(self._registry.settle, self._single_seen)
         return self._single_seen

@@ -546,7 +546,8 @@ class Clients:
         self.level: str | None = None
         """The most verbose level of log messages that a legacy client has asked for."""
         self._is_single = is_single
-        self._waiting: list[Callable[[Session], None]] = []
+        self._has_none = False
+        self._waiting: list[Callable[[Session | None], None]] = []
 
     def join(self, session: Session) -> None:
         """A legacy client has come."""
@@ -556,9 +557,7 @@ class Clients:
         """A legacy client can be told and asked things."""
         if session.state == "greeted":
             session.state = "initialized"
-            waiting, self._waiting = self._waiting, []
-            for deliver in waiting:
-                deliver(session)
+            self._hand_out(session)
 
     def leave(self, session: Session) -> None:
         """A legacy client is gone."""
@@ -575,16 +574,25 @@ class Clients:
     def _find_level(self) -> None:
         self.level = most_verbose(session.level for session in self.sessions.values())
 
-    def single(self, deliver: Callable[[Session], None]) -> bool:
-        """Hand the only client to `deliver`, when it has come; false where there may be others."""
-        if not self._is_single:
-            return False
-        for session in self.sessions.values():
-            if session.state == "initialized":
-                deliver(session)
-                return True
-        self._waiting.append(deliver)
-        return True
+    def single(self, deliver: Callable[[Session | None], None]) -> bool:
+        """Hand the only client to `deliver`, when it has come, or None if it has no session; false where there may be
+        others."""
+        ready = next((session for session in self.sessions.values() if session.state == "initialized"), None)
+        if self._is_single and (ready is not None or self._has_none):
+            deliver(ready)
+        elif self._is_single:
+            self._waiting.append(deliver)
+        return self._is_single
+
+    def come_without_session(self) -> None:
+        """The only client is a modern one."""
+        self._has_none = True
+        self._hand_out(None)
+
+    def _hand_out(self, session: Session | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for deliver in waiting:
+            deliver(session)
 
     def listen(self, listener: Listener) -> None:
         """A modern client listens from now on.

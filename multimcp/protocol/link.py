@@ -60,6 +60,8 @@ from .message import (
 )
 from .offer import LIST_CHANGED
 
+_ROOTS = "roots/list"
+_NO_ROOTS = pack({"roots": []})
 UNREADABLE = "The server's answer is not one that MCP allows"
 
 
@@ -402,18 +404,23 @@ class Link:
         return None
 
     def _ask_outside(self, number: Id, method: str, params: Fields) -> None:
-        """Ask what belongs to no call: the client that has this connection, or the only one there is."""
+        """Ask what belongs to no call: the client that has this connection, or the only one there is.
 
-        def ask(session: Session) -> None:
+        Who shares a connection was told that there are roots, before any client was known: it gets none, not an error.
+        """
+
+        def ask(session: Session | None) -> None:
             try:
+                if session is None:
+                    code = METHOD_NOT_FOUND if method == _ROOTS else INTERNAL_ERROR
+                    raise Fault(code, f"{method} is for nobody: no client has a call in flight{self._hint}")
                 self._ask(number, None, session, method, params)
             except Fault as fault:
-                self._write(answer(number, failed(fault)))
+                has_none = method == _ROOTS and self.owner is None and fault.code == METHOD_NOT_FOUND
+                self._write(answer(number, succeeded(_NO_ROOTS) if has_none else failed(fault)))
 
-        if self.owner is not None:
+        if self.owner is not None or not self._clients.single(ask):
             ask(self.owner)
-        elif not self._clients.single(ask):
-            raise self._doubt(method, 0)
 
     def _ask(self, number: Id, call: Call | None, session: Session | None, method: str, params: Fields) -> None:
         ask = call.ask if call is not None else session.ask if session is not None else None
@@ -433,7 +440,7 @@ class Link:
         self._questions.pop(key(asked), None)
 
     def _doubt(self, method: str, clients: int) -> Fault:
-        reason = f"{clients} clients have a call in flight" if clients else "no client has a call in flight"
+        reason = f"{clients} clients have a call in flight" if clients else "the call that it belongs to is over"
         problem = f"{method} was refused: {reason}, and it is not clear which client is meant{self._hint}"
         self._emit(self, Doubt(problem))
         return Fault(INTERNAL_ERROR, f"MCP server '{self.server}': {problem}")

@@ -41,6 +41,7 @@
   closes:METHOD     closes its stdout when METHOD has come, and lives on
   unended:METHOD    ends after its answer to METHOD, which has no line feed behind it
   asks              asks the client two things while its tool is called, and tells the answers
+  curious           asks the client four things while it is greeted; its tool tells the answers
   version=V         speaks protocol revision V, in either era
   input             its tool wants input (2026-07-28, multi-round-trip requests)
   changes           has another tool from its first call on, and says so
@@ -85,6 +86,11 @@ def tool(name: str, **more: Any) -> Json:
     return {"name": name, "inputSchema": {"type": "object"}, **more}
 
 
+def ask(*methods: str) -> None:
+    for number, method in enumerate(methods):
+        say({"id": f"q{number}", "method": method})
+
+
 class Server:
     def __init__(self, behaviours: Iterable[str]) -> None:
         self.has: dict[str, str] = dict(b.partition("=")[::2] for b in behaviours)
@@ -109,6 +115,8 @@ class Server:
         if method == "initialize":
             if "modern-only" in self.has:
                 raise LookupError({"code": -32022, "message": "modern only", "data": {"supported": [MODERN]}})
+            if "curious" in self.has:
+                ask("ping", "roots/list", "sampling/createMessage", "elicitation/create")
             info = {"name": self.name, "version": float("nan") if "nan" in self.has else "1"}
             return {"protocolVersion": self.has.get("version", "2025-11-25"), "serverInfo": info, **self.hello()}
         if modern and not {"modern", "modern-only"} & self.has.keys():
@@ -127,9 +135,10 @@ class Server:
 
     def call(self, params: Json, era: str) -> Json:
         if "asks" in self.has:
-            for number, question in enumerate(("ping", "sampling/createMessage")):
-                say({"id": f"q{number}", "method": question})
-            answers = sorted((self.answers.get(timeout=60) for _ in range(2)), key=lambda answer: str(answer["id"]))
+            ask("ping", "sampling/createMessage")
+        if "asks" in self.has or "curious" in self.has:
+            count = 2 if "asks" in self.has else 4
+            answers = sorted((self.answers.get(timeout=60) for _ in range(count)), key=lambda answer: str(answer["id"]))
             return {"content": [{"type": "text", "text": json.dumps(answers)}]}
         for number in range(40 if "progresses" in self.has else 0):
             token = (params.get("_meta") or {}).get("progressToken")

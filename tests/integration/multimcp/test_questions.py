@@ -18,13 +18,17 @@ from tests.support.ends import FORM, Message, form, legacy, modern, stage
 from tests.support.processes import (
     TIMEOUT,
     Proxy,
+    RawClient,
     alive,
     fixture,
     proxy,
+    raw,
     server_process,
+    stdio_client,
     until,
     whole_lines,
     within,
+    write_config,
 )
 
 FORMS: Message = {"elicitation": {"form": {}}}
@@ -553,3 +557,34 @@ async def test_a_legacy_client_that_cannot_answer(shared: Proxy) -> None:
         error = await call.error()  # and nothing else: it was not asked
         assert (error["code"], "elicitation/create" in error["message"]) == (METHOD_NOT_FOUND, True)
         assert here.items == []
+
+
+ROOTLESS = [{"result": {}}, {"result": {"roots": []}}, {"error": INTERNAL_ERROR}, {"error": INTERNAL_ERROR}]
+UNABLE = [*ROOTLESS[:2], {"error": METHOD_NOT_FOUND}, {"error": METHOD_NOT_FOUND}]
+
+
+def outcomes(result: Message) -> list[Message]:
+    """What a curious server was answered while it was greeted: results, and the codes of errors."""
+    answers = json.loads(result["content"][0]["text"])
+    return [
+        {"error": each["error"]["code"]} if "error" in each else {"result": each["result"]}
+        for each in sorted(answers, key=lambda answer: answer["id"])
+    ]
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_a_server_that_asks_at_its_start_is_told_the_truth_without_a_warning(tmp_path: Path, era: str) -> None:
+    with proxy(tmp_path, {"curious": raw("curious")}) as running, RawClient(running.url, era) as client:
+        assert outcomes(client.call("tools/call", {"name": "curious::echo"})) == ROOTLESS
+        assert not [line for line in running.lines if "WARNING" in line]
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("legacy", UNABLE), ("auto", ROOTLESS)])
+async def test_so_is_one_whose_only_client_cannot_answer(tmp_path: Path, mode: str, expected: list[Message]) -> None:
+    config = write_config(tmp_path / "mcp.json", {"curious": raw("curious")})
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        async with within(TIMEOUT), stdio_client(config, mode=mode, errlog=file) as client:
+            result = await client.call_tool("curious::echo", {})
+    assert outcomes(result.model_dump()) == expected
+    assert "WARNING" not in log.read_text()

@@ -335,7 +335,7 @@ def test_a_broadcast_reaches_who_wants_it() -> None:
 def test_the_only_client_is_waited_for() -> None:
     assert Clients().single(lambda session: None) is False
     clients = Clients(is_single=True)
-    got: list[Session] = []
+    got: list[Session | None] = []
     assert clients.single(got.append)
     session = Session("s", pack({}), lambda data: None)
     clients.join(session)

@@ -263,10 +263,16 @@ def test_a_question_that_could_be_meant_for_two_is_put_to_none() -> None:
 
 
 def test_a_question_during_nobodys_call() -> None:
-    world = World()
+    world = World(hint="; a hint")
     world.session(roots={})
     question(world)
-    assert "no client has a call in flight" in world.wire.take()[0]["error"]["message"]
+    assert world.wire.take() == [{"jsonrpc": "2.0", "id": "q", "result": {"roots": []}}]
+    for method in ("sampling/createMessage", "elicitation/create"):
+        world.hear({"id": "q", "method": method, "params": {}})
+        [refusal] = world.wire.take()
+        assert refusal["error"]["code"] == -32603
+        assert refusal["error"]["message"] == f"{method} is for nobody: no client has a call in flight; a hint"
+    assert world.events == []  # nothing is wrong
     single = World(is_single=True)
     question(single)
     assert single.wire.sent == []  # it waits for the client
@@ -277,10 +283,24 @@ def test_a_question_during_nobodys_call() -> None:
     owned.link.owner = owner
     question(owned)
     assert told[0]["method"] == "roots/list"
-    unable = World(is_single=True)
-    unable.session()
-    question(unable)
-    assert unable.wire.sent[0]["error"]["code"] == -32601
+    unable, _ = owned.session("unable")
+    owned.link.owner = unable  # whose capabilities the server knows
+    question(owned)
+    assert owned.wire.sent[-1]["error"]["code"] == -32601
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_the_only_client_has_no_roots(is_early: bool) -> None:
+    """As it says, or as it is a modern one, which is asked in results; the server was told before that it has some."""
+    legacy, modern = World(is_single=True), World(is_single=True)
+    for world, come in ((legacy, legacy.session), (modern, modern.clients.come_without_session)):
+        if is_early:
+            question(world)
+            assert world.wire.sent == []
+        come()
+        if not is_early:
+            question(world)
+        assert world.wire.sent == [{"jsonrpc": "2.0", "id": "q", "result": {"roots": []}}]
 
 
 def test_a_question_that_is_taken_back() -> None:
