@@ -118,7 +118,9 @@ def describe(exc: BaseException) -> str:
 def printable(text: object, limit: int = sys.maxsize) -> str:
     """Foreign text on one line: control characters are escaped, and it has about `limit` characters at most."""
     text = str(text)
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
+    shown = text[:limit]
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
     return shown if len(text) <= limit >= len(shown) else f"{shown[:limit]}..."
 
 

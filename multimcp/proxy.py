@@ -56,6 +56,7 @@ from .protocol.message import (
 from .protocol.offer import BY_METHOD, Kind
 from .protocol.routing import Router, Target, View, not_found
 from .protocol.seen import Seen
+from .protocol.waiting import Purpose
 from .protocol.watching import Watcher
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,8 @@ class Proxy:
         self._visitors = Visitors()
         self._single_seen: Seen | None = None
         self._in_flight: set[Call] = set()
-        self._idle = anyio.Event()
+        self._idle: anyio.Event | None = None
+        """Set when none is left, for who waits for that."""
         self._tasks: TaskGroup | None = None
         self._handlers: dict[str, Handler] = {
             "initialize": self._initialize,
@@ -134,28 +136,13 @@ class Proxy:
             if headers is not None and call.method == "tools/call":
                 check_headers(self._view(call), self._router, params, headers)
             later = self._handlers.get(call.method, self._forward)(call, params, meta)
-        except Fault as fault:
-            call.fail(fault)
-        except Exception:
-            self._blame(call)
+        except Exception as exc:
+            _fail(call, exc)
         else:
             if later is not None and self._tasks is not None:
                 scope = anyio.CancelScope()
                 call.carried(_Carrier(scope.cancel), 0)
-                self._tasks.start_soon(self._await, call, later, scope)
-
-    async def _await(self, call: Call, later: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
-        with scope:
-            try:
-                await later
-            except Fault as fault:
-                call.fail(fault)
-            except Exception:
-                self._blame(call)
-
-    def _blame(self, call: Call) -> None:
-        logger.exception("%s failed; this is a fault of Multi-MCP", call.method)
-        call.fail(Fault(INTERNAL_ERROR, f"Multi-MCP failed to handle {call.method}; its log says how"))
+                self._tasks.start_soon(_await, call, later, scope)
 
     def _check_chain(self, call: Call, meta: Fields) -> None:
         """Refuse a Multi-MCP that is behind this one as well; tell one that is not who is behind this one."""
@@ -200,7 +187,7 @@ class Proxy:
 
     def _over(self, call: Call, answer: Message | None) -> None:
         self._in_flight.discard(call)
-        if not self._in_flight:
+        if self._idle is not None and not self._in_flight:
             self._idle.set()
 
     async def drain(self, patience: float) -> None:
@@ -217,6 +204,21 @@ class Proxy:
     def _view(self, call: Call) -> View:
         return self._registry.view(call.era, call.session, call.names)
 
+    def _after(self, purpose: Purpose, call: Call, since: float, do: Callable[[], None]) -> Later:
+        """Do what has to wait for backends: at once, where none is awaited."""
+        if not self._registry.is_awaited(purpose, call.era, since):
+            do()
+            return None
+
+        async def later() -> None:
+            if purpose == "a list":
+                await self._registry.wait_for_lists(call, since)
+            else:
+                await self._registry.wait(purpose, call.era, since)
+            do()
+
+        return later()
+
     # The greeting
 
     def _ping(self, call: Call, params: Fields, meta: Fields) -> Later:
@@ -226,14 +228,7 @@ class Proxy:
     def _initialize(self, call: Call, params: Fields, meta: Fields) -> Later:
         since = CLOCK.now()
         # What servers can do in this era is declared only once.
-        if self._registry.is_awaited("initialize", "legacy", since):
-            return self._greet_later(call, params, since)
-        self._greet(call, params, since)
-        return None
-
-    async def _greet_later(self, call: Call, params: Fields, since: float) -> None:
-        await self._registry.wait("initialize", "legacy", since)
-        self._greet(call, params, since)
+        return self._after("initialize", call, since, partial(self._greet, call, params, since))
 
     def _greet(self, call: Call, params: Fields, since: float) -> None:
         session = call.session
@@ -253,14 +248,7 @@ class Proxy:
 
     def _discover(self, call: Call, params: Fields, meta: Fields) -> Later:
         # Its lists are next: backends are connected in its era from now on.
-        if self._registry.is_awaited("server/discover", call.era, call.since):
-            return self._discover_later(call)
-        self._tell_of_us(call)
-        return None
-
-    async def _discover_later(self, call: Call) -> None:
-        await self._registry.wait("server/discover", call.era, call.since)
-        self._tell_of_us(call)
+        return self._after("server/discover", call, call.since, partial(self._tell_of_us, call))
 
     def _tell_of_us(self, call: Call) -> None:
         hello = {"supportedVersions": pack(MODERN_VERSIONS), **self._introduction("modern")}
@@ -276,14 +264,7 @@ class Proxy:
         if value(params.get("cursor")) is not None:
             raise Fault(INVALID_PARAMS, "Unknown cursor: this list comes in one page")
         since = call.since if self._lists_wait else -inf
-        if self._registry.is_awaited("a list", call.era, since):
-            return self._list_later(kind, call, since)
-        self._answer_list(kind, call)
-        return None
-
-    async def _list_later(self, kind: Kind, call: Call, since: float) -> None:
-        await self._registry.wait_for_lists(call, since)
-        self._answer_list(kind, call)
+        return self._after("a list", call, since, partial(self._answer_list, kind, call))
 
     def _answer_list(self, kind: Kind, call: Call) -> None:
         self._registry.refresh(call.era, call.session)
@@ -371,8 +352,7 @@ class Proxy:
         # SDK clients re-list before they hand out the result of a call: after the first one, lists do not wait for
         # backends that are starting. Late backends are announced.
         self._lists_wait = False
-        view = partial(self._view, call)
-        return self._router.result(view, call.method, target, result)
+        return self._router.result(partial(self._view, call), call.method, target, result)
 
     async def _find(self, call: Call, params: Fields, method: str | None = None) -> Target:
         """Where a request leads. What is not there may belong to a backend that is still starting, or to an era that no
@@ -404,24 +384,35 @@ class Proxy:
         if method == "notifications/initialized" and session is not None:
             self.clients.initialized(session)
             self._spawn(self._registry.settle, session.seen)
-        is_for_all = method == _ROOTS_CHANGED and era == "legacy"
-        if method in _OWN_NOTIFICATIONS or (method == _ROOTS_CHANGED and not is_for_all):
+        if method in _OWN_NOTIFICATIONS or (era == "legacy" and session is None):
             return
-        if era == "legacy" and session is None:
-            return
-        backends = list(self._registry.backends.values())
-        if not is_for_all:
+        meant: dict[str, Fields] = {}
+        if method != _ROOTS_CHANGED:
             names = session.names if session is not None else self._registry.spelling
-            try:
-                target = self._router.find_unknown(self._registry.view(era, session, names), params)
-            except Fault:  # nobody waits for an answer in which it could be said
-                return
-            if target is None:
-                return
-            backends, params = [backend for backend in backends if backend.name == target.server], target.params
-        for backend in backends:
-            if backend.state == "ready":
-                backend.notify(era, session, method, params)
+            with suppress(Fault):  # nobody waits for an answer in which it could be said
+                if (target := self._router.find_unknown(self._registry.view(era, session, names), params)) is not None:
+                    meant = {target.server: target.params}
+        elif era == "legacy":
+            meant = dict.fromkeys(self._registry.backends, params)
+        for name, its_params in meant.items():
+            backend = self._registry.backends.get(name)
+            if backend is not None and backend.state == "ready":
+                backend.notify(era, session, method, its_params)
+
+
+async def _await(call: Call, later: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
+    with scope:
+        try:
+            await later
+        except Exception as exc:
+            _fail(call, exc)
+
+
+def _fail(call: Call, exc: Exception) -> None:
+    if not isinstance(exc, Fault):
+        logger.error("%s failed; this is a fault of Multi-MCP", call.method, exc_info=exc)
+        exc = Fault(INTERNAL_ERROR, f"Multi-MCP failed to handle {call.method}; its log says how")
+    call.fail(exc)
 
 
 def _log_leaving(number: int, name: str, since: float) -> None:

@@ -335,7 +335,7 @@ class Backend:
         if call.era == "modern" and "requestState" in params and self._held.resume(call, params):
             return None
         connection = self._roster.serving(call.era, call.session)
-        is_missing = connection is None or self.want(call.era, call.session) is not None
+        is_missing = connection is None or (connection.era != call.era and self.want(call.era) is not None)
         if self._in_flight(connection) >= self._clients.limits.server_calls:
             problem = f"has {self._clients.limits.server_calls:,} calls in flight already (--max-server-calls)"
             self._note_excess(problem)

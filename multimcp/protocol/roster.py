@@ -56,10 +56,9 @@ class Roster(Generic[T]):
 
     def serving(self, era: Era, session: Session | None) -> T | None:
         """The connection, if it is there, by which a client is served."""
-        if session is not None and self.is_apart:
+        if session is not None and (self.is_apart or session in self.connections):
             return self.connections.get(session)
-        key = serving(self.connections, era, session)
-        return self.connections[key] if key is not None else None
+        return self.connections.get(era) or self.first
 
     def missing(self, era: Era, session: Session | None, now: float) -> Key | None:
         """The connection that a client would be served by, if it were open: it is being opened, or should be."""
