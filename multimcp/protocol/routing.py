@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw
 
 from multimcp.errors import AmbiguousNameError, Fault
 
 from .catalog import Catalog, Route
 from .message import (
+    EMPTY,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     RESOURCE_NOT_FOUND,
@@ -115,11 +116,11 @@ class Router:
     def find_unknown(self, view: View, params: Fields) -> Target | None:
         """Where a message leads of which we know nothing."""
         name, uri, task = (text(params.get(key)) or "" for key in ("name", "uri", "taskId"))
-        if (route := view.catalog.route(TOOLS, name) or view.catalog.route(PROMPTS, name)) is not None:
+        route = view.catalog.route(TOOLS, name) or view.catalog.route(PROMPTS, name)
+        if name and route is None:
+            route = _understood(view.catalog, TOOLS, name) or _understood(view.catalog, PROMPTS, name)
+        if route is not None:
             return Target(route.server, {**params, "name": pack(route.name)})
-        meant = _understood(view.catalog, TOOLS, name) or _understood(view.catalog, PROMPTS, name) if name else None
-        if meant is not None:
-            return Target(meant.server, {**params, "name": pack(meant.name)})
         if uri and (route := self.route_uri(view, uri)) is not None:
             return Target(route.server, {**params, "uri": pack(route.name)})
         if (route := self._tasks.get(task)) is not None:
@@ -156,34 +157,25 @@ class Router:
         """A backend's result as the client gets it: URIs that another backend has, too, are spelled differently."""
         if _is_plain(result):
             return result
-        try:
-            peek = _peek.decode(result)
-        except (ValueError, RecursionError):
-            return result
-        self._note_task(target.server, peek)
+        parts = fields(result)
+        task = fields(parts["task"]) if "task" in parts else parts
+        if (number := text(task.get("taskId"))) is not None:
+            _remember(self._tasks, number, Route(target.server, number))
 
         def public(uri: str) -> str:
             return target.asked.get(uri) or self.public_uri(view(), target.server, uri)
 
-        if method == "resources/read":
-            changed = {"contents": _each(peek.contents, lambda raw: _rename(raw, public))}
-        else:
-            changed = {
-                "content": _each(peek.content, lambda raw: _block(raw, public)),
-                "messages": _each(peek.messages, lambda raw: _prompt_message(raw, public)),
-            }
-        changes = {name: raw for name, raw in changed.items() if raw is not None}
-        return pack({**fields(result), **changes}) if changes else result
+        changes: Fields = {}
+        for name, change in _WITH_URIS.items():
+            of_a_read = name == "contents"
+            if of_a_read == (method == "resources/read") and (changed := _each(parts.get(name), change, public)):
+                changes[name] = changed
+        return pack({**parts, **changes}) if changes else result
 
     def _announced(self, view: View, uri: str) -> Route | None:
         """Where a URI leads that a server, which is still there, has mentioned."""
         route = self._links.get(uri)
         return route if route is not None and route.server in view.servers else None
-
-    def _note_task(self, server: str, peek: "_Peek") -> None:
-        number = peek.taskId if peek.task is UNSET else fields(peek.task).get("taskId", UNSET)
-        if number is not UNSET and (task := text(number)) is not None:
-            _remember(self._tasks, task, Route(server, task))
 
 
 _FINDERS: Final[Mapping[str, Callable[[Router, View, Fields], Target | None]]] = {
@@ -228,19 +220,6 @@ def _remember(routes: "OrderedDict[str, Route]", key: str, route: Route) -> None
 # URIs in results
 
 
-class _Peek(msgspec.Struct):
-    content: Raw | UnsetType = UNSET
-    contents: Raw | UnsetType = UNSET
-    messages: Raw | UnsetType = UNSET
-    task: Raw | UnsetType = UNSET
-    taskId: Raw | UnsetType = UNSET
-
-
-class _Block(msgspec.Struct):
-    type: Raw | UnsetType = UNSET
-    resource: Raw | UnsetType = UNSET
-
-
 class _Typed(msgspec.Struct, gc=False):
     type: Literal["text", "image", "audio"]
 
@@ -255,9 +234,7 @@ class _Plain(msgspec.Struct, gc=False):
     taskId: None = None
 
 
-_peek = msgspec.json.Decoder(_Peek)
 _list = msgspec.json.Decoder(list[Raw])
-_blocks = msgspec.json.Decoder(_Block)
 _plain = msgspec.json.Decoder(_Plain)
 
 _Public = Callable[[str], str]
@@ -271,15 +248,13 @@ def _is_plain(result: Raw) -> bool:
     return True
 
 
-def _each(raw: Raw | UnsetType, change: Callable[[Raw], Raw | None]) -> Raw | None:
+def _each(raw: Raw | None, change: Callable[[Raw, _Public], Raw | None], public: _Public) -> Raw | None:
     """A list with its items changed; None where none is, or it is no list."""
-    if raw is UNSET:
-        return None
     try:
-        items = _list.decode(raw)
+        items = _list.decode(raw or EMPTY)
     except (ValueError, RecursionError):
         return None
-    changed = [change(item) for item in items]
+    changed = [change(item, public) for item in items]
     if all(item is None for item in changed):
         return None
     return pack([old if new is None else new for old, new in zip(items, changed, strict=True)])
@@ -295,17 +270,12 @@ def _rename(raw: Raw, public: _Public) -> Raw | None:
 
 def _block(raw: Raw, public: _Public) -> Raw | None:
     """A block of content: a link to a resource, or one with a resource in it, may have to be renamed."""
-    try:
-        block = _blocks.decode(raw)
-    except (ValueError, RecursionError):
-        return None
-    kind = text(block.type) if block.type is not UNSET else None
+    block = fields(raw)
+    kind = text(block.get("type"))
     if kind == "resource_link":
         return _rename(raw, public)
-    if kind == "resource" and block.resource is not UNSET:
-        inner = _rename(block.resource, public)
-        return pack({**fields(raw), "resource": inner}) if inner is not None else None
-    return None
+    inner = _rename(block["resource"], public) if kind == "resource" and "resource" in block else None
+    return pack({**block, "resource": inner}) if inner is not None else None
 
 
 def _prompt_message(raw: Raw, public: _Public) -> Raw | None:
@@ -313,5 +283,9 @@ def _prompt_message(raw: Raw, public: _Public) -> Raw | None:
     content = opened.get("content")
     if content is None:
         return None
-    changed = _block(content, public) if is_object(content) else _each(content, lambda item: _block(item, public))
+    changed = _block(content, public) if is_object(content) else _each(content, _block, public)
     return pack({**opened, "content": changed}) if changed is not None else None
+
+
+_WITH_URIS: Final = {"content": _block, "messages": _prompt_message, "contents": _rename}
+"""The lists in results whose items may name resources, and how an item is changed; `contents` of a read alone."""
