@@ -5,7 +5,8 @@ Rules:
 - A connection takes one request at a time. It is kept where a response was read to its end and nothing came behind it,
   for `KEPT` seconds at most.
 - Of a response that nobody reads, all but `_HIGH` bytes wait at the server.
-- One that is compressed, though nobody asked for that, is unpacked piece by piece as it is read.
+- Nothing compressed is asked for; what comes so all the same is unpacked piece by piece as it is read.
+- Cookies are sent back: by them a load balancer in front of many servers finds the one that has our session.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ _PIECE = 1 << 16
 """Bytes of a body that is still copied to be sent together with its head, and of a piece that is unpacked."""
 
 _HIGH = 1 << 20
+_PACKINGS: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _OURS: Final = frozenset(
     {
         *("accept", "connection", "content-length", "content-type", "transfer-encoding"),
@@ -51,11 +53,13 @@ _OURS: Final = frozenset(
 class Direct:
     """The way to one server; `headers` go with each request, and `tls` says whom to trust."""
 
-    def __init__(self, headers: Mapping[str, str], tls: ssl.SSLContext) -> None:
+    def __init__(self, headers: Mapping[str, str], tls: ssl.SSLContext, cookies: aiohttp.abc.AbstractCookieJar) -> None:
         self._headers = headers
         self._tls = tls
+        self._cookies = cookies
         self._url = URL()
         self._start = ""
+        self._has_cookies = False
         self._idle: list[_Connection] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -68,21 +72,31 @@ class Direct:
         if url is not self._url:
             self._turn_to(url)
         lines = "".join([f"{name}: {text}\r\n" for name, text in headers.items()])
+        if len(self._cookies) and not self._has_cookies:
+            pairs = [f"{each.key}={each.value}" for each in self._cookies.filter_cookies(url).values()]
+            lines += f"Cookie: {'; '.join(pairs)}\r\n" if pairs else ""
         head = f"{self._start}{lines}Content-Length: {len(data)}\r\n\r\n".encode("latin-1")
+        response = await (self._kept() or await self._connect(url)).ask(head, data)
+        if response.cookies:
+            self._cookies.update_cookies_from_headers(response.cookies, url)
+        return response
+
+    def _kept(self) -> "_Connection | None":
         while self._idle:
             if (connection := self._idle.pop()).is_open:
-                return await connection.ask(head, data)
-        return await (await self._connect(url)).ask(head, data)
+                return connection
+        return None
 
     def _turn_to(self, url: URL) -> None:
         """What is asked from now on is this."""
         self.close()
         self._url = url
-        headers = CIMultiDict(Host=url.host_port_subcomponent or "")
+        headers = CIMultiDict({"Host": url.host_port_subcomponent or "", "Accept-Encoding": "identity"})
         if url.user is not None:
             headers["Authorization"] = "Basic " + b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
         headers.update(self._headers)
         lines = [f"{name}: {text}\r\n" for name, text in headers.items() if name.lower() not in _OURS]
+        self._has_cookies = "Cookie" in headers
         self._start = f"POST {url.raw_path_qs} HTTP/1.1\r\n{''.join(lines)}"
 
     async def _connect(self, url: URL) -> "_Connection":
@@ -134,6 +148,8 @@ class Response:
         self.status = 0
         self.found: dict[bytes, bytes] = {}
         """Its headers, by their names in lower case; the first of each name."""
+        self.cookies: list[str] = []
+        """Each that it sets, as its header has it."""
         self._connection = connection
         self._pieces: deque[bytes] = deque()
         self._size = 0
@@ -168,6 +184,10 @@ class Response:
             if packing == b"identity":
                 yield data
                 continue
+            if packing not in _PACKINGS:
+                raise aiohttp.ClientPayloadError(
+                    f"it is compressed ({packing.decode('latin-1')}), which nobody asked for"
+                )
             if unpacker is None:
                 is_bare = packing == b"deflate" and data[0] & 15 != zlib.DEFLATED
                 unpacker = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else 32 + zlib.MAX_WBITS)
@@ -334,6 +354,8 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, text: bytes) -> None:
         if self._response is not None:
             self._response.found.setdefault(name.lower(), text)
+            if name.lower() == b"set-cookie":
+                self._response.cookies.append(text.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         if self._response is not None and (status := self._parser.get_status_code()) >= 200:

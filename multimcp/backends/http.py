@@ -22,6 +22,7 @@ from typing import Any
 
 import aiohttp
 import anyio
+from multidict import CIMultiDict
 from yarl import URL
 
 from multimcp.errors import Fault, backend_failure
@@ -47,6 +48,9 @@ RETRY = 1.0
 RETRY_LIMIT = 30.0
 LINGER = 10.0
 """Seconds in which a server may end the stream of a legacy request that was given up."""
+
+ANSWERED = 1.0
+"""Seconds in which a server may end the stream of a request that it has answered."""
 
 REDIRECTS = 3
 _WHOLE = 1 << 20
@@ -76,12 +80,14 @@ class Tasks:
 
 
 def new_session(headers: Mapping[str, str]) -> aiohttp.ClientSession:
-    """An HTTP client for one backend: no cookies, no limit on what is open, no total timeout."""
+    """An HTTP client for one backend: no limit on what is open, no total timeout."""
+    ours = CIMultiDict(headers)
+    ours.setdefault("Accept-Encoding", "identity")
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT, ssl=_tls()),
-        headers=headers,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("Accept-Encoding", "User-Agent"),
+        headers=ours,
+        cookie_jar=aiohttp.CookieJar(unsafe=True, quote_cookie=False),  # from addresses, too, and as they came
+        skip_auto_headers=("User-Agent",),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
         max_line_size=HEAD,
         max_field_size=HEAD,
@@ -121,7 +127,7 @@ class HttpWire(Wire):
         self._url = URL(url)
         self._limit = limits.message
         self._http = new_session(headers)
-        self._direct = Direct(headers, _tls())
+        self._direct = Direct(headers, _tls(), self._http.cookie_jar)
         self._session_id: str | None = None
         self._tasks = Tasks()
         self._by_number: dict[int, asyncio.Task[None]] = {}
@@ -193,8 +199,8 @@ class HttpWire(Wire):
             problem = f"answered {method} with more than {self._limit:,} bytes"
             self._link.emit(Excess(f"{problem} (--max-message)"))
             fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': {problem}")
-        except aiohttp.ClientPayloadError:
-            fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': its response broke off")
+        except aiohttp.ClientPayloadError as exc:
+            fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': its response broke off: {exc}")
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             fault = self._unsent(exc)
         finally:
@@ -275,10 +281,14 @@ class HttpWire(Wire):
                 return
 
     async def _take(self, events: Events, response: Response | aiohttp.ClientResponse, number: int | None) -> None:
+        is_answered = False
         try:
             async for chunk in response.content.iter_any():
                 for event in events.feed(chunk):
                     self._event(event, number)
+                if number is not None and number not in self._link.pending and not is_answered:
+                    is_answered = True  # some servers leave the stream open then
+                    asyncio.get_running_loop().call_later(ANSWERED, response.release)
         except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError):
             if events.last_id is None and number is not None:
                 raise

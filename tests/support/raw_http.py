@@ -4,6 +4,7 @@ import json
 import queue
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +35,20 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path != "/sse":
             return self.reply(405)
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.end_headers()
+        self.begin()
         events: queue.Queue[Any] = queue.Queue()
         self.server.streams.append(events)
         self.wfile.write(f"event: endpoint\ndata: /messages/{len(self.server.streams) - 1}\n\n".encode())
         while True:
             self.wfile.write(b"event: message\ndata: " + json.dumps(events.get()).encode() + b"\n\n")
             self.wfile.flush()
+
+    def begin(self) -> None:
+        """Begin a stream of events."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Set-Cookie", "node=a/b==; Path=/")
+        self.end_headers()
 
     def do_POST(self) -> None:
         size = int(self.headers["Content-Length"])
@@ -88,6 +94,12 @@ class Handler(BaseHTTPRequestHandler):
         if "forgets" in self.server.has and method == "tools/call" and self.headers["Mcp-Session-Id"] == "s1":
             error = {"code": -32001, "message": "Session not found"}
             return 404, json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()
+        if (
+            "sticky" in self.server.has
+            and method != "initialize"
+            and "node=a/b==" not in self.headers.get("Cookie", "")
+        ):
+            return 404, b""
         if f"status:{method}" in self.server.has:
             return int(self.server.has[f"status:{method}"]), b""
         return None
@@ -111,10 +123,22 @@ class Handler(BaseHTTPRequestHandler):
         arguments = (message.get("params") or {}).get("arguments") or {}
         if f"cut:{method}" in self.server.has and "whole" not in arguments:
             return self.cut(200, body)
+        if f"keeps:{method}" in self.server.has:
+            return self.keep_open(body)
+        if "sticky" in self.server.has and method == "initialize":
+            return self.reply(200, body, ("Set-Cookie", "node=a/b==; Path=/; HttpOnly"))
         if "forgets" in self.server.has and method == "initialize":
             self.server.sessions.append(f"s{len(self.server.sessions) + 1}")
             return self.reply(200, body, ("Mcp-Session-Id", self.server.sessions[-1]))
         return self.reply(200, body)
+
+    def keep_open(self, body: bytes) -> None:
+        self.begin()
+        self.wfile.write(b"event: message\ndata: " + body + b"\n\n")
+        self.close_connection = True
+        with suppress(ConnectionError):
+            self.connection.recv(1)
+        self.server.mcp.note("left\n")
 
     def cut(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -32,6 +32,8 @@
   http              serves streamable HTTP at /mcp and SSE at /sse, not stdio; says the port on stderr
   status:METHOD=N   answers METHOD with HTTP status N
   cut:METHOD        breaks its HTTP response to METHOD off; over SSE the answer comes all the same
+  sticky            over HTTP, is one of many servers behind a load balancer, which go by a cookie
+  keeps:METHOD      answers METHOD over HTTP by a stream, which it does not end; notes when the other side does
   drop:METHOD       closes the HTTP connection instead of answering METHOD
   closing           loses a request on an HTTP connection that waited 4.5 s for it, and notes when it is that long
   forgets           has HTTP sessions, and does not know the first one any more when a tool is called

@@ -102,6 +102,22 @@ def test_a_notification_that_is_never_acknowledged_holds_nobody_up_for_long(shar
             assert client.call("prompts/get", {"name": "busy::greet"})
 
 
+@pytest.mark.parametrize("path", ["mcp", "sse"])
+def test_a_load_balancer_that_goes_by_a_cookie(shared: Any, path: str) -> None:
+    with raw_http("sticky") as url, RawClient(shared.url, "legacy") as client:
+        assert shared.add(sticky={"url": f"{url}/{path}"}).json()["added"] == ["sticky"]
+        assert say(client, "sticky::echo")["result"]
+
+
+def test_a_stream_that_is_not_ended_after_its_answer(shared: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with raw_http("keeps:tools/call", f"log={log}") as url, RawClient(shared.url, "legacy") as client:
+        shared.add(keeping={"url": f"{url}/mcp"})
+        for _ in range(3):
+            assert say(client, "keeping::echo")["result"]
+        until(lambda: whole_lines(log).count("left") == 3)
+
+
 def test_a_lost_session_is_replaced(shared: Any) -> None:
     """Whatever error stands in the 404 (spec 2025-11-25, transports, session management)."""
     with raw_http("forgets") as url, RawClient(shared.url, "legacy") as client:

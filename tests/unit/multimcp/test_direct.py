@@ -54,7 +54,7 @@ class Server:
 async def serving(*answers: Sequence[bytes], **headers: str) -> AsyncIterator[tuple[Server, Direct, URL]]:
     server = Server(answers)
     async with await asyncio.start_server(server, "127.0.0.1", 0) as listener:
-        way = Direct(headers, _tls())
+        way = Direct(headers, _tls(), aiohttp.CookieJar(unsafe=True, quote_cookie=False))
         yield server, way, URL(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/mcp?a=b%20c")
         way.close()
 
@@ -137,7 +137,8 @@ async def test_what_is_sent() -> None:
         for where in (url, url.with_user("me").with_password("it"), url):
             await body(await way.post(where, {"Content-Type": "application/json"}, data))
         first, second, third = (request.partition(b"\r\n\r\n") for request in server.requests)
-        lines = [b"POST /mcp?a=b%20c HTTP/1.1", b"Host: 127.0.0.1:%d" % (url.port or 0), b"X-Own: 1"]
+        lines = [b"POST /mcp?a=b%20c HTTP/1.1", b"Host: 127.0.0.1:%d" % (url.port or 0)]
+        lines += [b"Accept-Encoding: identity", b"X-Own: 1"]
         assert first[0].split(b"\r\n") == [*lines, b"Content-Type: application/json", b"Content-Length: 200000"]
         assert b"\r\nAuthorization: Basic bWU6aXQ=\r\n" in second[0]
         assert third == first
@@ -172,3 +173,37 @@ async def test_giving_up_closes_the_connection() -> None:
         await asyncio.wait([waiting])
         await body(await way.post(url, {}, b"{}"))
         assert server.connections == 3
+
+
+SET = b"Set-Cookie: %b\r\n"
+
+
+async def test_cookies_are_sent_back() -> None:
+    first = (
+        OK + SET % b"route=a/b==; Path=/; HttpOnly" + SET % b"n=1; Path=/mcp" + SET % b"far=1; Path=/other" + WHOLE[17:]
+    )
+    second = OK + SET % b"n=; Max-Age=0; Path=/mcp" + WHOLE[17:]
+    async with serving([first], [second], [WHOLE]) as (server, way, url), asyncio.timeout(10):
+        for _ in range(3):
+            assert await body(await way.post(url, {}, b"{}")) == b"{}"
+        sent = [request.partition(b"Cookie: ")[2].partition(b"\r\n")[0] for request in server.requests]
+        assert [set(line.split(b"; ")) for line in sent] == [{b""}, {b"route=a/b==", b"n=1"}, {b"route=a/b=="}]
+        assert b"\r\nAccept-Encoding: identity\r\n" in server.requests[0]
+
+
+async def test_what_nobody_asked_for_is_named() -> None:
+    async with (
+        serving([OK + b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}"]) as (_, way, url),
+        asyncio.timeout(10),
+    ):
+        with pytest.raises(aiohttp.ClientPayloadError, match=r"it is compressed \(br\)"):
+            await body(await way.post(url, {}, b"{}"))
+
+
+async def test_cookies_of_ours_go_before() -> None:
+    answers = [OK + SET % b"n=1" + WHOLE[17:], WHOLE]
+    async with serving(answers[:1], answers[1:], Cookie="ours=1") as (server, way, url), asyncio.timeout(10):
+        for _ in range(2):
+            await body(await way.post(url, {}, b"{}"))
+        assert [request.lower().count(b"cookie: ") for request in server.requests] == [1, 1]
+        assert b"Cookie: ours=1\r\n" in server.requests[1]
