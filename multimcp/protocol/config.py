@@ -201,7 +201,7 @@ def parse(document: Document, machine: Machine) -> Config:
     for name, raw in document.entries.items():
         place = (*document.root, name)
         if not name or not name.isprintable():
-            text = f"{name!a} cannot be a server's name; use printable characters"
+            text = f"{name[:100]!a} cannot be a server's name; use printable characters"
             problems.append((document.root, place, text))
             continue
         try:
