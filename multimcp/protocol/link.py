@@ -4,7 +4,8 @@ Rules:
 - `receive` takes what the backend sends in the order of the wire, and nothing in it waits: so order costs nothing.
 - Over streamable HTTP the stream says which call a message belongs to (`via`); else it is meant for the client that has
   a call in flight. A question that could be meant for more than one client is put to none.
-- A message that cannot be read fails the one request it answers; the connection goes on.
+- A message that cannot be read fails the one request it answers; the connection goes on. What we asked for ourselves,
+  as lists, is used all the same where only its text is wrong.
 - What belongs to no call goes up as an event.
 """
 
@@ -47,6 +48,7 @@ from .message import (
     failed,
     fields,
     key,
+    mended,
     notification,
     number_of,
     opened,
@@ -107,7 +109,7 @@ class Lost(NamedTuple):
 
 
 class Excess(NamedTuple):
-    """The backend, or what is sent to it, went over a bound."""
+    """The backend, or what is sent to it, went over a bound, or had to be mended."""
 
     text: str
 
@@ -316,10 +318,19 @@ class Link:
         elif not found.has_method:  # an answer, or what is one for want of anything else
             number = number_of(found.id)
             reason = f"{UNREADABLE} ({problem})" if isinstance(data, Oversized) else UNREADABLE
-            if number is not None:
+            if number is not None and not self._has_mended(number, data):
                 self.fail(number, Fault(PARSE_ERROR, reason))
         else:
             self._write(answer(found.id, failed(Fault(PARSE_ERROR, problem))))
+
+    def _has_mended(self, number: int, data: bytes | Oversized) -> bool:
+        """Whether this answered a request of our own: for one bad word we do not go without all that a server lists."""
+        call = self.pending.get(number)
+        if call is None or not call.is_ours or isinstance(data, Oversized) or (message := mended(data)) is None:
+            return False
+        self._emit(self, Excess(f"answers {call.method} with text that is not Unicode; it is mended, and used"))
+        self._answered(message, number)
+        return True
 
     def _answered(self, message: Message, via: int | None) -> None:
         number = via if message.id is None else number_of(message.id)

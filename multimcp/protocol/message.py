@@ -173,6 +173,15 @@ def salvage_ends(head: bytes, tail: bytes) -> Salvaged | None:
     return Salvaged(number, not has_method, has_method)
 
 
+def mended(data: bytes) -> Message | None:
+    """A message whose text is not all Unicode, or not escaped, with other characters for that; None for any other."""
+    try:
+        whole = json.loads(data.decode(errors="replace"), strict=False)
+        return read(json.dumps(whole, ensure_ascii=False).encode(errors="replace"))
+    except (ValueError, RecursionError, Fault):
+        return None
+
+
 def _bounded(digits: str) -> int:
     """Python refuses to read numbers of more than 4,300 digits; here only the id matters."""
     return int(digits[:40])

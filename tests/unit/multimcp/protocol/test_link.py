@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from multimcp.errors import Fault
 from multimcp.protocol.framing import Oversized
 from multimcp.protocol.link import Doubt, Excess, ListsChanged, Lost, Noise, Said, Updated
-from multimcp.protocol.message import opened, pack
+from multimcp.protocol.message import Message, opened, pack, value
 from tests.support.fakes import World, message
 
 LOG = "notifications/message"
@@ -68,6 +69,22 @@ def test_an_answer_that_cannot_be_read_fails_its_request(data: Any, error: int) 
     world.link.receive(data)
     assert port.got[0]["error"]["code"] == error
     assert [type(event) for event in world.events] == ([Excess] if isinstance(data, Oversized) else [])
+
+
+@pytest.mark.parametrize(
+    ("word", "seen"),
+    [(rb"\ud83d", "?"), (b"\xc4\xe3", "\ufffd\ufffd"), (b"a\tb\0", "a\tb\0"), (b"\xed\xa0\xbd", "\ufffd" * 3)],
+)
+def test_a_list_with_a_word_that_is_no_text_is_used_all_the_same(word: bytes, seen: str) -> None:
+    world = World()
+    answers: list[Message] = []
+    world.link.ask("tools/list", {}, answers.append)
+    world.link.receive(b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","description":"' + word + b'"}]}}')
+    assert value(answers[0].result) == {"tools": [{"name": "a", "description": seen}]}
+    assert [type(event) for event in world.events] == [Excess]
+    world.link.ask("tools/list", {}, answers.append)
+    world.link.receive(b'{"jsonrpc":"2.0","id":2,"result":{"tools":[NaN,"' + word + b'"]}}')
+    assert answers[1].error is not UNSET
 
 
 @pytest.mark.parametrize(
