@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final, Literal
 
+from multimcp.errors import ConfigError
+
 MIB = 1024 * 1024
 
 Unit = Literal["SIZE", "SECONDS", "N"]
@@ -48,7 +50,7 @@ BOUNDS: Final[Mapping[str, Field[Any]]] = {f"max-{each.name.replace('_', '-')}":
 
 
 def shown(bound: Field[Any]) -> str:
-    """The default of a bound, as `read_bound` reads it."""
+    """The default of a bound, as `read_number` reads it."""
     value, is_size = getattr(DEFAULT, bound.name), bound.metadata["unit"] == "SIZE"
     for suffix, size in _SIZES.items():
         if is_size and value % size == 0:
@@ -56,16 +58,15 @@ def shown(bound: Field[Any]) -> str:
     return f"{value:g}"
 
 
-def read_bound(bound: Field[Any], text: str) -> float:
+def read_number(unit: Unit, text: str) -> float:
     """The value of an option or a variable.
 
     Raises:
-        ValueError: the operator's: it is none; the text says what is expected.
+        ConfigError: the operator's: it is none; the text says what is expected.
     """
-    unit = bound.metadata["unit"]
     found = re.fullmatch(r"(\d{1,15}(?:\.\d+)?) ?([KMG]iB|)", text.strip())
     if found is not None and (unit == "SIZE" or not found[2]):
         value = float(found[1]) * _SIZES.get(found[2], 1)
         if value > 0 and (unit == "SECONDS" or value.is_integer()):
             return value if unit == "SECONDS" else int(value)
-    raise ValueError(f"'{text}' is not {_EXPECTED[unit]} above 0")
+    raise ConfigError(f"'{text}' is not {_EXPECTED[unit]} above 0")

@@ -8,15 +8,17 @@ Rules:
 """
 
 import argparse
+import asyncio
 import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from functools import partial, wraps
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import anyio
 
@@ -25,38 +27,21 @@ from multimcp.config import load
 from multimcp.errors import ConfigError, printable
 from multimcp.protocol.calls import Clients
 from multimcp.protocol.chain import Chain
-from multimcp.protocol.config import Config, ServerConfig
+from multimcp.protocol.config import ServerConfig
+from multimcp.protocol.limits import read_number
 from multimcp.protocol.offer import PROMPTS, RESOURCES, TOOLS
 
 TIMEOUT = 30
 """Seconds a server has to get ready: enough to be started on a busy machine; who downloads it first gives it more."""
 
-LOOK = 0.2
-"""Seconds between two looks at how far it is."""
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_COLUMNS = ("server", "transport", "revision", "tools", "prompts", "resources", "seconds", "error")
+_COLUMNS = {"server": "<", "transport": "<", "revision": "<", "tools": ">", "prompts": ">", "resources": ">"}
+_COLUMNS |= {"seconds": ">", "error": "<"}
+"""The columns of the table, and to which side each is set."""
 
-
-@dataclass(frozen=True)
-class Result:
-    """How it went with one server: `tools` counts what its filter admits, `seconds` is the time until it was known."""
-
-    state: str
-    transport: str
-    revision: str | None
-    tools: int
-    prompts: int
-    resources: int
-    seconds: float
-    error: str | None
-    stderr: tuple[str, ...]
-
-    @property
-    def is_fine(self) -> bool:
-        """Whether the server can be used, or is not to be."""
-        return self.state in ("ready", "disabled")
+Result = dict[str, Any]
+"""How it went with one server: `tools` counts what its filter admits, `seconds` is the time until it was known."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -70,145 +55,129 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except ConfigError as exc:
         if options.json:
             _print(json.dumps({"file": str(options.file), "ok": False, "errors": exc.problems}, indent=2))
-        print(exc.at("multi-mcp: "), file=sys.stderr)
-        return 2
+        return _complain(2, str(exc.at("multi-mcp: ")))
     chain = Chain(token_hex(8), environ, str(options.file.resolve()))
     if chain.refusal:  # a server of the file runs this command, which would go on for ever
-        print(f"multi-mcp: {chain.refusal}", file=sys.stderr)
-        return 2
+        return _complain(2, f"multi-mcp: {chain.refusal}")
     progress = _show_progress if sys.stderr.isatty() else lambda text: None
-    results, number = anyio.run(_check_until_told, config, options.timeout, progress, chain)
+    results, number = anyio.run(check, config.servers, options.timeout, progress, chain)
     if number is not None:
-        print(f"multi-mcp: check was ended by {signal.Signals(number).name}", file=sys.stderr)
-        return 128 + number
+        return _complain(128 + number, f"multi-mcp: check was ended by {signal.Signals(number).name}")
+    is_fine = all(result["state"] in ("ready", "disabled") for result in results.values())
     if options.json:
-        _print(as_json(str(options.file), config, results))
+        told = {"file": str(options.file), "ok": is_fine, "warnings": config.warnings, "servers": results}
+        _print(json.dumps(told, indent=2))
     else:
         for warning in config.warnings:
-            print(f"multi-mcp: {options.file}: {warning}", file=sys.stderr)
+            _complain(0, f"multi-mcp: {options.file}: {warning}")
         _print(as_table(results))
-    return 0 if all(result.is_fine for result in results.values()) else 1
+    return 0 if is_fine else 1
 
 
 async def check(
     servers: Mapping[str, ServerConfig], patience: float, progress: Callable[[str], None], chain: Chain
-) -> dict[str, Result]:
-    """Connect to all servers; when this returns, or is cancelled, nothing of them is left.
+) -> tuple[dict[str, Result], int | None]:
+    """Connect to all servers; when this returns nothing of them is left.
 
     Args:
         patience: seconds that each has.
-        progress: is given a line now and then on how far it is; an empty one at the end.
+        progress: is given a line whenever it is further; an empty one at the end.
         chain: leads to the servers.
+
+    Returns:
+        The results, and the signal that ended it before they were complete.
     """
     clients = Clients()
     backends = [Backend(name, config, lambda: None, clients, chain) for name, config in servers.items()]
     results: dict[str, Result] = {}
+    told: list[int] = []
     begun = anyio.current_time()
+
+    def tell() -> None:
+        waiting = ", ".join(backend.name for backend in backends if backend.name not in results)
+        progress(waiting and f"{len(results)} of {len(backends)} servers checked; waiting for {waiting}")
 
     async def wait(backend: Backend) -> None:
         with anyio.move_on_after(patience):
             await backend.settled()
         results[backend.name] = _result(backend, anyio.current_time() - begun, patience)
+        tell()
         await backend.stop()  # else one that has failed would be started again
 
-    async def tell() -> None:
-        while len(results) < len(backends):
-            waiting = ", ".join(backend.name for backend in backends if backend.name not in results)
-            progress(f"{len(results)} of {len(backends)} servers checked; waiting for {waiting}")
-            await anyio.sleep(LOOK)
+    def obey(number: int) -> None:
+        told.append(number)
+        checking.cancel()
 
-    try:
-        async with anyio.create_task_group() as group:
-            for backend in backends:
-                group.start_soon(backend.run)
-            try:
-                async with anyio.create_task_group() as waiting:
-                    waiting.start_soon(tell)
-                    for backend in backends:
-                        waiting.start_soon(wait, backend)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    async with anyio.create_task_group() as stopping:
-                        for backend in backends:
-                            stopping.start_soon(backend.stop)
-    finally:
-        progress("")
-    return {name: results[name] for name in servers}
-
-
-async def _check_until_told(
-    config: Config, patience: float, progress: Callable[[str], None], chain: Chain
-) -> tuple[dict[str, Result], int | None]:
-    """The results, and the signal that ended it before they were complete."""
-    results: dict[str, Result] = {}
-    told: int | None = None
-
-    async def obey() -> None:
-        nonlocal told
-        with anyio.open_signal_receiver(*_SIGNALS) as signals:
-            is_listening.set()
-            async for number in signals:
-                if told is None:
-                    told = number
-                    checking.cancel()
-
-    is_listening = anyio.Event()
+    checking = anyio.CancelScope()
+    for each in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(each, obey, each)
     async with anyio.create_task_group() as group:
-        group.start_soon(obey)
-        await is_listening.wait()
-        with anyio.CancelScope() as checking:
-            results = await check(config.servers, patience, progress, chain)
-        group.cancel_scope.cancel()
-    return results, told
+        tell()
+        for backend in backends:
+            group.start_soon(backend.run)
+        with checking:
+            async with anyio.create_task_group() as waiting:
+                for backend in backends:
+                    waiting.start_soon(wait, backend)
+        for backend in backends:
+            group.start_soon(backend.stop)
+    progress("")
+    return {name: results[name] for name in servers if name in results}, next(iter(told), None)
 
 
 def _result(backend: Backend, seconds: float, patience: float) -> Result:
     offer = next(iter(backend.offers.values()), None)
-    error = backend.error
-    if backend.state == "starting":
+    state, error = backend.state, backend.error
+    if state == "starting":
         error = f"was not ready within {patience:g} s; give it more with --timeout SECONDS{backend.last_words}"
-    return Result(
-        state="failed" if backend.state == "starting" else backend.state,
-        transport=backend.config.transport,
-        revision=offer.protocol_version if offer else None,
-        tools=sum(backend.config.tools.admits(tool.name) for tool in offer.entries(TOOLS)) if offer else 0,
-        prompts=len(offer.entries(PROMPTS)) if offer else 0,
-        resources=len(offer.entries(RESOURCES)) if offer else 0,
-        seconds=round(seconds, 2),
-        error=error,
-        stderr=tuple(backend.stderr.lines),
-    )
+    return {
+        "state": "failed" if state == "starting" else state,
+        "transport": backend.config.transport,
+        "revision": offer.protocol_version if offer else None,
+        "tools": sum(backend.config.tools.admits(tool.name) for tool in offer.entries(TOOLS)) if offer else 0,
+        "prompts": len(offer.entries(PROMPTS)) if offer else 0,
+        "resources": len(offer.entries(RESOURCES)) if offer else 0,
+        "seconds": round(seconds, 2),
+        "error": error,
+        "stderr": backend.stderr.lines,
+    }
 
 
 def as_table(results: Mapping[str, Result]) -> str:
     """The results as text, a line for each server under a line of headings, and a line with the sum of it."""
-    rows = [tuple(heading.upper() for heading in _COLUMNS)]
+    rows = [{column: column.upper() for column in _COLUMNS}]
     for name, result in results.items():
-        counts = (result.tools, result.prompts, result.resources)
-        told = [str(count) for count in counts] if result.state == "ready" else ["-"] * 3
-        error = result.error or ("disabled" if result.state == "disabled" else "")
-        seconds = "-" if result.state == "disabled" else f"{result.seconds:.1f}"
-        rows.append((name, result.transport, result.revision or "-", *told, seconds, printable(error)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-    numbers = range(3, 7)
-    lines = [
-        "  ".join(
-            cell.rjust(width) if i in numbers else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    wanted = [result for result in results.values() if result.state != "disabled"]
-    ready = sum(result.is_fine for result in wanted)
-    lines.append(f"{ready} of {len(wanted)} servers are ready" if wanted else "there are no servers to check")
-    return "\n".join(lines)
+        state = result["state"]
+        row = result | {"server": name, "revision": result["revision"] or "-", "seconds": f"{result['seconds']:.1f}"}
+        row["error"] = printable(result["error"] or "")
+        if state != "ready":
+            row |= dict.fromkeys(("tools", "prompts", "resources"), "-")
+        if state == "disabled":
+            row |= {"seconds": "-", "error": state}
+        rows.append({column: str(row[column]) for column in _COLUMNS})
+    widths = {column: max(len(row[column]) for row in rows) for column in _COLUMNS}
+    lines = ["  ".join(f"{row[name]:{side}{widths[name]}}" for name, side in _COLUMNS.items()).rstrip() for row in rows]
+    states = [result["state"] for result in results.values() if result["state"] != "disabled"]
+    told = f"{states.count('ready')} of {len(states)} servers are ready" if states else "there are no servers to check"
+    return "\n".join([*lines, told])
 
 
-def as_json(file: str, config: Config, results: Mapping[str, Result]) -> str:
-    """The results as JSON text."""
-    servers = {name: asdict(result) for name, result in results.items()}
-    is_fine = all(result.is_fine for result in results.values())
-    return json.dumps({"file": file, "ok": is_fine, "warnings": config.warnings, "servers": servers}, indent=2)
+def _complain(code: int, text: str) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def checked(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """What reads an option's value, with its error as `argparse` shows it."""
+
+    @wraps(read)
+    def check(text: str) -> Any:
+        try:
+            return read(text)
+        except ConfigError as exc:
+            raise argparse.ArgumentTypeError(str(exc)) from None
+
+    return check
 
 
 def _print(text: str) -> None:
@@ -237,20 +206,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument("file", metavar="FILE", nargs="?", type=Path, default=default, help=help)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     help = f"how long each server has to get ready (default: {TIMEOUT})"
-    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, default=float(TIMEOUT), help=help)
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=checked(partial(read_number, "SECONDS")), default=float(TIMEOUT), help=help
+    )
     return parser
-
-
-def seconds(text: str) -> float:
-    """The value of an option that is a number of seconds.
-
-    Raises:
-        argparse.ArgumentTypeError: the operator's: it is none above 0.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
-    return value

@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import anyio
 from multimcp import __version__
 from multimcp.errors import ConfigError, ListenError
 from multimcp.protocol.catalog import Names
-from multimcp.protocol.limits import BOUNDS, Limits, read_bound, shown
+from multimcp.protocol.limits import BOUNDS, Limits, read_number, shown
 from multimcp.protocol.names import SPELLINGS
 
 from . import check, log
@@ -51,15 +51,10 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     except ConfigError as exc:
         print(exc.at("multi-mcp: "), file=sys.stderr)
         return 2
+    prefix = Prefix(options.root_path, options.forwarded_allow_ips)
     settings = Settings(
         transport=options.transport,
-        access=Access(
-            options.host,
-            keys,
-            options.allowed_host,
-            options.allowed_origin,
-            Prefix(options.root_path, options.forwarded_allow_ips),
-        ),
+        access=Access(options.host, keys, options.allowed_host, options.allowed_origin, prefix),
         port=options.port,
         names=Names(options.separator, options.namespace, options.names),
         startup_timeout=options.startup_timeout,
@@ -89,21 +84,24 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"multi-mcp {__version__}")
-    for name, default, reads, text in _OPTIONS:
+
+    def add(
+        to: argparse._ActionsContainer, name: str, default: str, reads: _Reads, help: str, unit: str | None
+    ) -> None:
         # A default given as text is checked like an argument, and so is what stands in the environment.
-        parser.add_argument(f"--{name}", default=environ.get(_variable(name)) or default, type=reads, help=text)
+        default = environ.get(_variable(name)) or default
+        to.add_argument(f"--{name}", metavar=unit, default=default, type=check.checked(reads), help=help)
+
+    for name, default, reads, text in _OPTIONS:
+        add(parser, name, default, reads, text, None)
     for name, text in _FLAGS.items():
         # In the environment anything but nothing and these words switches it on.
         is_set = environ.get(_variable(name), "").lower() not in ("", "0", "false", "no", "off")
         parser.add_argument(f"--{name}", action="store_true", default=is_set, help=text)
     bounds = parser.add_argument_group("bounds", "so that no client and no server can cost the others too much")
     for name, bound in BOUNDS.items():
-        default, unit, text = (
-            environ.get(_variable(name)) or shown(bound),
-            bound.metadata["unit"],
-            bound.metadata["text"],
-        )
-        bounds.add_argument(f"--{name}", metavar=unit, default=default, type=_bound(bound), help=text)
+        unit = bound.metadata["unit"]
+        add(bounds, name, shown(bound), partial(read_number, unit), bound.metadata["text"], unit)
     return parser
 
 
@@ -115,73 +113,41 @@ def _attribute(option: str) -> str:
     return option.replace("-", "_")
 
 
-def _bound(bound: Field[Any]) -> _Reads:
-    def read(text: str) -> float:
-        try:
-            return read_bound(bound, text)
-        except ValueError as exc:
-            raise argparse.ArgumentTypeError(str(exc)) from None
-
-    return read
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
+def _one_of(*choices: str) -> _Reads:
     def choose(text: str) -> str:
         for choice in choices:
             if text.lower() == choice.lower():
                 return choice
-        raise argparse.ArgumentTypeError(f"'{text}' is not one of {', '.join(choices)}")
+        raise ConfigError(f"'{text}' is not one of {', '.join(choices)}")
 
     return choose
 
 
-def _checked(read: _Reads) -> _Reads:
-    def check(text: str) -> Any:
-        try:
-            return read(text)
-        except ConfigError as exc:
-            raise argparse.ArgumentTypeError(str(exc)) from None
-
-    return check
-
-
 def _each(read: _Reads) -> _Reads:
-    return _checked(lambda text: frozenset(read(part.strip()) for part in text.split(",") if part.strip()))
+    return lambda text: frozenset(read(part.strip()) for part in text.split(",") if part.strip())
 
 
-_OPTIONS: tuple[tuple[str, str | None, _Reads, str], ...] = (
-    (
-        "transport",
-        "stdio",
-        _one_of("stdio", "sse", "http"),
-        "how clients connect: stdio, or sse or http, which are the same server with /sse and /mcp on one port",
-    ),
+_HOW = "how clients connect: stdio, or sse or http, which are the same server with /sse and /mcp on one port"
+_WHO = "reverse proxies whose X-Forwarded-Prefix says that path, comma separated addresses or networks"
+_NAMES = "llm has names that LLM APIs take, server__tool; /mcp?names= and /sse?names= say it for one client"
+_OPTIONS: tuple[tuple[str, str, _Reads, str], ...] = (
+    ("transport", "stdio", _one_of("stdio", "sse", "http"), _HOW),
     ("config", "./mcp.json", Path, "the file with the mcpServers"),
     ("host", "127.0.0.1", lambda text: text.strip("[]"), "address to listen on; :: is all, of IPv4, too"),
     ("port", "8080", int, "port to listen on; 0 takes a free one and says which"),
     ("allowed-host", "", _each(allowed_host), "further names of this proxy, comma separated; * for any"),
     ("allowed-origin", "", _each(allowed_origin), "origins of further web pages that are let in; * for any"),
-    ("root-path", "", _checked(root_path), "path below which a reverse proxy has this one, as in /tools"),
-    (
-        "forwarded-allow-ips",
-        "127.0.0.1,::1",
-        _each(network),
-        "reverse proxies whose X-Forwarded-Prefix says that path, comma separated addresses or networks",
-    ),
+    ("root-path", "", root_path, "path below which a reverse proxy has this one, as in /tools"),
+    ("forwarded-allow-ips", "127.0.0.1,::1", _each(network), _WHO),
     ("log-level", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "what to log on stderr, and above"),
     ("separator", "::", str, "between a server's name and a tool's"),
     ("namespace", "always", _one_of("always", "never"), "whether tools and prompts carry their server's name"),
-    (
-        "names",
-        "plain",
-        _one_of(*SPELLINGS),
-        "llm has names that LLM APIs take, server__tool; /mcp?names= and /sse?names= say it for one client",
-    ),
+    ("names", "plain", _one_of(*SPELLINGS), _NAMES),
     (
         "startup-timeout",
         "10",
-        check.seconds,
-        "seconds that a server added over HTTP (POST /mcp_servers) has to get ready",
+        partial(read_number, "SECONDS"),
+        "seconds that a server added over HTTP has to get ready",
     ),
 )
 """Name, default, what reads it, help."""

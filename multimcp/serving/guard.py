@@ -159,12 +159,11 @@ class _Refusals:
         if now - self._last.get(reason, -inf) < PAUSE:
             self._left_out[reason] += 1
             return
-        self._last[reason] = now
+        self._last[reason], left_out = now, self._left_out.pop(reason, 0)
         peer = scope["client"][0] if scope.get("client") else "a client of unknown address"
-        more = f" (and {left_out} more since the last such line)" if (left_out := self._left_out.pop(reason, 0)) else ""
-        logger.warning(
-            "refused %s: %s%s%s", printable(peer, 80), reason, f" '{printable(given, 80)}'" if given else "", more
-        )
+        said = f" '{printable(given, 80)}'" if given else ""
+        more = f" (and {left_out} more since the last such line)" if left_out else ""
+        logger.warning("refused %s: %s%s%s", printable(peer, 80), reason, said, more)
 
 
 class Guard:
@@ -330,13 +329,11 @@ def _refuse(
     scope: Scope, headers: Headers, status: int, text: str, more: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The refusal of a request, in the form that its client reads; `more` are headers."""
-    return (_rpc_error_response if _has_rpc(scope, headers) else error_response)(status, text, more)
-
-
-def _has_rpc(scope: Scope, headers: Headers) -> bool:
-    """Whether this is a request in which clients send a JSON-RPC message."""
     is_post = scope.get("method") == "POST" and scope["path"].removesuffix("/") in _TAKE_MESSAGES
-    return is_post and content_type(headers) == "application/json"
+    if not is_post or content_type(headers) != "application/json":
+        return error_response(status, text, more)
+    error = {"code": INVALID_REQUEST, "message": text}
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status, more)
 
 
 def content_type(headers: Headers) -> str:
@@ -347,9 +344,3 @@ def content_type(headers: Headers) -> str:
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """How every error of HTTP is told; `text` is for the person who has to act."""
     return JSONResponse({"error": text}, status, headers)
-
-
-def _rpc_error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The same for a client that reads JSON-RPC."""
-    error = {"code": INVALID_REQUEST, "message": text}
-    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status, headers)

@@ -2,13 +2,14 @@
 
 import pytest
 
-from multimcp.protocol.limits import BOUNDS, DEFAULT, read_bound, shown
+from multimcp.errors import ConfigError
+from multimcp.protocol.limits import BOUNDS, DEFAULT, read_number, shown
 
 
 @pytest.mark.parametrize("option", BOUNDS)
 def test_a_default_reads_as_it_is_shown(option: str) -> None:
     bound = BOUNDS[option]
-    assert read_bound(bound, shown(bound)) == getattr(DEFAULT, bound.name)
+    assert read_number(bound.metadata["unit"], shown(bound)) == getattr(DEFAULT, bound.name)
     assert option == f"max-{bound.name.replace('_', '-')}"
 
 
@@ -29,7 +30,7 @@ def test_sizes_are_shown_short() -> None:
     ],
 )
 def test_a_value(option: str, text: str, value: float) -> None:
-    assert read_bound(BOUNDS[option], text) == value
+    assert read_number(BOUNDS[option].metadata["unit"], text) == value
 
 
 @pytest.mark.parametrize(
@@ -49,5 +50,5 @@ def test_a_value(option: str, text: str, value: float) -> None:
     ],
 )
 def test_a_value_that_is_none(option: str, text: str, expected: str) -> None:
-    with pytest.raises(ValueError, match=f"^'{text}' is not {expected}"):
-        read_bound(BOUNDS[option], text)
+    with pytest.raises(ConfigError, match=f"^'{text}' is not {expected}"):
+        read_number(BOUNDS[option].metadata["unit"], text)
