@@ -35,6 +35,7 @@ backend under names that never collide. Read the modules in this order; each imp
       protocol.waiting        how long a client waits for backends
       protocol.lifecycle    a backend's states as a table
       protocol.greeting     how a server is greeted: what is tried after what, what is asked, what a failure means
+      protocol.target       where a server's URL leads, by which way, and where a redirect may lead
       protocol.stderr       what a backend's processes say on stderr: shown, and the last lines kept
 
     config                  the configuration file, read
@@ -44,6 +45,7 @@ backend under names that never collide. Read the modules in this order; each imp
       backends.wire         what all transports toward servers have in common
       backends.stdio        a process and its standard streams
       backends.direct       HTTP to a server that is reached directly, where each call comes by
+      backends.web          what both transports over HTTP have in common
       backends.http         streamable HTTP
       backends.sse          the older HTTP with SSE
       backends.connection   opening, greeting, listing: a connection is born greeted

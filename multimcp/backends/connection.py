@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec import Raw
 
 from multimcp import __version__
 from multimcp.errors import BackendError, ChainError, Fault, backend_failure, describe
@@ -35,7 +36,7 @@ from multimcp.protocol.greeting import (
     greet,
     refusal,
 )
-from multimcp.protocol.link import Event, Link, ListsChanged
+from multimcp.protocol.link import Event, Link, ListsChanged, Missed
 from multimcp.protocol.lists import Lists, Pages
 from multimcp.protocol.message import (
     METHOD_NOT_FOUND,
@@ -46,6 +47,7 @@ from multimcp.protocol.message import (
     notification,
     pack,
     result_of,
+    value,
 )
 from multimcp.protocol.offer import TOOLS, Kind, Offer
 from multimcp.protocol.stderr import Stderr
@@ -139,6 +141,8 @@ class Context:
         def emit(link: Link, event: Event) -> None:
             if isinstance(event, ListsChanged):
                 lists.changed(event.capability, CLOCK.now())
+            elif isinstance(event, Missed):
+                lists.missed(CLOCK.now())
             else:
                 self.emit(link, event)
 
@@ -476,7 +480,8 @@ async def _greet(context: Context, link: Link, wire: Wire, era: Era | None) -> H
             is_lost=link.state == "lost",
             unreachable=wire.unreachable,
             status=wire.status,
-            is_ours=fault.data == {"server": link.server},
+            words=wire.words,
+            is_ours=isinstance(fault.data, Raw) and value(fault.data) == {"server": link.server},
         ) from None
     if link.era == "legacy":
         wire.version = hello.version

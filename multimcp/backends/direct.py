@@ -13,7 +13,6 @@ import asyncio
 import socket
 import ssl
 import zlib
-from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
@@ -92,8 +91,6 @@ class Direct:
         self.close()
         self._url = url
         headers = CIMultiDict({"Host": url.host_port_subcomponent or "", "Accept-Encoding": "identity"})
-        if url.user is not None:
-            headers["Authorization"] = "Basic " + b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
         headers.update(self._headers)
         lines = [f"{name}: {text}\r\n" for name, text in headers.items() if name.lower() not in _OURS]
         self._has_cookies = "Cookie" in headers

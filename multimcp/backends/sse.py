@@ -1,7 +1,8 @@
 """A backend over the older HTTP with SSE: one stream of events to read, an endpoint to post to.
 
 Rules:
-- A message that the server does not take fails its own request, at once; the connection goes on.
+- A message that the server does not take fails its own request, at once; the connection goes on, unless the server says
+  that it does not know it.
 - A body that breaks off behind "202 Accepted" costs nothing: the message was taken.
 
 Spec: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse
@@ -9,34 +10,44 @@ Spec: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#
 
 import asyncio
 from collections.abc import Mapping
-from urllib.parse import urljoin, urlsplit
+from contextlib import suppress
+from http import HTTPStatus
 
 import aiohttp
 import anyio
 
-from multimcp.errors import BackendError, backend_failure
-from multimcp.protocol.framing import Events
-from multimcp.protocol.greeting import UNREACHABLE, Unreachable, http_status, remedy
+from multimcp.errors import BackendError, Fault
+from multimcp.protocol.framing import Event, Events
+from multimcp.protocol.greeting import UNREACHABLE, Unreachable, http_status, remedy, tells_of_loss
 from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import Fields
+from multimcp.protocol.target import Stray, follow
 
 from .direct import CONNECT_TIMEOUT
-from .http import NOTIFICATION_TIMEOUT, Tasks, body_of, new_session, why_unreachable
-from .wire import Wire
+from .web import (
+    FORGOTTEN,
+    NOTIFICATION_TIMEOUT,
+    AnyResponse,
+    Place,
+    TooLarge,
+    WebWire,
+    is_json,
+    is_message,
+    why_unreachable,
+    words_of,
+)
+
+_DID = "did not take the request:"
+_HEADERS = {"Content-Type": "application/json"}
 
 
-class SseWire(Wire):
+class SseWire(WebWire):
     """One server over SSE, for one link."""
 
     def __init__(self, link: Link, url: str, headers: Mapping[str, str], limits: Limits) -> None:
-        super().__init__(link, limits)
-        self._url = url
-        self._limit = limits.message
-        self._http = new_session(headers)
-        self._tasks = Tasks()
-        self._by_number: dict[int, asyncio.Task[None]] = {}
-        self._endpoint = asyncio.get_running_loop().create_future()
+        super().__init__(link, url, headers, limits)
+        self._endpoint: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def open(self) -> None:
         """Connect, and wait for the endpoint.
@@ -44,47 +55,63 @@ class SseWire(Wire):
         Raises:
             BackendError: the operator's: what answers is not an MCP server over SSE; it refuses; or nobody answers.
         """
+        url = str(self._place.url)
         try:
-            response = await self._http.get(self._url, headers={"Accept": "text/event-stream"})
-        except (aiohttp.ClientError, OSError) as exc:
-            raise Unreachable(f"{self._url} cannot be reached ({why_unreachable(exc)}){UNREACHABLE}") from None
-        if response.status != 200:
+            response = await self._ask("GET", {"Accept": "text/event-stream"})
+        except Stray as stray:
+            raise BackendError(f"{url} answered {http_status(stray.status)}{stray.text}") from None
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            reason = why_unreachable(exc) or type(exc).__name__
+            raise Unreachable(f"{url} cannot be reached ({reason}){UNREACHABLE}") from None
+        if response.status != HTTPStatus.OK:
             response.release()
-            raise BackendError(f"{self._url} answered {http_status(response.status)}{remedy(response.status)}")
-        self._tasks.start(self._read(response))
-        try:
+            raise BackendError(f"{url} answered {http_status(response.status)}{remedy(response.status)}")
+        if response.content_type not in ("text/event-stream", "application/octet-stream"):  # or it does not say
+            words = words_of(response.content_type, await response.content.read(400))
+            response.close()
+            raise BackendError(f"{url} answered {http_status(response.status)}{words}{remedy(HTTPStatus.BAD_REQUEST)}")
+        self._tasks.start(self._read_stream(response))
+        named = ""
+        with suppress(TimeoutError):
             with anyio.fail_after(CONNECT_TIMEOUT):
                 named = await self._endpoint
-        except TimeoutError:
-            named = ""
-        endpoint = urljoin(self._url, named)
-        if urlsplit(endpoint)[:2] != urlsplit(self._url)[:2] or endpoint == self._url:
-            raise BackendError(f"{self._url} names no endpoint of its own to send messages to")
-        self._url = endpoint
+        try:
+            endpoint = follow(str(response.url), "POST", HTTPStatus.PERMANENT_REDIRECT, named)
+        except Stray:
+            endpoint = url
+        if endpoint == url:
+            raise BackendError(f"{url} names no endpoint of its own to send messages to")
+        self._place = Place.at(endpoint)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> None:
+    async def _read_stream(self, response: aiohttp.ClientResponse) -> None:
         events = Events(self._limit)
         try:
             async for chunk in response.content.iter_any():
                 for event in events.feed(chunk):
-                    if event.kind == "message":
-                        self._link.receive(event.data)
-                    elif event.kind == "endpoint" and isinstance(event.data, bytes) and not self._endpoint.done():
-                        self._endpoint.set_result(event.data.decode(errors="replace"))
+                    self._event(event)
+            for event in events.end():
+                self._event(event)
         except (aiohttp.ClientError, OSError):
             pass  # the stream is over, one way or the other
         finally:
             response.close()
             if not self._endpoint.done():
                 self._endpoint.set_result("")
-            self._link.lose("its stream ended")
+            self._link.lose("its stream ended", self._unheard)
+
+    def _event(self, event: Event) -> None:
+        if event.kind == "endpoint" and isinstance(event.data, bytes):
+            if not self._endpoint.done():
+                self._endpoint.set_result(event.data.decode(errors="replace"))
+        elif is_message(event):
+            self._link.receive(event.data)
 
     def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
         if self.has_room(number, len(data)):
-            self._by_number[number] = self._tasks.start(self._post(data, number))
+            self._by_number[number] = self._tasks.start(self._call(number, data))
 
     def write(self, data: bytes) -> None:
-        self._tasks.start(self._post(data, None))
+        self._tasks.start(self.send(data))
 
     def cancel(self, number: int, data: bytes) -> None:
         self.write(data)
@@ -93,32 +120,43 @@ class SseWire(Wire):
 
     async def send(self, data: bytes) -> None:
         """Send a message; returns when the server has taken it, or does not."""
-        await self._post(data, None)
-
-    async def _post(self, data: bytes, number: int | None) -> None:
-        seconds = None if number is not None else NOTIFICATION_TIMEOUT
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT)
-        headers = {"Content-Type": "application/json"}
-        problem: str | None = "the request could not be sent"
         self._waiting += len(data)
         try:
-            async with self._http.post(
-                self._url, data=body_of(data), headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                self.status = response.status if response.status >= 300 else None
-                problem = None if self.status is None else f"did not take the request: {http_status(self.status)}"
-        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            problem = f"the request could not be sent: {type(exc).__name__}"
+            with suppress(Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
+                (await self._ask("POST", _HEADERS, data, NOTIFICATION_TIMEOUT)).release()
         finally:
             self._waiting -= len(data)
-            if number is not None:
-                self._by_number.pop(number, None)
-            if problem is not None and number is not None:
-                self._link.fail(number, backend_failure(self._link.server, problem))
 
-    async def close(self) -> None:
-        """End the connection, and all that is under way."""
-        with anyio.CancelScope(shield=True):
-            self._link.lose("it was closed")
-            await self._tasks.cancel()
-            await self._http.close()
+    async def _call(self, number: int, data: bytes) -> None:
+        fault: Fault | None = None
+        self._waiting += len(data)
+        self._unheard.add(number)
+        try:
+            async with await self._ask("POST", _HEADERS, data) as response:
+                self._unheard.discard(number)
+                self.status = response.status if response.status >= 300 else None
+                if self.status is not None:
+                    fault = await self._refusal(number, response, data)
+        except Stray as stray:
+            fault = self._refused(stray.status, stray.text, _DID)
+        except (BackendError, aiohttp.ClientError, OSError, ValueError) as exc:
+            fault = self._unsent(number, data, exc)
+        finally:
+            self._waiting -= len(data)
+            self._unheard.discard(number)
+            self._by_number.pop(number, None)
+            if fault is not None:
+                self._link.fail(number, fault)
+
+    async def _refusal(self, number: int, response: AnyResponse, data: bytes) -> Fault:
+        """What to say of a request that the server did not take: its own words, if they are a message."""
+        said = b""
+        with suppress(TooLarge, aiohttp.ClientError, OSError):
+            said = await self._read(response)
+        loss = tells_of_loss(response.status, said)
+        is_said = loss == "perhaps" and tells_of_loss(HTTPStatus.INTERNAL_SERVER_ERROR, said) == "perhaps"
+        if self._link.is_first_try(number) and (loss == "sure" or is_said or response.status == HTTPStatus.GONE):
+            self._lose(FORGOTTEN, number, data)
+        elif is_json(said):
+            self._link.receive(said, number)
+        return self._refused(response.status, words_of(response.content_type, said), _DID)

@@ -14,6 +14,7 @@ class Wire(ABC):
 
     Attributes:
         status: the HTTP status that the last request was refused with; None while none was.
+        words: what else there is to say of that status, for the end of a sentence.
         unreachable: why the last request could not be sent; None if it was.
         version: the negotiated legacy revision, where later messages have to name it.
         annotated: the headers that tools want their arguments repeated in, by tool, where there are headers.
@@ -28,6 +29,7 @@ class Wire(ABC):
     def __init__(self, link: Link, limits: Limits) -> None:
         self._limits = limits
         self.status: int | None = None
+        self.words = ""
         self.unreachable: str | None = None
         self.version: str | None = None
         self.annotated: Mapping[str, ParamHeaders] = {}

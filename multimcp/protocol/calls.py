@@ -192,6 +192,7 @@ class Call:
         token: the client's progress token.
         level: from which level on a modern request wants log messages.
         is_ours: whether it is a request of the proxy itself.
+        is_repeated: whether it had to be sent again, as the first connection was lost before it was processed.
         rewrite: how its result is to be changed for the client.
         converse: has the user asked what a modern backend wants to know; None where that crosses as it is.
         ask: has the user asked what a legacy backend wants to know.
@@ -206,6 +207,7 @@ class Call:
     """
 
     is_ours = False
+    is_repeated = False
     rewrite: Callable[[Raw], Raw] | None = None
     converse: Callable[[Message], bool] | None = None
     ask: "Ask | None" = None

@@ -381,6 +381,8 @@ def _neither_or_both(entry: Entry, both: bool) -> str:
 
 
 def _is_web(url: str) -> bool:
+    if url.startswith("unix:///"):
+        return True
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -11,7 +11,7 @@ Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-
 
 from dataclasses import dataclass
 
-from .message import Salvaged, salvage_ends
+from .message import BYTE_ORDER_MARK, Salvaged, salvage_ends
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes that one message may have, from either side."""
@@ -115,9 +115,12 @@ class Lines:
 class Events:
     """The events of a stream of bytes. CR, LF and CRLF end a line, also where they are split between two pieces.
 
+    A byte order mark may stand at the beginning.
+
     Attributes:
         last_id: the last id that the stream has named, to resume it by.
         retry: seconds that the server asks to wait before that, if it does.
+        has_begun: whether anything came, be it a comment.
     """
 
     def __init__(self, limit: int = MAX_MESSAGE) -> None:
@@ -131,6 +134,17 @@ class Events:
         self._too_large: Oversized | None = None
         self._is_told = False
         self._ends_in_cr = False
+        self.has_begun = False
+
+    def begin(self) -> None:
+        """Go on with another stream, which resumes the one before; what that had begun and not ended is dropped."""
+        self.end()
+        self.has_begun = False
+
+    def end(self) -> list[Event]:
+        """The event that was not ended, when no more comes."""
+        self._ends_in_cr = False
+        return self.feed(b"\n\n")
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes."""
@@ -154,10 +168,13 @@ class Events:
     def _line(self, line: bytes | Oversized | None) -> Event | None:
         if line is None:
             return None
+        is_first, self.has_begun = not self.has_begun, True
         if isinstance(line, Oversized):
             if line.head.startswith(b"data:") and not self._is_told:
                 self._too_large, self._data = Oversized(line.head[5:], line.tail, line.size), []
             return None
+        if is_first:
+            line = line.removeprefix(BYTE_ORDER_MARK)
         if not line:
             return self._dispatch()
         field, _, content = line.partition(b":")

@@ -9,6 +9,7 @@ Rules:
 Spec: 2026-07-28, basic/versioning#backward-compatibility
 """
 
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from multimcp.errors import BackendError, ChainError, Fault
 
 from .chain import is_refusal, read_behind
 from .eras import CHAIN_KEY, LATEST_LEGACY, LEGACY_VERSIONS, MODERN_ERRORS, MODERN_VERSIONS, SERVER_KEY
+from .framing import Oversized
 from .message import UNSUPPORTED_VERSION, Era, Fields, fields, pack, text, value
 
 Transport = Literal["stdio", "http", "sse"]
@@ -189,9 +191,44 @@ def _plain(data: object) -> object:
 
 # What a failure means
 
+_GONE = (
+    "not found|unknown|invalid|expired|no valid|missing|no such|not exist|n't exist|no longer|terminated|closed|ended"
+    "|unrecogni[sz]ed|not recogni[sz]ed|required|no active|inactive|lost"
+)
+_SESSION_GONE = re.compile(f"(?is)session.{{0,200}}?({_GONE})|({_GONE}).{{0,40}}session".encode())
+_NOT_GREETED = re.compile(
+    rb"(?i)(not|un)[- ]?(yet )?(been )?initiali[sz]ed|before initiali[sz]ation|no transport found"
+)
+_OF_THE_REQUEST = re.compile(rb'"code"\s*:\s*-3260[12]\b')
+_NOTICE = 4096
+
+
+def tells_of_loss(status: int, said: bytes | Oversized) -> Literal["sure", "perhaps", "no"]:
+    """Whether an answer to a request that named our session means that the server does not know it (any more).
+
+    A 404 does, and what else a server says of having to be greeted. Perhaps means that it may speak of the request, or
+    of a session that its tools have.
+    """
+    if isinstance(said, Oversized) or len(said) > _NOTICE:
+        return "sure" if status == HTTPStatus.NOT_FOUND else "no"
+    if status < HTTPStatus.BAD_REQUEST and (b'"error"' not in said or b'"result"' in said):
+        return "no"
+    if _NOT_GREETED.search(said):
+        return "sure"
+    if status == HTTPStatus.NOT_FOUND:
+        return "perhaps" if _OF_THE_REQUEST.search(said) else "sure"
+    return "perhaps" if status == HTTPStatus.BAD_REQUEST or _SESSION_GONE.search(said) else "no"
+
 
 def refusal(
-    fault: Fault, url: str | None, *, is_lost: bool, unreachable: str | None, status: int | None, is_ours: bool
+    fault: Fault,
+    url: str | None,
+    *,
+    is_lost: bool,
+    unreachable: str | None,
+    status: int | None,
+    words: str,
+    is_ours: bool,
 ) -> BackendError:
     """What to say of a greeting that failed, and what kind of failure it is.
 
@@ -201,6 +238,7 @@ def refusal(
         is_lost: whether the connection is gone.
         unreachable: why the request could not be sent; None if it was.
         status: the HTTP status that it was refused with.
+        words: what else there is to say of that, where no message came with it.
         is_ours: whether the fault is our own word rather than the server's.
     """
     if is_refusal(_plain(fault.data)):
@@ -208,7 +246,7 @@ def refusal(
     if unreachable is not None:
         return Unreachable(f"{url} cannot be reached ({unreachable}){UNREACHABLE}")
     if status is not None:
-        said = "" if is_ours else f": {fault.message}"
+        said = words if is_ours else f": {fault.message}"
         return Refused(f"{url} answered {http_status(status)}{said}{remedy(status)}", status, fault.code)
     if is_lost:
         return BackendError(NO_GREETING)

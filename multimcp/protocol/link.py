@@ -9,9 +9,10 @@ Rules:
 - What belongs to no call goes up as an event.
 """
 
-from collections.abc import Callable
-from itertools import count
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from msgspec import UNSET, Raw
 
@@ -30,6 +31,7 @@ from .calls import (
     Port,
     Question,
     Session,
+    Timer,
 )
 from .eras import SUBSCRIPTION_KEY, TOKEN_KEY, end_to_end, to_backend
 from .framing import Oversized
@@ -45,6 +47,7 @@ from .message import (
     Message,
     Salvaged,
     answer,
+    batch,
     failed,
     fields,
     key,
@@ -65,6 +68,23 @@ from .offer import LIST_CHANGED
 _ROOTS = "roots/list"
 _NO_ROOTS = pack({"roots": []})
 UNREADABLE = "The server's answer is not one that MCP allows"
+UNCLAIMED = "The server answered under an id that is none of ours, and seems to have meant this request"
+
+_HOLDS: Final = {
+    "tools/call": "content",
+    "prompts/get": "messages",
+    "resources/read": "contents",
+    "completion/complete": "completion",
+    "tools/list": "tools",
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
+"""What a result has to have, by the method."""
+
+UNCLAIMED_WAIT = 30.0
+"""Seconds after such an answer in which the requests that were in flight have to be answered; those that are not fail.
+One with the id null, as for a request that could not be read, is given to the last that is left as soon as it is."""
 
 
 # What goes up to the backend
@@ -102,6 +122,10 @@ class Doubt(NamedTuple):
     text: str
 
 
+class Missed(NamedTuple):
+    """Something may have been said while there was no stream to hear it on."""
+
+
 class Lost(NamedTuple):
     """Nothing comes any more."""
 
@@ -114,7 +138,7 @@ class Excess(NamedTuple):
     text: str
 
 
-Event = ListsChanged | Updated | Said | Noise | Doubt | Excess | Lost
+Event = ListsChanged | Updated | Said | Noise | Doubt | Excess | Missed | Lost
 
 
 class Wire(Protocol):
@@ -186,7 +210,11 @@ class Link:
         self._implementation = implementation
         self._timeout = timeout
         self._hint = hint
-        self._numbers = count(1)
+        self._count = 0
+        """Requests so far: each has its number."""
+        self._unclaimed: list[Message] = []
+        self._suspects: set[int] = set()
+        self._claim_timer: Timer | None = None
         self._questions: dict[object, Question] = {}
 
     def emit(self, event: Event) -> None:
@@ -204,7 +232,7 @@ class Link:
 
         `own` is what is added to `_meta` for this hop.
         """
-        number = next(self._numbers)
+        self._count = number = self._count + 1
         if self.state == "lost":
             call.fail(self._ended(call))
             return number
@@ -240,6 +268,9 @@ class Link:
 
     def give_up(self, number: int, reason: Raw | None = None) -> None:
         """Nobody waits for this request any more."""
+        if number in self._suspects and self._unclaimed:  # it was this one, most likely
+            self._unclaimed.pop(0)
+            self._suspects = self._suspects if self._unclaimed else set()
         if (call := self.pending.pop(number, None)) is not None and self.state == "open" and self._wire is not None:
             self.listeners.pop(number, None)
             if call.method == "initialize":  # which must not be cancelled (spec, cancellation)
@@ -258,18 +289,21 @@ class Link:
         if (call := self.pending.get(number)) is not None and call.on_break is not None:
             call.on_break()
 
-    def lose(self, reason: str) -> None:
-        """Nothing comes any more: what is in flight fails, questions are withdrawn."""
-        if self.state == "lost":
-            return
-        self.state = "lost"
+    def lose(self, reason: str, spared: Collection[int] = ()) -> None:
+        """Nothing can be sent any more: what is in flight fails, but for what is `spared`; questions are withdrawn."""
+        was_open, self.state = self.state == "open", "lost"
         questions, self._questions = self._questions, {}
         for question in questions.values():
             question.withdraw()
-        calls, self.pending = self.pending, {}
-        for call in calls.values():
+        for number in [number for number in self.pending if number not in spared]:
+            call = self.pending.pop(number)
             call.fail(self._ended(call))
-        self._emit(self, Lost(reason))
+        if was_open:
+            self._emit(self, Lost(reason))
+
+    def is_first_try(self, number: int) -> bool:
+        """Whether a request is waited for, and has not been sent a second time."""
+        return (call := self.pending.get(number)) is not None and not call.is_repeated
 
     def _expire(self, number: int, call: Call) -> None:
         if not call.is_over:
@@ -286,8 +320,14 @@ class Link:
 
     # Up: from the backend to a client
 
-    def receive(self, data: bytes | Oversized, via: int | None = None) -> None:
-        """Take one message of the backend; `via` is the number of the request on whose stream it came."""
+    def receive(self, data: bytes | Oversized, via: int | None = None, *, by_id: bool = False) -> None:
+        """Take one message of the backend, or a batch of them (revision 2025-03-26).
+
+        Args:
+            data: as it came.
+            via: the number of the request on whose stream it came. An answer there is that request's, whatever id it
+                has, unless `by_id` says that the stream was resumed and repeats what others got.
+        """
         if isinstance(data, Oversized):
             problem = f"a message of {data.size:,} bytes, which is too large"
             self._emit(self, Excess(f"sent {problem} (--max-message)"))
@@ -297,9 +337,13 @@ class Link:
         try:
             message = read(data)
         except Fault as fault:
-            return self._unreadable(data, salvage(data), fault.message)
+            return self._mend(data, via, by_id, fault)
         if message.is_answer:
-            self._answered(message, via)
+            number = number_of(message.id)
+            if via is None or number == via or (by_id and number is not None):
+                self._answered(message, number)
+            else:
+                self._mistaken(message, via)
         elif message.id is UNSET:
             self._told(message, via)
         else:
@@ -310,6 +354,32 @@ class Link:
         """A request goes over a bound, and is not sent."""
         self._emit(self, Excess(problem))
         self.fail(number, backend_failure(self.server, problem))
+
+    def _mend(self, data: bytes, via: int | None, by_id: bool, fault: Fault) -> None:
+        """Take what is no message as it stands: a batch (revision 2025-03-26), or an answer that lacks its id."""
+        with suppress(Fault):
+            if parts := batch(data, len(data)):
+                for part in parts:
+                    if part.startswith(b"{"):  # no batch is in a batch
+                        self.receive(part, via, by_id=by_id)
+                return None
+        found = salvage(data)
+        if via is None or by_id or (found is not None and found.has_method):
+            return self._unreadable(data, found, fault.message)
+        told = fields(Raw(data))
+        result, error = told.get("result", UNSET), told.get("error", UNSET)
+        if fault.code == INVALID_REQUEST and (result is UNSET) != (error is UNSET):
+            return self._mistaken(Message("2.0", result=result, error=error), via)
+        return self._unreadable(data, Salvaged(via, True) if told else None, fault.message)
+
+    def _mistaken(self, message: Message, via: int) -> None:
+        """Take an answer under another id than that of the request on whose stream it came."""
+        call = self.pending.get(via)
+        if call is not None and message.result is not UNSET:
+            expected = {_HOLDS.get(call.method), "structuredContent", "resultType"}
+            if None not in expected and not expected & fields(message.result).keys():
+                return self.fail(via, Fault(INTERNAL_ERROR, UNCLAIMED))  # it is not even of that kind
+        return self._answered(message, via)
 
     def _unreadable(self, data: bytes | Oversized, found: Any, problem: str) -> None:
         if found is None:
@@ -332,11 +402,38 @@ class Link:
         self._answered(message, number)
         return True
 
-    def _answered(self, message: Message, via: int | None) -> None:
-        number = via if message.id is None else number_of(message.id)
+    def _answered(self, message: Message, number: int | None) -> None:
         if number is not None and (call := self.pending.pop(number, None)) is not None:
             self.listeners.pop(number, None)
             call.finish(message, self.era)
+            if self._unclaimed:
+                self._claim()
+        elif number is None or not 0 < number <= self._count:
+            self._unclaimed.append(message)
+            self._emit(self, Doubt(f"answered under an id that is none of ours: {str(message.id)[:80]!r}"))
+            if self._claim_timer is None:
+                self._claim_timer = self._clock.later(UNCLAIMED_WAIT, partial(self._claim, is_late=True))
+            self._suspects |= self.pending.keys() - self.listeners.keys()
+            self._claim()
+
+    # Answers under ids that are none of ours: each may belong to one of the requests that were in flight then
+
+    def _claim(self, *, is_late: bool = False) -> None:
+        """Give them to who is left to have been meant; when it is `is_late`, to all who may have been."""
+        self._suspects &= self.pending.keys()
+        nameless = sum(message.id is None for message in self._unclaimed)  # any other may be a mere stranger
+        if is_late or len(self._suspects) <= nameless:
+            answers, self._unclaimed = self._unclaimed, []
+            suspects, self._suspects = self._suspects, set()
+            if self._claim_timer is not None:
+                self._claim_timer.cancel()
+                self._claim_timer = None
+            for number in sorted(suspects):
+                message = answers.pop(0) if answers else None
+                if message is not None and message.error is not UNSET:
+                    self._answered(message, number)
+                else:
+                    self.fail(number, Fault(INTERNAL_ERROR, UNCLAIMED))
 
     def _told(self, message: Message, via: int | None) -> None:
         method = str(message.method)

@@ -40,9 +40,9 @@ URL_ELICITATION_REQUIRED: Final = -32042
 
 EMPTY: Final = Raw(b"{}")
 BATCH: Final = 1000
-"""How many messages a batch may have, and how many bytes."""
+"""How many messages a batch may have, and how many bytes that of a client."""
 BATCH_BYTES: Final = 4 * 1024 * 1024
-_BOM = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _NULL = Raw(b"null")
 _BRACE = ord("{")
@@ -116,7 +116,7 @@ def read(data: bytes) -> Message:
     except msgspec.ValidationError as exc:
         raise Fault(INVALID_REQUEST, f"Not a JSON-RPC message: {exc}") from None
     except (ValueError, RecursionError) as exc:
-        if (rest := data.lstrip(_BOM)) != data:
+        if (rest := data.lstrip(BYTE_ORDER_MARK)) != data:
             return read(rest)
         raise Fault(PARSE_ERROR, f"Parse error: {exc}; JSON in UTF-8 is taken, no lone surrogates and no NaN") from None
     if message.jsonrpc is UNSET:
@@ -129,27 +129,27 @@ def read(data: bytes) -> Message:
     return message
 
 
-def batch(data: bytes) -> list[bytes]:
-    """The messages of a batch; none where `data` is something else, readable or not.
+def batch(data: bytes, most: int = BATCH_BYTES) -> list[bytes]:
+    """The messages of a batch of `most` bytes at most; none where `data` is something else, readable or not.
 
     Raises:
         Fault: the sender's: it is empty, or there are too many.
     """
-    data = data.lstrip(_BOM + _SPACE)
+    data = data.lstrip(BYTE_ORDER_MARK + _SPACE)
     if not data.startswith(b"["):
         return []
     try:
-        messages = _batch.decode(data) if len(data) <= BATCH_BYTES else []
+        messages = _batch.decode(data) if len(data) <= most else []
     except (ValueError, RecursionError):
         return []
     if not 0 < len(messages) <= BATCH:
-        raise Fault(INVALID_REQUEST, f"A batch has 1 to {BATCH:,} messages, and {BATCH_BYTES:,} bytes at most")
+        raise Fault(INVALID_REQUEST, f"A batch has 1 to {BATCH:,} messages, and {most:,} bytes at most")
     return [bytes(message) for message in messages]
 
 
 def salvage(data: bytes) -> Salvaged | None:
     """The id of a message that `read` refuses, and whether it answers a request; None where that cannot be told."""
-    data = data.lstrip(_BOM + _SPACE)
+    data = data.lstrip(BYTE_ORDER_MARK + _SPACE)
     if not data.startswith(b"{"):  # as a line of a log, which may quote a message
         return None
     try:

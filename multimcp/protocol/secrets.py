@@ -39,7 +39,8 @@ def redact(text: str, values: Iterable[str], url: str | None = None) -> str:
     secrets += [line for value in secrets for line in value.splitlines() if len(line.strip()) >= _SHORTEST_LINE]
     if url:
         parts = urlsplit(url)
-        text = text.replace(url, parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl())
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+        text = text.replace(url, shown if parts.netloc else url.partition("?")[0])  # a Unix socket has no host
         user, password = parts.username or "", parts.password or ""
         plain = unquote(user), unquote(password)
         secrets += [parts.query, user, password, *plain]

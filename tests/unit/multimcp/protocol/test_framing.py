@@ -20,6 +20,29 @@ def test_lines_torn_anywhere(size: int) -> None:
     assert read == [b'{"a":"\xc3\xbc"}', b"", b"  ", b"noise\r"]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", ["", "\n", "\n\n"])
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
+def test_events_as_they_come(mark: str, last: str, end: str, size: int) -> None:
+    text = f"{mark}data: 1\n\n: comment\n\n\n\nevent: odd\nid: 7\ndata:2\ndata: 3\n\nretry: 50\ndata: 4{last}"
+    events = Events()
+    read = [event for piece in torn(text.replace("\n", end).encode(), size) for event in events.feed(piece)]
+    read += events.end()
+    assert read == [Event("message", b"1", None), Event("odd", b"2\n3", "7"), Event("message", b"4", "7")]
+    assert (events.end(), events.retry, events.last_id) == ([], 0.05, "7")
+
+
+def test_what_a_stream_had_begun_is_not_gone_on_with_on_the_next() -> None:
+    events = Events()
+    assert not events.has_begun
+    events.feed(b"id: 1\n\nid: 2\nevent: odd\ndata: half of")
+    assert events.has_begun
+    events.begin()
+    assert not events.has_begun
+    assert events.feed(b"\xef\xbb\xbfdata: whole\n\n") == [Event("message", b"whole", "2")]
+
+
 @pytest.mark.parametrize("size", [1, 5, 11, 500])
 def test_an_answer_that_does_not_end_is_too_long_as_soon_as_it_is(size: int) -> None:
     lines, events = Lines(limit=2000), Events(limit=2000)

@@ -1,5 +1,7 @@
 """How a server is greeted: the ways as a table, the questions by a server that is a list of answers."""
 
+import json
+import time
 from typing import Any
 
 import pytest
@@ -7,7 +9,18 @@ from msgspec import UNSET
 
 from multimcp.errors import BackendError, ChainError, Fault
 from multimcp.protocol.eras import CHAIN_KEY, LATEST_LEGACY, LATEST_MODERN
-from multimcp.protocol.greeting import WAYS, Greeting, Hello, Refused, Unreachable, Way, greet, leads_on, refusal
+from multimcp.protocol.greeting import (
+    WAYS,
+    Greeting,
+    Hello,
+    Refused,
+    Unreachable,
+    Way,
+    greet,
+    leads_on,
+    refusal,
+    tells_of_loss,
+)
 from multimcp.protocol.message import EMPTY, Era, fields, pack
 
 MODERN, LEGACY, SSE = WAYS["a URL"]
@@ -114,12 +127,63 @@ def test_a_configured_type_is_kept_to() -> None:
         (UNKNOWN, {"unreachable": "Refused"}, Unreachable, "http://s cannot be reached (Refused); is it running"),
         (UNKNOWN, {"status": 401}, Refused, "http://s answered HTTP 401 Unauthorized: what?; give the key"),
         (UNKNOWN, {"status": 599, "is_ours": True}, Refused, "http://s answered HTTP 599"),
+        (
+            UNKNOWN,
+            {"status": 307, "words": " to x", "is_ours": True},
+            Refused,
+            "http://s answered HTTP 307 Temporary Redirect to x",
+        ),
         (UNKNOWN, {"is_lost": True}, BackendError, "closed the connection during the handshake"),
         (UNKNOWN, {}, Refused, "refused the handshake with error -32601: what?"),
     ],
 )
 def test_what_a_refusal_means(fault: Fault, seen: dict[str, Any], kind: type[BackendError], words: str) -> None:
-    what = {"is_lost": False, "unreachable": None, "status": None, "is_ours": False, **seen}
+    what = {"is_lost": False, "unreachable": None, "status": None, "words": "", "is_ours": False, **seen}
     problem = refusal(fault, "http://s", **what)
     assert type(problem) is kind
     assert str(problem).startswith(words)
+
+
+def error(code: int, message: str) -> str:
+    return json.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}})
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "loss"),
+    [
+        (404, "", "sure"),
+        (404, "Cannot POST /mcp", "sure"),
+        (404, error(-32001, "Session not found"), "sure"),
+        (404, error(-32600, "Session not found"), "sure"),
+        (404, error(-32000, "whatever"), "sure"),
+        (404, error(-32601, "Method not found"), "perhaps"),
+        (404, error(-32602, "Unknown tool"), "perhaps"),
+        (400, "", "perhaps"),
+        (400, "Invalid or missing session ID", "perhaps"),
+        (400, error(-32000, "Bad Request: No valid session ID provided"), "perhaps"),
+        (400, error(-32000, "Bad Request: Server not initialized"), "sure"),
+        (400, error(-32602, "arguments.x is required"), "perhaps"),
+        (503, error(-32001, "Unknown session"), "perhaps"),
+        (500, "the session has expired", "perhaps"),
+        (500, "SessionNotFoundError: no such session", "perhaps"),
+        (401, "the session is invalid", "perhaps"),
+        (500, "boom", "no"),
+        (401, "", "no"),
+        (403, error(-32000, "Forbidden"), "no"),
+        (200, error(-32002, "Server not initialized"), "sure"),
+        (200, error(-32602, "Received request before initialization was complete"), "sure"),
+        (200, error(-32602, "Session not found: browser-1"), "perhaps"),
+        (200, error(-32602, "Unknown tool"), "no"),
+        (200, '{"result": {"content": [{"text": "error: session not found, not initialized"}]}}', "no"),
+        (404, "x" * 5000, "sure"),
+    ],
+)
+def test_what_tells_of_a_lost_session(status: int, said: str, loss: str) -> None:
+    assert tells_of_loss(status, said.encode()) == loss
+
+
+def test_telling_of_a_lost_session_takes_no_time() -> None:
+    began = time.perf_counter()
+    tells_of_loss(500, b"session" * 600)
+    tells_of_loss(500, b"closed " * 600)
+    assert time.perf_counter() - began < 0.5

@@ -38,15 +38,173 @@ def test_an_answer_is_matched_whatever_the_spelling_of_its_id(spelled: str) -> N
     assert port.got[0]["result"] == {}
 
 
-@pytest.mark.parametrize("number", [None, 2, "x", 1.5])
-def test_a_strangers_answer_is_nobodys(number: Any) -> None:
+STRANGE = [None, 99, 0, -1, "x", "", 1.5, 10**30]
+ERROR = {"code": 1, "message": "x"}
+
+
+@pytest.mark.parametrize("number", [*STRANGE, True, [], {}, "none"])
+@pytest.mark.parametrize(
+    "outcome", [{"result": {"content": []}}, {"result": {"structuredContent": 1}}, {"error": ERROR}]
+)
+def test_an_answer_on_the_stream_of_a_request_is_its_own(outcome: Any, number: Any) -> None:
+    world = World()
+    session, _ = world.session()
+    world.send(session, "other")
+    _, port, sent = world.send(session)
+    world.hear(
+        {**outcome, "id": 1} if number == 1 else {**outcome, **({} if number == "none" else {"id": number})}, via=sent
+    )
+    assert port.got == [{"jsonrpc": "2.0", "id": "c", **outcome}]
+    assert len(world.link.pending) == 1
+
+
+def test_what_is_no_result_of_its_method_is_not_taken_under_another_id() -> None:
+    world = World()
+    session, _ = world.session()
+    _, tool, sent = world.send(session, "a")
+    _, ping, pinged = world.send(session, "b", method="ping")
+    world.hear({"id": "other", "result": {"tools": []}}, via=sent)
+    world.hear({"id": "other", "result": {}}, via=pinged)
+    assert "none of ours" in tool.got[0]["error"]["message"]
+    assert ping.got[0]["result"] == {}
+
+
+def test_on_a_stream_that_was_resumed_ids_count() -> None:
+    world = World()
+    session, _ = world.session()
+    _, first, _ = world.send(session, "a")
+    _, second, sent = world.send(session, "b")
+    world.link.receive(b'{"jsonrpc":"2.0","id":1,"result":{}}', sent, by_id=True)
+    assert (len(first.got), len(second.got)) == (1, 0)
+    world.link.receive(b'{"jsonrpc":"2.0","id":1,"result":{}}', sent, by_id=True)  # told again: nobody waits for it
+    assert not second.got
+    world.link.receive(b'{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}}', sent, by_id=True)
+    assert second.got[0]["error"] == ERROR
+
+
+def test_a_nameless_error_belongs_to_the_only_request_that_it_can_be_meant_for() -> None:
+    world = World()
+    session, _ = world.session()
+    world.hear({"id": None, "error": ERROR})  # nobody's
+    _, port, _ = world.send(session)
+    assert not port.got
+    world.hear({"id": None, "error": ERROR})
+    assert port.got[0]["error"] == ERROR
+    _, port, _ = world.send(session)
+    world.hear({"id": None, "result": {}})  # which may be meant for somebody who is not there any more
+    assert "none of ours" in port.got[0]["error"]["message"]
+    assert "none of ours" in str(world.events)
+
+
+@pytest.mark.parametrize("number", STRANGE[1:])
+@pytest.mark.parametrize("outcome", [{"result": {}}, {"error": ERROR}])
+def test_a_strangers_answer_is_nobodys(outcome: Any, number: Any) -> None:
+    world = World()
+    session, _ = world.session()
+    _, other, _ = world.send(session, "a")
+    _, port, _ = world.send(session, "b")
+    world.hear({"id": number, **outcome})
+    for sent in (1, 2):
+        world.hear({"id": sent, "result": {}})
+    assert [port.got[0]["result"], other.got[0]["result"]] == [{}, {}]
+
+
+@pytest.mark.parametrize("number", STRANGE)
+def test_but_holds_nobody_up_for_ever(number: Any) -> None:
     world = World()
     session, _ = world.session()
     _, port, _ = world.send(session)
-    world.hear({"id": number, "error": {"code": 1, "message": "x"}})
-    assert (port.got, len(world.link.pending)) == ([], 1)
-    world.hear({"id": None, "error": {"code": 1, "message": "x"}}, via=1)  # but on its stream it is the request's
-    assert port.got[0]["error"] == {"code": 1, "message": "x"}
+    world.hear({"id": number, "error": ERROR})
+    _, later, _ = world.send(session, "d")
+    world.clock.move(31)
+    assert port.got[0]["error"] == ERROR
+    assert not later.got
+
+
+def test_a_strange_answer_waits_until_it_is_clear_whose_it_is() -> None:
+    world = World()
+    session, _ = world.session()
+    ports = [world.send(session, name)[1] for name in "abc"]
+    world.hear({"id": None, "error": ERROR})
+    _, later, _ = world.send(session, "d")
+    world.hear({"id": 1, "result": {}})
+    assert [len(port.got) for port in ports] == [1, 0, 0]
+    world.hear({"id": 3, "result": {}})
+    assert ports[1].got[0]["error"] == ERROR
+    world.clock.move(1000)
+    assert not later.got
+
+
+def test_as_many_strange_answers_as_requests() -> None:
+    world = World()
+    session, _ = world.session()
+    ports = [world.send(session, name)[1] for name in "ab"]
+    for _ in ports:
+        world.hear({"id": None, "error": ERROR})
+    assert [port.got[0]["error"] for port in ports] == [ERROR, ERROR]
+
+
+def test_a_strange_answer_holds_nobody_up_for_ever() -> None:
+    world = World()
+    session, _ = world.session()
+    ports = [world.send(session, name)[1] for name in "ab"]
+    world.hear({"id": None, "error": ERROR})
+    world.clock.move(29)
+    assert not any(port.got for port in ports)
+    world.clock.move(2)
+    assert ports[0].got[0]["error"] == ERROR
+    assert "none of ours" in ports[1].got[0]["error"]["message"]
+
+
+def test_a_request_that_is_given_up_takes_a_strange_answer_with_it() -> None:
+    world = World()
+    session, _ = world.session()
+    call, _, _ = world.send(session, "a")
+    ports = [world.send(session, name)[1] for name in "bc"]
+    world.hear({"id": None, "error": ERROR})
+    call.cancel()
+    world.hear({"id": 2, "result": {}})
+    world.clock.move(1000)
+    assert [len(port.got) for port in ports] == [1, 0]
+
+
+@pytest.mark.parametrize("via", [None, 1])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'[{"jsonrpc":"2.0","method":"notifications/message","params":{}},%s]',
+        b" \n[%s]\r\n",
+        b"\xef\xbb\xbf%s",
+        b"\xef\xbb\xbf[%s,7,null,[]]",
+        b"\xef\xbb\xbf\xef\xbb\xbf%s ",
+        b"%s \r",
+        b"\t %s",
+    ],
+)
+def test_batches_byte_order_marks_and_white_space(data: bytes, via: int | None) -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, _ = world.send(session)
+    world.hear(data % b'{"jsonrpc":"2.0","id":1,"result":{"x":1}}', via)
+    assert port.got[-1]["result"] == {"x": 1}
+
+
+@pytest.mark.parametrize("data", [b"[]", b"[", b"[" * 100_000, b"[" + b"{}," * 20_000 + b"{}]"])
+def test_what_is_no_batch_is_noise(data: bytes) -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, _ = world.send(session)
+    world.hear(data)
+    assert not port.got
+    assert len(world.events) == 1
+
+
+def test_no_batch_is_in_a_batch() -> None:
+    world = World()
+    session, _ = world.session()
+    _, port, _ = world.send(session)
+    world.hear(b'[[{"jsonrpc":"2.0","id":1,"result":{}}], 7]')
+    assert not port.got
 
 
 @pytest.mark.parametrize(

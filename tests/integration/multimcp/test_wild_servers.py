@@ -1,0 +1,415 @@
+"""Servers over HTTP as they are: redirects, statuses, ids, streams, sessions that are lost, and the way to them."""
+
+import gzip
+import json
+import threading
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import RawClient, until
+from tests.support.wild import (
+    Ask,
+    Reply,
+    Serve,
+    Sse,
+    UnixWeb,
+    answer,
+    as_events,
+    decent,
+    error,
+    running,
+    served,
+)
+
+PONG = {"content": [{"type": "text", "text": "pong"}]}
+
+
+def state(shared: Any, name: str = "s") -> Any:
+    return shared.status()[name]
+
+
+def call(shared: Any, tool: str = "s::ping", era: str = "legacy") -> dict[str, Any]:
+    with RawClient(shared.url, era) as client:
+        return client.exchange("tools/call", {"name": tool, "arguments": {}})
+
+
+def add(shared: Any, url: str, **more: Any) -> str | None:
+    """Why the server could not be added; None if it could."""
+    reason: str | None = shared.add(s={"url": url, **more}).json()["failed"].get("s")
+    return reason
+
+
+# Redirects
+
+
+def to_slash(serve: Serve, status: int, location: str) -> Serve:
+    def redirecting(ask: Ask) -> Reply:
+        path, _, query = ask.path.partition("?")
+        if path.endswith("/"):
+            return serve(ask)
+        target = location.format(host=ask.headers["host"], path=path, name=path.rpartition("/")[2], query=query)
+        return Reply(status, b"moved", {"Location": target})
+
+    return redirecting
+
+
+LOCATIONS = ["http://{host}{path}/?{query}", "{path}/?{query}", "{name}/?{query}", "//{host}{path}/?{query}"]
+
+
+def with_session(ask: Ask) -> Reply:
+    """A server with a session that ends with DELETE."""
+    reply = decent(ask)
+    if ask.method == "DELETE":
+        return Reply(204)
+    if ask.kind == "initialize":
+        reply.headers["Mcp-Session-Id"] = "one"
+    return reply
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_redirect_is_followed_within_the_origin(shared: Any, location: str, status: int) -> None:
+    with served(to_slash(with_session, status, location)) as web:
+        assert add(shared, f"{web.url}/a/mcp?x=1", headers={"X-Key": "k"}) is None
+        assert call(shared)["result"] == PONG
+        calls = [ask for ask in web.asked if ask.kind == "tools/call"]
+        assert [ask.path for ask in calls] == ["/a/mcp/?x=1"]  # the way is known by then
+        assert all(ask.headers["x-key"] == "k" for ask in web.asked)
+        assert "GET" in {ask.method for ask in web.asked if ask.path.startswith("/a/mcp/")}
+        shared.remove("s")
+        assert [ask.path for ask in web.asked if ask.method == "DELETE"] == ["/a/mcp/?x=1"]
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_redirect_of_sse_is_followed_for_the_stream_and_the_messages(shared: Any, location: str, status: int) -> None:
+    with served(to_slash(Sse("/messages?session=1"), status, location)) as web:
+        assert add(shared, f"{web.url}/sse") is None
+        assert call(shared)["result"] == PONG
+        assert "/messages/?session=1" in {ask.path for ask in web.asked if ask.kind == "tools/call"}
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_origin_is_not_followed(shared: Any, status: int, path: str) -> None:
+    with served(decent) as other:
+        location = {"Location": f"{other.url.replace('//', '//me:geheim@')}{path}?token=geheim"}
+        with served(lambda ask: Reply(status, b"", location)) as web:
+            reason = add(shared, f"{web.url}{path}", headers={"X-Key": "secret-key"})
+    assert reason is not None
+    assert f"{web.url}{path} answered HTTP {status}" in reason
+    assert f"to {other.url}{path}, which is another origin" in reason
+    assert reason.endswith('give it as "url"')
+    assert "geheim" not in reason + shared.stderr
+    assert other.asked == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_post_never_becomes_a_get(shared: Any, status: int) -> None:
+    with served(to_slash(decent, status, "{path}/")) as web:
+        reason = add(shared, f"{web.url}/mcp", type="http")
+        assert reason is not None
+        assert f'to {web.url}/mcp/, by which a POST would become a GET; give that URL as "url"' in reason
+        assert {ask.method for ask in web.asked} == {"POST"}
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse"])
+@pytest.mark.parametrize("location", ["{path}", "{path}x", "", "http://[", "//"])
+def test_redirects_without_end(shared: Any, location: str, path: str) -> None:
+    def round_and_round(ask: Ask) -> Reply:
+        return Reply(307, b"", {"Location": location.format(path=ask.path)} if location else {})
+
+    with served(round_and_round) as web:
+        reason = add(shared, web.url + path)
+        assert reason is not None
+        assert f"{web.url}{path} answered HTTP 307 Temporary Redirect" in reason
+        assert len(web.asked) < 30
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse"])
+def test_a_chain_of_redirects(shared: Any, path: str) -> None:
+    serve = Sse("/messages///") if path == "/sse" else decent
+
+    def chain(ask: Ask) -> Reply:
+        return serve(ask) if ask.path.endswith("///") else Reply(308, b"", {"Location": f"{ask.path}/"})
+
+    with served(chain) as web:
+        assert add(shared, web.url + path) is None
+
+
+def test_a_redirect_of_one_call_costs_that_call(shared: Any) -> None:
+    def login(ask: Ask) -> Reply:
+        return Reply(302, b"", {"Location": "/login?next=geheim"}) if ask.kind == "tools/call" else decent(ask)
+
+    with served(login) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        message = call(shared)["error"]["message"]
+        assert f"answered HTTP 302 Found to {web.url}/login, by which" in message
+        assert state(shared)["state"] == "ready"
+
+
+# Status is not the message
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 422, 429, 500, 501, 503])
+@pytest.mark.parametrize("number", ["own", None, "x", 1.0])
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_an_error_is_that_of_its_request_whatever_the_status(
+    shared: Any, as_stream: bool, number: Any, status: int
+) -> None:
+    def refusing(ask: Ask) -> Reply:
+        if ask.kind != "tools/call":
+            return decent(ask)
+        reply = error(-31234, "out of pongs", status, ask.message["id"] if number == "own" else number)
+        if as_stream:
+            return Reply(status, b"data: " + bytes(reply.body) + b"\n\n", {"Content-Type": "text/event-stream"})  # type: ignore[arg-type]
+        return reply
+
+    with served(refusing) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        assert call(shared)["error"] == {"code": -31234, "message": "out of pongs"}
+        assert state(shared)["state"] == "ready"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
+def test_an_error_in_the_body_over_sse(shared: Any, status: int) -> None:
+    sse = Sse()
+
+    def refusing(ask: Ask) -> Reply:
+        return error(-31234, "out of pongs", status) if ask.kind == "tools/call" else sse(ask)
+
+    with served(refusing) as web:
+        assert add(shared, f"{web.url}/sse") is None
+        found = call(shared)["error"]
+        if status != 404:  # which says that the session is not known
+            assert found == {"code": -31234, "message": "out of pongs"}
+        until(lambda: state(shared)["state"] == "ready")
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse"])
+def test_what_is_no_message_names_its_first_words(shared: Any, path: str) -> None:
+    html = Reply(200, b"<!doctype html>\n<title>Login</title>", {"Content-Type": "text/html; charset=utf-8"})
+    with served(lambda ask: html) as web:
+        reason = add(shared, web.url + path)
+    assert reason is not None
+    assert f"{web.url}{path} answered HTTP 200 OK with text/html" in reason
+    if path == "/mcp":
+        assert "begins with '<!doctype html> <title>Login" in reason
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(
+            Reply(status, b"Cannot GET /mcp", {"Content-Type": "text/plain"})
+            for status in (400, 401, 403, 404, 405, 501)
+        ),
+        Reply(200, b"<html>", {"Content-Type": "text/html"}),
+        Reply(202),
+        Reply(204),
+        Reply(307, b"", {"Location": "http://other.invalid/mcp"}),
+        error(-32001, "Session not found", 404),
+    ],
+    ids=lambda reply: f"{reply.status}-{len(reply.body)}",
+)
+def test_without_a_get_stream_nothing_is_lost(shared: Any, reply: Reply) -> None:
+    with served(lambda ask: reply if ask.method == "GET" else with_session(ask)) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        until(lambda: "GET" in [ask.method for ask in web.asked])
+        assert call(shared)["result"] == PONG
+        assert [ask.kind for ask in web.asked if ask.method == "POST"].count("initialize") == 1
+        assert [ask.method for ask in web.asked].count("GET") == 1
+
+
+# Ids
+
+
+@pytest.mark.parametrize("spell", [float, str, lambda _: None, lambda _: "other", lambda _: 999, lambda n: [n]])
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_an_answer_to_a_post_is_its_own(shared: Any, as_stream: bool, spell: Any) -> None:
+    held = threading.Event()
+
+    def odd(ask: Ask) -> Reply:
+        reply = decent(ask)
+        if ask.kind != "tools/call":
+            return reply
+        body = json.dumps({**json.loads(bytes(reply.body)), "id": spell(ask.message["id"])}).encode()  # type: ignore[arg-type]
+        if not as_stream:
+            return Reply(200, body, reply.headers)
+
+        def pieces() -> Any:
+            yield b"data: " + body + b"\n\n"
+            held.wait(30)  # the stream is not closed behind the answer
+
+        return Reply(200, pieces(), {"Content-Type": "text/event-stream"})
+
+    with served(odd) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        try:
+            assert call(shared)["result"] == PONG
+        finally:
+            held.set()
+
+
+@pytest.mark.parametrize("spell", [float, str, lambda _: None])
+def test_ids_over_sse(shared: Any, spell: Any) -> None:
+    sse = Sse()
+
+    def odd(ask: Ask) -> Reply:
+        if ask.kind != "tools/call":
+            return sse(ask)
+        sse.say({**answer(ask.message), "id": spell(ask.message["id"])})
+        return Reply(202)
+
+    with served(odd) as web:
+        assert add(shared, f"{web.url}/sse") is None
+        found = call(shared)
+        if spell in (float, str):
+            assert found["result"] == PONG
+        else:
+            assert "none of ours" in found["error"]["message"]
+
+
+# Streams
+
+MESSAGE = b'{"jsonrpc": "2.0",\n "id": %d,\n "result": {"content": [{"type": "text", "text": "pong"}]}}'
+
+
+def lines(body: bytes, end: bytes, *, last: bytes = b"\n\n") -> bytes:
+    """An event stream as such servers write it: comments, blank lines, an event of another name, lines that end so."""
+    data = b"".join(b"data: %s\n" % line for line in body.split(b"\n"))
+    return (b": hello\n\n\nevent: ping\ndata: {}\n\nid: 1\nevent: message\n" + data.removesuffix(b"\n") + last).replace(
+        b"\n", end
+    )
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "mark"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["lf", "crlf", "cr"])
+@pytest.mark.parametrize("last", [b"", b"\n", b"\n\n"], ids=["open", "line", "event"])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_stream_however_it_is_written(shared: Any, size: int, last: bytes, end: bytes, mark: bytes) -> None:
+    def odd(ask: Ask) -> Reply:
+        if ask.kind != "tools/call":
+            return decent(ask)
+        data = mark + lines(MESSAGE % ask.message["id"], end, last=last)
+        pieces = [data[i : i + size] for i in range(0, len(data), size)]
+        return as_events(*pieces, kind="Text/Event-Stream; charset=UTF-8")
+
+    with served(odd) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        assert call(shared)["result"] == PONG
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_a_compressed_answer(shared: Any, as_stream: bool, coding: str) -> None:
+    compress = gzip.compress if coding == "gzip" else zlib.compress
+
+    def odd(ask: Ask) -> Reply:
+        reply = decent(ask)
+        if ask.kind != "tools/call":
+            return reply
+        body = b"data: " + bytes(reply.body) + b"\n\n" if as_stream else bytes(reply.body)  # type: ignore[arg-type]
+        kind = "text/event-stream" if as_stream else "application/json"
+        return Reply(200, compress(body), {"Content-Type": kind, "Content-Encoding": coding})
+
+    with served(odd) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        assert call(shared)["result"] == PONG
+        assert {ask.headers["accept-encoding"] for ask in web.asked} == {"identity"}
+
+
+@pytest.mark.parametrize("kind", ["json", "events", "mark", "text"])
+def test_a_batch_is_taken_apart(shared: Any, kind: str) -> None:
+    def batching(ask: Ask) -> Reply:
+        if ask.method != "POST" or "id" not in ask.message:
+            return decent(ask)
+        note = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}}
+        body = json.dumps([note, answer(ask.message)]).encode()
+        if kind == "events":
+            return as_events(b"data: " + body + b"\n\n")
+        mark = b"\xef\xbb\xbf" if kind == "mark" else b" \r\n"
+        return Reply(
+            200, mark + body + b"\r\n ", {"Content-Type": "text/plain" if kind == "text" else "application/json"}
+        )
+
+    with served(batching) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        assert call(shared)["result"] == PONG
+
+
+def test_an_event_of_another_name_is_read(shared: Any) -> None:
+    def odd(ask: Ask) -> Reply:
+        if ask.kind != "tools/call":
+            return decent(ask)
+        return as_events(b"event: response\ndata: " + json.dumps(answer(ask.message)).encode() + b"\n\n")
+
+    with served(odd) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        assert call(shared)["result"] == PONG
+
+
+def test_the_get_stream_comes_back_as_long_as_the_session_lives(shared: Any) -> None:
+    """From where it broke off; what was begun on it is dropped; and it is no busy loop."""
+    gets: list[Ask] = []
+
+    def breaking(ask: Ask) -> Reply:
+        if ask.method != "GET":
+            return with_session(ask)
+        gets.append(ask)
+        if len(gets) == 2:
+            return Reply(503)
+        if len(gets) == 3:  # without a word
+            return as_events()
+        return as_events(b"retry: 0\nid: %d\ndata: {}\n\ndata: half" % len(gets))
+
+    with served(breaking) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        until(lambda: len(gets) > 5)
+        assert [ask.headers.get("last-event-id") for ask in gets[:6]] == [None, "1", "1", "1", "4", "5"]
+        assert {ask.headers.get("mcp-session-id") for ask in gets} == {"one"}
+        assert state(shared)["state"] == "ready"
+
+
+# Networks
+
+
+def test_user_and_password_of_a_url(shared: Any) -> None:
+    with served(with_session) as web:
+        assert add(shared, f"{web.url}/mcp".replace("//", "//me:p%40ssw0rd@")) is None
+        assert call(shared)["result"] == PONG
+        shared.remove("s")
+        assert {ask.headers["authorization"] for ask in web.asked} == {"Basic bWU6cEBzc3cwcmQ="}
+        reason = add(shared, "http://me:p%40ssw0rd@127.0.0.1:9/mcp")
+        assert reason is not None
+        for shown in (reason, shared.stderr, json.dumps(shared.status())):
+            assert "p@ssw0rd" not in shown
+            assert "p%40ssw0rd" not in shown
+    with served(with_session) as web:
+        shared.remove("s")
+        assert add(shared, f"{web.url}/mcp".replace("//", "//me:x@"), headers={"authorization": "Bearer y"}) is None
+        assert {ask.headers["authorization"] for ask in web.asked} == {"Bearer y"}
+
+
+@pytest.mark.parametrize("path", ["/a/b/mcp", "/mcp/", "/mcp?x=1&y=a%2Fb%3D+c", "/a%2Fb/mcp?sig=%7e%41", "/"])
+def test_a_path_and_its_query_are_sent_as_they_are_written(shared: Any, path: str) -> None:
+    with served(with_session) as web:
+        assert add(shared, web.url + path) is None
+        shared.remove("s")
+        assert {ask.path for ask in web.asked} == {path}
+
+
+def test_unix_sockets(shared: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "s.sock")
+    with running(UnixWeb(with_session, path)) as web:
+        assert add(shared, f"unix://{path}:/a/mcp?x=1") is None
+        assert call(shared)["result"] == PONG
+        assert {(ask.path, ask.headers["host"]) for ask in web.asked} == {("/a/mcp?x=1", "localhost")}
+    shared.remove("s")
+    Path(path).unlink()
+    reason = add(shared, f"unix://{path}:/mcp")
+    assert reason is not None
+    assert f"unix://{path}:/mcp cannot be reached (No such file or directory)" in reason
