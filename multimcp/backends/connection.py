@@ -116,8 +116,7 @@ async def ask(
             answer.set_result(message)
 
     call = link.ask(method, params, take, own)
-    if acknowledged is not None:
-        link.listeners[call.number] = acknowledged
+    call.on_acknowledged = acknowledged
     try:
         return fields(result_of(await answer))
     finally:

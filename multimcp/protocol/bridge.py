@@ -12,6 +12,7 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/mr
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -20,14 +21,12 @@ from msgspec import UNSET, Raw
 from multimcp.errors import Fault
 
 from . import calls
-from .calls import OVER, Asker, Call, Clock, Question, Timer, check_ability
+from .calls import ENDED, LATE, Asker, Call, Clock, Question, Timer, check_ability
 from .eras import CAPABILITIES_KEY
 from .link import Link
 from .message import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
-    INVALID_REQUEST,
-    REQUEST_TIMEOUT,
     Fields,
     Message,
     failed,
@@ -57,10 +56,11 @@ class HeldCalls:
 
     def __init__(self, clock: Clock, new_state: Callable[[], str], implementation: Raw) -> None:
         """`new_state` makes a string that nobody can guess."""
-        self._clock = clock
-        self._new_state = new_state
-        self._implementation = implementation
-        self._held: dict[str, Held] = {}
+        self.clock = clock
+        self.new_state = new_state
+        self.implementation = implementation
+        self.away: dict[str, Held] = {}
+        """Those whose client may come back."""
 
     def request(self, call: Call, link: Link, params: Fields, meta: Fields) -> None:
         """Make a call.
@@ -70,8 +70,7 @@ class HeldCalls:
         """
         if "requestState" in params:
             raise Fault(INVALID_PARAMS, "This requestState is not known, or not any more: begin again without it")
-        held = Held(call, self._clock, self._new_state(), params, meta, self._implementation, self._keep)
-        link.request(held.call, params, meta)
+        link.request(Held(self, call, params, meta).call, params, meta)
 
     def resume(self, call: Call, params: Fields) -> bool:
         """Continue a held call with the answers in `params`; false where this call continues none.
@@ -79,45 +78,29 @@ class HeldCalls:
         Raises:
             Fault: the client's: this is another request than the one that it continues.
         """
-        state = text(params.get("requestState"))
-        held = self._held.get(state) if state is not None else None
-        if held is None or state is None:
+        held = self.away.get(text(params.get("requestState")) or "")
+        if held is None:
             return False
         held.check(call.method, params)
-        del self._held[state]
+        del self.away[held.state]
         held.turn(call, params)
         return True
-
-    def _keep(self, held: "Held", is_kept: bool) -> None:
-        if is_kept:
-            self._held[held.state] = held
-        else:
-            self._held.pop(held.state, None)
 
 
 class Held:
     """A call of a modern client at a legacy backend: the port of the request there, and who is asked during it."""
 
-    def __init__(
-        self,
-        outer: Call,
-        clock: Clock,
-        state: str,
-        params: Fields,
-        meta: Fields,
-        implementation: Raw,
-        keep: Callable[["Held", bool], None],
-    ) -> None:
-        """`outer` is the client's request that is in flight; `keep` is told whether a client may continue this one."""
-        self.state = state
+    def __init__(self, all_held: HeldCalls, outer: Call, params: Fields, meta: Fields) -> None:
+        """`outer` is the client's request that is in flight."""
+        self.state = all_held.new_state()
         self.call = Call(
-            self, "modern", outer.id, outer.method, meta, capabilities=outer.capabilities, implementation=implementation
+            self, "modern", outer.id, outer.method, meta, None, outer.capabilities, all_held.implementation
         )
         self.call.ask = self.ask
         self.call.rewrite = outer.rewrite
         self._outer: Call | None = outer
-        self._clock = clock
-        self._keep = keep
+        self._clock = all_held.clock
+        self._away = all_held.away
         self._identity = _identity(params)
         self._abilities = fields(meta.get(CAPABILITIES_KEY))
         self._questions: dict[str, tuple[Question, Raw]] = {}
@@ -139,30 +122,26 @@ class Held:
 
     def done(self, answer: Message | None) -> None:
         """The backend has answered; None: the call was given up."""
-        self._outcome = answer or failed(Fault(INVALID_REQUEST, OVER))
+        self._outcome = answer or failed(ENDED)
         self._settle()
 
     # Who is asked during it
 
-    def ask(
-        self, asker: Asker, asked: object, call: Call | None, method: str, params: Fields, clock: Clock
-    ) -> Question:
+    def ask(self, asker: Asker, call: Call | None, method: str, params: Fields, clock: Clock) -> Question:
         """Keep a question until the client's next retry brings the answer.
 
         Raises:
             Fault: what a client answers to what it cannot do.
         """
         check_ability(self._abilities, method, params)
-        question = Question(asker, asked, self, call, clock)
-        question.number = next(self._numbers)
+        question = Question(next(self._numbers), asker, self._withdrawn, call, clock)
         request = pack({"method": method} | ({"params": params} if params else {}))
         self._questions[f"question-{question.number}"] = question, request
         if self._outer is not None:
             clock.later(FOLD, self._settle)
         return question
 
-    def withdrawn(self, question: Question) -> None:
-        """A question needs no answer any more."""
+    def _withdrawn(self, question: Question) -> None:
         self._questions.pop(f"question-{question.number}", None)
 
     # The client's turns
@@ -192,7 +171,6 @@ class Held:
     def give_up(self, number: int, reason: Raw | None = None) -> None:
         """The client has hung up."""
         self._outer = None
-        self._keep(self, False)
         self.call.cancel(reason)
 
     def _settle(self) -> None:
@@ -202,11 +180,9 @@ class Held:
             return
         if self._outcome is not None:
             self._outer = None
-            self._keep(self, False)
             outer.conclude(self._outcome)
         elif self._questions:
-            self._outer = None
-            self._keep(self, True)
+            self._outer, self._away[self.state] = None, self
             self._timer = self._clock.later(calls.ANSWER_WAIT, self._forget)
             questions = {name: request for name, (_, request) in self._questions.items()}
             result = {"resultType": _INPUT_REQUIRED, "inputRequests": questions, "requestState": self.state}
@@ -214,9 +190,9 @@ class Held:
 
     def _forget(self) -> None:
         """The client did not come back in time."""
-        self._keep(self, False)
+        del self._away[self.state]
         for question, _ in list(self._questions.values()):
-            question.end(Fault(REQUEST_TIMEOUT, "The client did not come back with an answer"))
+            question.end(LATE)
         self.call.cancel()
 
 
@@ -236,7 +212,7 @@ class Converse:
         self._clock = clock
         self._rounds = 0
         self._state: Raw | None = None
-        self._answers: dict[object, Raw | None] = {}
+        self._answers: dict[str, Raw | None] = {}
         call.converse = self.take
 
     def take(self, answer: Message) -> bool:
@@ -265,21 +241,19 @@ class Converse:
         params = request.get("params", UNSET)
         if "method" not in request or (params is not UNSET and not is_object(params)) or self._call.ask is None:
             raise Fault(INTERNAL_ERROR, f"The server's question '{name}' is not a request")
-        self._call.ask(self, name, self._call, string(request, "method"), fields(params), self._clock)
+        heard = partial(self._heard, name)
+        self._call.ask(heard, self._call, string(request, "method"), fields(params), self._clock)
 
-    def answered(self, asked: object, answer: Message) -> None:
+    def _heard(self, name: str, answer: Message | None) -> None:
         """The client has answered one of the questions."""
-        if self._call.is_over:
+        if self._call.is_over or answer is None:
             return
         if answer.result is UNSET:
             self._call.conclude(answer)
             return
-        self._answers[asked] = answer.result
+        self._answers[name] = answer.result
         if None not in self._answers.values():
             self._repeat()
-
-    def forgotten(self, asked: object) -> None:
-        """A question is over, and the call goes on without its answer."""
 
     def _repeat(self) -> None:
         params = dict(self._params)

@@ -11,6 +11,7 @@ Rules:
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Final, Literal, Protocol
 
@@ -59,6 +60,8 @@ ANSWER_WAIT = 600.0
 """Seconds a backend's question waits for its answer: a person may have to be found."""
 
 OVER = "The call that this belongs to is over"
+ENDED: Final = Fault(INVALID_REQUEST, OVER)
+LATE: Final = Fault(REQUEST_TIMEOUT, "The client did not come back with an answer")
 
 _QUESTIONS = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
 
@@ -121,65 +124,54 @@ class Carrier(Protocol):
     def give_up(self, number: int, reason: Raw | None = None) -> None: ...
 
 
-class Asker(Protocol):
-    """Whose question it is."""
-
-    def answered(self, asked: object, answer: Message) -> None:
-        """The question has an answer, or nobody will answer it."""
-
-    def forgotten(self, asked: object) -> None:
-        """The question is over, and its asker does not wait for an answer."""
-
-
-class Audience(Protocol):
-    """Who was asked."""
-
-    def withdrawn(self, question: "Question") -> None:
-        """The answer is not wanted any more."""
+Asker = Callable[[Message | None], None]
+"""Takes the answer to its question; None: the question is over, and no answer to it is waited for."""
 
 
 class Question:
-    """A question of a backend, from the moment a client is asked until it is answered, withdrawn or too late."""
+    """A question of a backend, from the moment a client is asked until it is answered, withdrawn or too late.
 
-    def __init__(self, asker: Asker, asked: object, audience: Audience, call: "Call | None", clock: Clock) -> None:
-        """`asked` is the name that the asker knows it by."""
+    Args:
+        number: by which the client knows it.
+        asker: takes the answer.
+        withdrawn: tells the client that its answer is not wanted any more.
+        call: during which it is asked.
+        clock: the event loop's.
+    """
+
+    def __init__(
+        self, number: int, asker: Asker, withdrawn: Callable[["Question"], None], call: "Call | None", clock: Clock
+    ) -> None:
+        self.number = number
         self.is_open = True
         self.call = call
-        self.number = 0
         self._asker = asker
-        self._asked = asked
-        self._audience = audience
-        self._timer = clock.later(ANSWER_WAIT, self._expire)
+        self._withdrawn = withdrawn
+        self._timer = clock.later(ANSWER_WAIT, partial(self.end, LATE))
         if call is not None:
             call.asks(self)
 
     def answer(self, answer: Message) -> None:
         """The client has answered."""
-        if self._close():
-            self._asker.answered(self._asked, answer)
+        self._close(answer, is_withdrawn=False)
 
     def withdraw(self) -> None:
         """The backend has taken it back, or is gone."""
-        if self._close():
-            self._audience.withdrawn(self)
-            self._asker.forgotten(self._asked)
+        self._close(None)
 
-    def end(self, fault: Fault | None = None) -> None:
+    def end(self, fault: Fault = ENDED) -> None:
         """Its call, or its client, is over."""
-        if self._close():
-            self._audience.withdrawn(self)
-            self._asker.answered(self._asked, failed(fault or Fault(INVALID_REQUEST, OVER)))
+        self._close(failed(fault))
 
-    def _expire(self) -> None:
-        self.end(Fault(REQUEST_TIMEOUT, "The client did not come back with an answer"))
-
-    def _close(self) -> bool:
-        was_open, self.is_open = self.is_open, False
-        if was_open:
+    def _close(self, answer: Message | None, *, is_withdrawn: bool = True) -> None:
+        if self.is_open:
+            self.is_open = False
             self._timer.cancel()
             if self.call is not None:
                 self.call.asked(self)
-        return was_open
+            if is_withdrawn:
+                self._withdrawn(self)
+            self._asker(answer)
 
 
 class Call:
@@ -198,6 +190,7 @@ class Call:
         ask: has the user asked what a legacy backend wants to know.
         on_over: called with its answer when it is over.
         on_break: called when the backend has closed the call's stream, and its client is to come back for the rest.
+        on_acknowledged: called when the backend acknowledges that it is a listening stream of ours.
         origin: how it came.
         names: the spelling of names that its client is shown.
         since: when the client was first heard of.
@@ -213,6 +206,7 @@ class Call:
     ask: "Ask | None" = None
     on_over: Callable[["Call", Message | None], None] | None = None
     on_break: Callable[[], None] | None = None
+    on_acknowledged: Callable[[], None] | None = None
     names: Spelling = "plain"
     since = 0.0
     seen: Seen | None = None
@@ -353,8 +347,8 @@ class Call:
         self.state = _STATES.get((self.state, event), self.state)
 
 
-Ask = Callable[[Asker, object, "Call | None", str, Fields, Clock], Question]
-"""Asks a client: (whose question, its name there, during which call, method, params, clock). Raises `Fault`."""
+Ask = Callable[[Asker, "Call | None", str, Fields, Clock], Question]
+"""Asks a client: (who takes the answer, during which call, method, params, clock). Raises `Fault`."""
 
 
 class Session:
@@ -411,9 +405,7 @@ class Session:
         if self.state == "initialized":
             self._tell(data)
 
-    def ask(
-        self, asker: Asker, asked: object, call: Call | None, method: str, params: Fields, clock: Clock
-    ) -> Question:
+    def ask(self, asker: Asker, call: Call | None, method: str, params: Fields, clock: Clock) -> Question:
         """Put a question to the client.
 
         Raises:
@@ -422,8 +414,7 @@ class Session:
         check_ability(self.abilities, method, params)
         if method == "elicitation/create":
             self._note_elicitation(params)
-        question = Question(asker, asked, self, call, clock)
-        question.number = next(self._numbers)
+        question = Question(next(self._numbers), asker, self.withdrawn, call, clock)
         self.questions[question.number] = question
         send = call.port.tell if call is not None else self._tell
         send(request(question.number, method, params or UNSET))

@@ -21,6 +21,7 @@ from multimcp.errors import Fault, backend_failure
 from .calls import (
     ACKNOWLEDGED,
     CANCELLED,
+    ENDED,
     LOG,
     OVER,
     PROGRESS,
@@ -37,7 +38,6 @@ from .eras import SUBSCRIPTION_KEY, TOKEN_KEY, end_to_end, to_backend
 from .framing import Oversized
 from .message import (
     INTERNAL_ERROR,
-    INVALID_REQUEST,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
     REQUEST_TIMEOUT,
@@ -164,7 +164,7 @@ class _Ours(Port):
         pass
 
     def done(self, answer: Message | None) -> None:
-        self._take(answer or failed(Fault(INVALID_REQUEST, OVER)))
+        self._take(answer or failed(ENDED))
 
 
 class Link:
@@ -201,8 +201,6 @@ class Link:
         self.state: Literal["open", "lost"] = "open"
         self.pending: dict[int, Call] = {}
         """What is in flight, by the number it has here."""
-        self.listeners: dict[int, Callable[[], None]] = {}
-        """What to call when a listening stream of ours is acknowledged, by its number."""
         self._wire: Wire | None = None
         self._clients = clients
         self._clock = clock
@@ -272,7 +270,6 @@ class Link:
             self._unclaimed.pop(0)
             self._suspects = self._suspects if self._unclaimed else set()
         if (call := self.pending.pop(number, None)) is not None and self.state == "open" and self._wire is not None:
-            self.listeners.pop(number, None)
             if call.method == "initialize":  # which must not be cancelled (spec, cancellation)
                 return
             params = {"requestId": pack(number)} | ({"reason": reason} if reason else {})
@@ -281,7 +278,6 @@ class Link:
     def fail(self, number: int, fault: Fault) -> None:
         """A request got no answer, and never will."""
         if (call := self.pending.pop(number, None)) is not None:
-            self.listeners.pop(number, None)
             call.fail(fault)
 
     def broken_off(self, number: int) -> None:
@@ -404,7 +400,6 @@ class Link:
 
     def _answered(self, message: Message, number: int | None) -> None:
         if number is not None and (call := self.pending.pop(number, None)) is not None:
-            self.listeners.pop(number, None)
             call.finish(message, self.era)
             if self._unclaimed:
                 self._claim()
@@ -446,9 +441,9 @@ class Link:
             if (question := self._questions.pop(key(value(params.get("requestId"))), None)) is not None:
                 question.withdraw()
         elif method == ACKNOWLEDGED:
-            number = number_of(value(subscription))
-            if number is not None and (acknowledged := self.listeners.get(number)) is not None:
-                acknowledged()
+            call = self.pending.get(number_of(value(subscription)) or 0)
+            if call is not None and call.on_acknowledged is not None:
+                call.on_acknowledged()
         elif method in LIST_CHANGED:
             self._emit(self, ListsChanged(LIST_CHANGED[method]))
         elif method == UPDATED:
@@ -534,18 +529,15 @@ class Link:
         ask = call.ask if call is not None else session.ask if session is not None else None
         if ask is None:
             raise Fault(INTERNAL_ERROR, OVER)
-        question = ask(self, number, call, method, params, self._clock)
+        question = ask(partial(self._settled, number), call, method, params, self._clock)
         if question.is_open:
             self._questions[key(number)] = question
 
-    def answered(self, asked: object, message: Message) -> None:
-        """A client has answered the backend's question `asked`, or will not."""
-        self._questions.pop(key(asked), None)
-        self._write(answer(asked, message))  # type: ignore[arg-type]
-
-    def forgotten(self, asked: object) -> None:
-        """The backend does not wait for an answer to `asked`."""
-        self._questions.pop(key(asked), None)
+    def _settled(self, number: Id, message: Message | None) -> None:
+        """A question of the backend has its answer; None: it does not wait for one any more."""
+        self._questions.pop(key(number), None)
+        if message is not None:
+            self._write(answer(number, message))
 
     def _doubt(self, method: str, clients: int) -> Fault:
         reason = f"{clients} clients have a call in flight" if clients else "the call that it belongs to is over"

@@ -31,12 +31,9 @@ class Asker:
     def __init__(self) -> None:
         self.heard: list[Any] = []
 
-    def answered(self, asked: object, answer: Message) -> None:
-        part = answer.error if answer.result is not None and not isinstance(answer.result, Raw) else answer.result
-        self.heard.append((asked, json.loads(bytes(part))))  # type: ignore[arg-type]
-
-    def forgotten(self, asked: object) -> None:
-        self.heard.append((asked, "forgotten"))
+    def __call__(self, answer: Message | None) -> None:
+        part = answer and (answer.result if isinstance(answer.result, Raw) else answer.error)
+        self.heard.append(part and json.loads(bytes(part)))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +174,7 @@ def test_its_time_does_not_run_while_the_user_is_asked() -> None:
     expired: list[float] = []
     call.limit(world.clock, 3, lambda: expired.append(world.clock.now()))
     world.clock.move(2)
-    first, second = [session.ask(Asker(), n, call, "roots/list", {}, world.clock) for n in (1, 2)]
+    first, second = [session.ask(Asker(), call, "roots/list", {}, world.clock) for _ in (1, 2)]
     assert call.state == "asking"
     world.clock.move(100)
     session.answer(message(id=first.number, result={}))
@@ -204,7 +201,7 @@ def test_a_call_that_is_over_has_no_time() -> None:
 
 def ask(session: Session, clock: Clock, call: Call | None = None) -> tuple[Asker, Question]:
     asker = Asker()
-    return asker, session.ask(asker, "q", call, "roots/list", opened(pack({"n": 1.0})), clock)
+    return asker, session.ask(asker, call, "roots/list", opened(pack({"n": 1.0})), clock)
 
 
 def test_a_question_and_its_answer_cross_as_they_are() -> None:
@@ -215,7 +212,7 @@ def test_a_question_and_its_answer_cross_as_they_are() -> None:
     assert port.got == [{"jsonrpc": "2.0", "id": 1, "method": "roots/list", "params": {"n": 1.0}}]
     session.answer(message(id="1", result={"roots": [1e300]}))  # whatever the spelling of the id
     session.answer(message(id=1, result={}))
-    assert asker.heard == [("q", {"roots": [1e300]})]
+    assert asker.heard == [{"roots": [1e300]}]
     assert (question.is_open, session.questions, told) == (False, {}, [])
 
 
@@ -246,13 +243,10 @@ def test_how_a_question_ends_without_an_answer(how: str) -> None:
     told = [each for each in port.got[1:] if each and each.get("method") == CANCELLED]
     assert [each["params"] for each in told] == ([] if how == "gone" else [{"requestId": 1}])
     if how == "withdrawn":
-        assert asker.heard == [("q", "forgotten")]
+        assert asker.heard == [None]
     else:
-        [(asked, error)] = asker.heard
-        assert (asked, error["message"]) == (
-            "q",
-            "The client did not come back with an answer" if how == "late" else OVER,
-        )
+        [error] = asker.heard
+        assert error["message"] == ("The client did not come back with an answer" if how == "late" else OVER)
     if how == "call over":
         assert "result" in port.got[-1]  # behind the withdrawal
     session.answer(message(id=1, result={}))
@@ -264,7 +258,7 @@ def test_a_refused_question_leaves_nothing() -> None:
     session, _ = world.session()
     call, port, _ = world.send(session)
     with pytest.raises(Fault):
-        session.ask(Asker(), "q", call, "roots/list", {}, world.clock)
+        session.ask(Asker(), call, "roots/list", {}, world.clock)
     assert (port.got, session.questions, call.state) == ([], {}, "in flight")
 
 

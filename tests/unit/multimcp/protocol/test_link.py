@@ -382,11 +382,13 @@ def test_what_goes_up() -> None:
 def test_a_listening_stream_is_acknowledged() -> None:
     world = World("modern")
     heard: list[int] = []
-    world.link.listeners[3] = lambda: heard.append(3)
-    for number in (3, "3", 4, None):
+    call = world.link.ask("subscriptions/listen", {}, lambda answer: None)
+    world.link.ask("tools/list", {}, lambda answer: None)
+    call.on_acknowledged = lambda: heard.append(1)
+    for number in (1, "1", 2, 3, None):
         meta = {K + "subscriptionId": number}
         world.hear({"method": "notifications/subscriptions/acknowledged", "params": {"_meta": meta}})
-    assert heard == [3, 3]
+    assert heard == [1, 1]
 
 
 # Questions

@@ -224,15 +224,13 @@ def test_a_client_that_never_was_greeted_leaves() -> None:
 
 
 class Asker:
-    """Whose question it is; keeps the answer."""
+    """Whose question it is: keeps the answer."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []
 
-    def answered(self, asked: object, answer: Any) -> None:
-        self.got.append((asked, bytes(answer.result) if answer.result else json.loads(bytes(answer.error))["code"]))
-
-    def forgotten(self, asked: object) -> None: ...
+    def __call__(self, answer: Any) -> None:
+        self.got.append(bytes(answer.result) if answer.result else json.loads(bytes(answer.error))["code"])
 
 
 @pytest.mark.parametrize(
@@ -255,10 +253,10 @@ def test_an_answer_reaches_who_asked_also_if_it_cannot_be_read(data: Any, answer
     session = line.peer.session
     assert session is not None
     line.front.clients.initialized(session)
-    session.ask(asker, "q", None, "roots/list", {}, line.front.clock)
+    session.ask(asker, None, "roots/list", {}, line.front.clock)
     assert line.got[-1] == {"jsonrpc": "2.0", "id": 1, "method": "roots/list"}
     line.peer.receive(data)
-    assert asker.got == ([] if answer is None else [("q", answer)])
+    assert asker.got == ([] if answer is None else [answer])
     line.peer.receive(b'{"jsonrpc": "2.0", "id": 1, "result": {"again": 1}}')
     assert len(asker.got) == 1
 
