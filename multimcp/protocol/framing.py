@@ -58,6 +58,15 @@ def _flat(message: bytes) -> bytes:
     return message
 
 
+def _split(data: bytes) -> list[bytes]:
+    """Split at line feeds; `bytes.split` looks at each byte by itself, which takes long where lines are."""
+    parts, begin = [], 0
+    while (end := data.find(b"\n", begin)) >= 0:
+        parts.append(data[begin:end])
+        begin = end + 1
+    return [*parts, data[begin:]]
+
+
 class _Pieces:
     """What has come of a line so far: joined once, and only its ends where it is too long."""
 
@@ -105,7 +114,7 @@ class Lines:
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
         """The lines that `data` completes, without their line feeds."""
-        *ended, begun = data.split(b"\n")
+        *ended, begun = _split(data)
         lines = [line for each in ended if (line := self._pieces.take(each)) is not None]
         if (too_large := self._pieces.add(begun)) is not None:
             lines.append(too_large)
@@ -153,7 +162,7 @@ class Events:
         self._ends_in_cr = data[-1:] == b"\r"
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *ended, begun = data.split(b"\n")
+        *ended, begun = _split(data)
         events = [event for line in ended if (event := self._line(self._pieces.take(line))) is not None]
         return events + self._begun(begun)
 
