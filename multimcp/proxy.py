@@ -187,6 +187,10 @@ class Proxy:
 
     def _over(self, call: Call, answer: Message | None) -> None:
         self._in_flight.discard(call)
+        if call.server and answer is not None and answer.result is not UNSET:
+            # SDK clients re-list before they hand out the result of a call: after the first one, lists do not wait for
+            # backends that are starting. Late backends are announced.
+            self._lists_wait = False
         if self._idle is not None and not self._in_flight:
             self._idle.set()
 
@@ -345,14 +349,8 @@ class Proxy:
 
     def _send(self, call: Call, target: Target, meta: Fields) -> Later:
         call.server = target.server
-        call.rewrite = partial(self._result, call, target)
+        call.rewrite = partial(self._router.result, partial(self._view, call), call.method, target)
         return self._backend(target).request(call, target.params, meta)
-
-    def _result(self, call: Call, target: Target, result: Raw) -> Raw:
-        # SDK clients re-list before they hand out the result of a call: after the first one, lists do not wait for
-        # backends that are starting. Late backends are announced.
-        self._lists_wait = False
-        return self._router.result(partial(self._view, call), call.method, target, result)
 
     async def _find(self, call: Call, params: Fields, method: str | None = None) -> Target:
         """Where a request leads. What is not there may belong to a backend that is still starting, or to an era that no

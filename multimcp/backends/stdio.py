@@ -110,7 +110,7 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
 
     def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
         line = as_line(data)
-        if self.has_room(number, len(line)):
+        if not self._waiting or self.has_room(number, len(line)):
             self._put(number, line)
 
     def write(self, data: bytes) -> None:

@@ -73,11 +73,9 @@ _STATES: Final[dict[tuple[CallState, str], CallState]] = {
     ("asking", "asked"): "asking",
     ("asking", "answered"): "in flight",
     ("asking", "sent"): "in flight",
-    ("waiting", "ended"): "over",
-    ("in flight", "ended"): "over",
-    ("asking", "ended"): "over",
 }
-"""A client's request: it waits for a backend, is in flight there, has the user asked meanwhile, and is over."""
+"""A client's request: it waits for a backend, is in flight there, and has the user asked meanwhile; each way it may be
+over, and remains that."""
 
 
 class Timer(Protocol):
@@ -242,10 +240,11 @@ class Call:
         self.origin = origin
         self._implementation = implementation
         self._questions: set[Question] = set()
+        self._key = key(number)
         if session is not None:
             self.ask, self.capabilities = session.ask, session.capabilities
             self.names, self.since, self.seen = session.names, session.since, session.seen
-            session.calls[key(number)] = self
+            session.calls[self._key] = self
 
     @property
     def who(self) -> object:
@@ -296,7 +295,7 @@ class Call:
 
     def finish(self, answer: Message, spoken: Era) -> None:
         """The backend has answered, in the era `spoken`."""
-        if self.is_over:
+        if self.state == "over":
             return
         try:
             if answer.result is not UNSET:
@@ -327,16 +326,16 @@ class Call:
 
     def conclude(self, answer: Message | None) -> None:
         """Answer with what is in the client's era already; None is no answer."""
-        if self.is_over:
+        if self.state == "over":
             return
+        self.state = "over"
         questions, self._questions = self._questions, set()
-        self._step("ended")
         if self._timer is not None:
             self._timer.cancel()
         for question in questions:
             question.end()
-        if self.session is not None and self.session.calls.get(number := key(self.id)) is self:
-            del self.session.calls[number]
+        if self.session is not None and self.session.calls.get(self._key) is self:
+            del self.session.calls[self._key]
         self.port.done(answer)
         if self.on_over is not None:
             self.on_over(self, answer)

@@ -73,20 +73,20 @@ class _Pieces:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._parts: list[bytes] = []
-        self._size = 0
+        self.size = 0
         self._is_told = False
 
     def add(self, part: bytes) -> Oversized | None:
         """Take a piece; what becomes too large by it is returned at once if its id is known: it may never end."""
         if not part:
             return None
-        was_fine = self._size <= self._limit
-        self._size += len(part)
+        was_fine = self.size <= self._limit
+        self.size += len(part)
         self._parts.append(part)
-        if self._size > self._limit:
+        if self.size > self._limit:
             whole = b"".join(self._parts)
             self._parts = [whole[:_KEPT], whole[-_KEPT:]] if len(whole) > 2 * _KEPT else [whole]
-            begun = Oversized(whole[:_KEPT], b"", self._size)
+            begun = Oversized(whole[:_KEPT], b"", self.size)
             if was_fine and begun.salvage() is not None:
                 self._is_told = True
                 return begun
@@ -97,11 +97,11 @@ class _Pieces:
         if not self._parts and len(last) <= self._limit:
             return last
         if self._is_told:
-            self._parts, self._size, self._is_told = [], 0, False
+            self._parts, self.size, self._is_told = [], 0, False
             return None
         self._parts.append(last)
-        self._size += len(last)
-        parts, size, self._parts, self._size = self._parts, self._size, [], 0
+        self.size += len(last)
+        parts, size, self._parts, self.size = self._parts, self.size, [], 0
         whole = b"".join(parts)
         return whole if size <= self._limit else Oversized(whole[:_KEPT], whole[-_KEPT:], size)
 
@@ -111,9 +111,12 @@ class Lines:
 
     def __init__(self, limit: int = MAX_MESSAGE) -> None:
         self._pieces = _Pieces(limit)
+        self._limit = limit
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
         """The lines that `data` completes, without their line feeds."""
+        if not self._pieces.size and data.find(b"\n") == len(data) - 1 <= self._limit:  # one, whole: most of the time
+            return [data[:-1]]
         *ended, begun = _split(data)
         lines = [line for each in ended if (line := self._pieces.take(each)) is not None]
         if (too_large := self._pieces.add(begun)) is not None:

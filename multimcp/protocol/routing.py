@@ -84,10 +84,11 @@ class Router:
         Raises:
             Fault: the client's: its params do not say.
         """
-        finder = _FINDERS.get(method)
-        return finder(self, view, params) if finder is not None else self.find_unknown(view, params)
+        if (kind := _BY_NAME.get(method)) is not None:
+            return self._find_name(view, kind, params)
+        return _FINDERS.get(method, Router.find_unknown)(self, view, params)
 
-    def find_name(self, view: View, kind: Kind, params: Fields) -> Target | None:
+    def _find_name(self, view: View, kind: Kind, params: Fields) -> Target | None:
         name = string(params, "name")
         route = view.catalog.route(kind, name) or _understood(view.catalog, kind, name)
         return Target(route.server, {**params, "name": pack(route.name)}) if route is not None else None
@@ -178,9 +179,8 @@ class Router:
         return route if route is not None and route.server in view.servers else None
 
 
+_BY_NAME: Final[Mapping[str, Kind]] = {"tools/call": TOOLS, "prompts/get": PROMPTS}
 _FINDERS: Final[Mapping[str, Callable[[Router, View, Fields], Target | None]]] = {
-    "tools/call": lambda router, view, params: router.find_name(view, TOOLS, params),
-    "prompts/get": lambda router, view, params: router.find_name(view, PROMPTS, params),
     "resources/read": Router.find_resource,
     "resources/subscribe": Router.find_resource,
     "resources/unsubscribe": Router.find_resource,
@@ -200,14 +200,13 @@ def not_found(method: str, params: Fields, era: Era) -> Fault:
     """The error for a request that leads nowhere."""
     ref = fields(params.get("ref")) if method == "completion/complete" else params
     name, uri = text(ref.get("name")), text(ref.get("uri"))
-    if method not in _FINDERS:
+    if method not in _FINDERS and method not in _BY_NAME:
         return Fault(METHOD_NOT_FOUND, "Method not found", method)
     if uri is not None:
         # Spec, resources: -32002 up to 2025-11-25, -32602 since.
         code = RESOURCE_NOT_FOUND if era == "legacy" else INVALID_PARAMS
         return Fault(code, f"Resource not found: {uri}", {"uri": uri})
-    noun = TOOLS.noun if method == "tools/call" else PROMPTS.noun
-    return Fault(INVALID_PARAMS, f"Unknown {noun}: {name}")
+    return Fault(INVALID_PARAMS, f"Unknown {_BY_NAME.get(method, PROMPTS).noun}: {name}")
 
 
 def _remember(routes: "OrderedDict[str, Route]", key: str, route: Route) -> None:
