@@ -38,6 +38,7 @@ from .eras import SUBSCRIPTION_KEY, TOKEN_KEY, end_to_end, to_backend
 from .framing import Oversized
 from .message import (
     INTERNAL_ERROR,
+    INVALID_REQUEST,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
     REQUEST_TIMEOUT,
@@ -408,7 +409,7 @@ class Link:
             self._emit(self, Doubt(f"answered under an id that is none of ours: {str(message.id)[:80]!r}"))
             if self._claim_timer is None:
                 self._claim_timer = self._clock.later(UNCLAIMED_WAIT, partial(self._claim, is_late=True))
-            self._suspects |= self.pending.keys() - self.listeners.keys()
+            self._suspects |= {each for each, call in self.pending.items() if call.on_acknowledged is None}
             self._claim()
 
     # Answers under ids that are none of ours: each may belong to one of the requests that were in flight then
