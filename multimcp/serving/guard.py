@@ -4,6 +4,7 @@ Rules:
 - Every request is looked at, whatever its path, before anything else sees it; health alone wants no key.
 - A refusal has the form that the client reads: SDKs show their users the message of a JSON-RPC error, and of any other
   body only the status. Its `id` is null, as nothing that a stranger sends is read; SDKs look for no other.
+- Pages of `--allowed-origin` may read what the MCP endpoints answer (CORS); the admin API is not for pages.
 - A web page must not use the proxy of whoever looks at it (DNS rebinding): a request names a host that is ours, and
   one that a browser sends comes from a page that is. A rebound name is never an address: where others can connect,
   any address will do as Host.
@@ -17,7 +18,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,6 +29,7 @@ from secrets import compare_digest
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -176,9 +178,14 @@ class Guard:
         self._origins = {_origin(text) for text in access.origins}
         self._addresses_are_known = not is_loopback(access.host)
         self._refusals = _Refusals()
+        self._shown = _Pages(self._let_in, access.origins, self._knows_page)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = self._access.prefix.placed(scope)
+        is_for_pages = self._access.origins and _endpoint(scope) in _TAKE_MESSAGES
+        await (self._shown if is_for_pages else self._let_in)(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (self._refusal(scope) or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
@@ -207,8 +214,10 @@ class Guard:
         return self._addresses_are_known and _address(name) is not None
 
     def _knows_origin(self, text: str) -> bool:
-        origin = _origin(text)
-        return origin[1] in self._names or origin in self._origins or _ANY in self._access.origins
+        return _origin(text)[1] in self._names or self._knows_page(text)
+
+    def _knows_page(self, text: str) -> bool:
+        return _origin(text) in self._origins or _ANY in self._access.origins
 
     def _has_key(self, headers: Headers) -> bool:
         given = headers.getlist("x-api-key")
@@ -216,6 +225,24 @@ class Guard:
             scheme, _, key = value.partition(" ")
             given += [key] if scheme.lower() == "bearer" else []
         return True in [self._access.keys.have(key.strip().encode("latin-1")) for key in given]
+
+
+class _Pages(CORSMiddleware):
+    """Lets a browser show our answers to the pages that it `knows`, which ask it before they send (CORS)."""
+
+    def __init__(self, app: ASGIApp, origins: frozenset[str], knows: Callable[[str], bool]) -> None:
+        super().__init__(
+            app,
+            allow_origins=[*origins],
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            allow_private_network=True,
+            expose_headers=["Mcp-Session-Id"],
+        )
+        self._knows = knows
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        return self._knows(origin)
 
 
 class Prefix:
@@ -325,11 +352,16 @@ def _address(host: str | None) -> IPv4Address | IPv6Address | None:
         return None
 
 
+def _endpoint(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removesuffix("/")
+
+
 def _refuse(
     scope: Scope, headers: Headers, status: int, text: str, more: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The refusal of a request, in the form that its client reads; `more` are headers."""
-    is_post = scope.get("method") == "POST" and scope["path"].removesuffix("/") in _TAKE_MESSAGES
+    is_post = scope.get("method") == "POST" and _endpoint(scope) in _TAKE_MESSAGES
     if not is_post or content_type(headers) != "application/json":
         return error_response(status, text, more)
     error = {"code": INVALID_REQUEST, "message": text}

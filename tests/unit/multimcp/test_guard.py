@@ -416,6 +416,46 @@ async def test_without_a_key_there_is_nothing_well_known(path: str) -> None:
     assert (await answer(access, path, host="localhost", origin="http://evil.example"))[0] == 403
 
 
+ASKED = "content-type, authorization, mcp-protocol-version, mcp-session-id, last-event-id, mcp-method, mcp-param-x"
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/sse", "/messages"])
+@pytest.mark.parametrize(
+    ("access", "origin", "shown"),
+    [
+        (ALLOWING, "https://app.example", b"https://app.example"),
+        (ALLOWING, "HTTPS://App.Example:443", b"HTTPS://App.Example:443"),
+        (ALLOWING, "http://app.example", None),
+        (ALLOWING, "http://localhost:6274", None),
+        (Access(keys=Keys({KEY: "one"}), origins=frozenset({"https://app.example"})), "https://app.example",
+         b"https://app.example"),
+        (ANY, "https://any.example", b"*"),
+        (Access(), "http://localhost:6274", None),
+    ],
+)  # fmt: skip
+async def test_a_page_asks_before_it_sends(access: Access, path: str, origin: str, shown: bytes | None) -> None:
+    asked = {"access_control_request_method": "DELETE", "access_control_request_headers": ASKED}
+    status, headers = await answer(access, path, method="OPTIONS", host="localhost", origin=origin, **asked)
+    assert headers.get(b"access-control-allow-origin") == shown
+    if shown is not None:
+        assert (status, headers[b"access-control-allow-headers"].decode()) == (200, ASKED)
+        assert headers[b"access-control-allow-methods"] == b"GET, POST, DELETE"
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "status", "shown"),
+    [
+        ("/mcp", "localhost", 200, b"https://app.example"),
+        ("/mcp", "evil.example", 421, b"https://app.example"),
+        ("/mcp_servers", "localhost", 200, None),
+    ],
+)
+async def test_what_a_page_may_read(path: str, host: str, status: int, shown: bytes | None) -> None:
+    found, headers = await answer(ALLOWING, path, host=host, origin="https://app.example")
+    assert (found, headers.get(b"access-control-allow-origin")) == (status, shown)
+    assert headers.get(b"access-control-expose-headers") == (b"Mcp-Session-Id" if shown else None)
+
+
 async def test_a_good_key_does_not_let_a_web_page_in() -> None:
     access = Access(keys=Keys({KEY: "one"}))
     for path in ("/mcp", "/healthz"):
