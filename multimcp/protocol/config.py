@@ -205,7 +205,7 @@ def parse(document: Document, machine: Machine) -> Config:
             problems.append((document.root, place, text))
             continue
         try:
-            server, mistakes, hints = _server(raw, machine, name in off)
+            server, mistakes, hints = _server(raw, document.root, machine, name in off)
         except RecursionError:
             server, mistakes, hints = None, {(): TOO_DEEP}, []
         problems += [(place + at, place + at, text) for at, text in mistakes.items()]
@@ -236,12 +236,12 @@ def _beside(document: Document) -> Iterable[str]:
 
 
 def _server(
-    raw: Any, machine: Machine, is_off: bool
+    raw: Any, root: Place, machine: Machine, is_off: bool
 ) -> tuple[ServerConfig | None, dict[Place, str], list[tuple[Place, Place, str]]]:
     """The model of one entry, the mistakes in it by place, and what is worth a warning."""
     if not SERVER.fits(raw):
         return None, {(): f"expected {SERVER.expected}"}, []
-    entry = Entry(raw, _FIELDS, machine.environ)
+    entry = Entry(raw, root, _FIELDS, machine.environ)
     if is_off or entry.is_off:
         bad = {place[0] for place, _ in SERVER.mistakes(entry.settings)}
         return _model(entry.settings, bad, disabled=True), {}, []

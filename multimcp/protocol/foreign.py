@@ -140,6 +140,7 @@ class Entry:
 
     Args:
         raw: the entry as it is written.
+        root: where all entries are; under `servers` it is VS Code that says what null means.
         own: our own words for settings.
         environ: the environment variables that are there.
 
@@ -151,7 +152,8 @@ class Entry:
         meant: our words for unknown keys that may mean them.
     """
 
-    def __init__(self, raw: Mapping[str, Any], own: Collection[str], environ: Mapping[str, str]) -> None:
+    def __init__(self, raw: Mapping[str, Any], root: Place, own: Collection[str], environ: Mapping[str, str]) -> None:
+        self._root = root
         places = ("command", *_URLS)
         is_given = any(raw.get(key) for key in places)
         # Many write "" for the one of the two that they do not use.
@@ -296,8 +298,12 @@ class Entry:
                 self.settings[key] = {name: _as_text(item) for name, item in value.items()}
         env = _get(self.settings, ("env",))
         for name in [name for name, value in env.items() if value is None] if isinstance(env, dict) else ():
-            self.problems[self.where(("env", name))] = _NULL % name
             del env[name]
+            place = self.where(("env", name))
+            if self._root == ("servers",):
+                self.warnings.append((place, place, _NULL_UNSET % name))
+            else:
+                self.problems[place] = _NULL % name
 
     def _refuse(self) -> None:
         """The mistakes that are no matter of types."""
@@ -330,6 +336,7 @@ class Entry:
 
 
 _NO_VARIABLE = 'expected the name of an environment variable, as in "API_TOKEN"'
+_NULL_UNSET = 'is null, and is not set, as in VS Code; to take it from the environment, write "${%s}"'
 _NULL = 'is null: one client takes it from the environment, another leaves it out; write "${%s}", or take it out'
 _BY_LIST = (
     'is not a setting of "tools"; write the names of tools to leave out in "tools": {"exclude": [...]}, or of those to '

@@ -145,6 +145,14 @@ ENTRIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("AnythingLLM", {"command": "x", "anythingllm": {"autoStart": True}}, {"command": "x"}),
     ("comments", {"command": "x", "$comment": "a", "_note": "b", "//": "c", "description": "d"}, {"command": "x"}),
+    ("many", {"command": "x", "enabledTools": ["a"], "disallowedTools": ["b"]}, {"tools": (["a"], ["b"])}),
+    ("many", {"command": "x", "allowedTools": ["a"], "allowed_tools": ["a"]}, {"tools": (["a"], [])}),
+    ("ours", {"command": "x", "tools": {"include": ["a"], "exclude": None, "_why": "c"}}, {"tools": (["a"], [])}),
+    (
+        "Codex",
+        {"command": "x", "env": {"DEMO_REGION": "own"}, "env_vars": ["DEMO_REGION"]},
+        {"env": {"DEMO_REGION": "own"}},
+    ),
     ("agreeing", {"type": "http", "transport": "streamable-http", "url": URL}, {"url": URL, "type": "http"}),
 ]
 
@@ -206,8 +214,9 @@ def test_the_servers_are_found_under_the_root_of_each_client(root: str, data: An
     assert mistake(tmp_path, text).startswith(f"{root}.w.cwd: expected a string")
 
 
-def test_a_server_may_be_called_servers(tmp_path: Path) -> None:
-    assert list(read(tmp_path, '{"mcp": {"servers": {"command": ["x"]}}}').servers) == ["servers"]
+def test_a_server_may_be_called_like_a_setting(tmp_path: Path) -> None:
+    for name in ("servers", "allowed"):
+        assert list(read(tmp_path, f'{{"mcp": {{"{name}": {{"command": ["x"]}}}}}}').servers) == [name]
 
 
 @pytest.mark.parametrize(
@@ -248,10 +257,10 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"command": "x", "prompts": {"ask": {"enabled": False}}}, ".prompts.ask", "tools only"),
     ({"command": "x", "disabled_prompts": ["a"]}, ".disabled_prompts", "tools only"),
     ({"command": "x", "disabledResources": ["a"]}, ".disabledResources", "tools only"),
+    ({"command": "x", "include_tags": ["a"]}, ".include_tags", '"include"'),
     ({"command": "x", "exclude_tags": ["a"]}, ".exclude_tags", '"exclude"'),
     ({"command": "x", "options": {"authTokens": ["s3same"]}}, ".options.authTokens", "MULTI_MCP_API_KEY"),
     ({"command": "x", "options": {"toolFilter": ["a"]}}, ".options.toolFilter", '"mode": "allow"'),
-    ({"command": "x", "env": {"K": None}}, ".env.K", "${K}"),
     ({"command": "x", "env": {"K": "${input:s3same}"}}, ".env.K", "${NAME}"),
     ({"command": "x", "env": {"K": "${user_config.s3same}"}}, ".env.K", "${NAME}"),
     ({"url": URL, "headers": {"K": "Bearer ${cmd:s3same}"}}, ".headers.K", "${NAME}"),
@@ -318,6 +327,7 @@ WARNINGS: list[tuple[dict[str, Any], str]] = [
     ({"url": URL, "headers": {"A": "Bearer $DEMO_TOKEN"}}, ".headers.A: is passed on as it is written; for an env"),
     ({"url": URL, "http_headers": {"A": "{{USER}}"}}, ".http_headers.A: is passed on as it is written; for an env"),
     ({"command": "x", "env": {"A": "$(date)"}}, ".env.A: is passed on as it is written; for an environment variable"),
+    ({"command": "x", "env": {"K": None}}, ".env.K: is null, and is not set, as in VS Code; to take it from the env"),
     ({"command": "x", "colour": 1}, ": unknown key 'colour' is ignored"),
 ]
 
@@ -336,6 +346,13 @@ def test_what_else_is_in_the_file_is_one_warning(tmp_path: Path) -> None:
         "unknown keys 'setting0', 'setting1', 'setting2', 'setting3', 'setting4' and 3 more are ignored "
         "(line 1, column 27)",
     )
+
+
+@pytest.mark.parametrize("root", ["mcpServers", "mcp_servers"])
+def test_null_has_two_meanings(root: str, tmp_path: Path) -> None:
+    said = mistake(tmp_path, json.dumps({root: {"w": {"command": "x", "env": {"K": None}}}}))
+    assert said.startswith(f"{root}.w.env.K: is null: one client takes it from the environment, another leaves it out;")
+    assert '"${K}"' in said
 
 
 def test_an_unset_variable_is_named_where_the_file_has_it(tmp_path: Path) -> None:
