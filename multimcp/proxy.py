@@ -161,7 +161,7 @@ class Proxy:
         """Note which client calls that has no session, and what is known of it."""
         call.names = call.origin.names or self._registry.spelling
         if call.era == "modern":
-            who = (*introduced(value(meta.get(CLIENT_KEY))), call.origin.transport)
+            who = (*introduced(meta.get(CLIENT_KEY)), call.origin.transport)
             call.since, is_new = self._visitors.visit(who, CLOCK.now())
             if is_new:
                 logger.info("client seen first: %s %s (%s, %s)", *who, LATEST_MODERN)
@@ -245,7 +245,7 @@ class Proxy:
         session.names = call.origin.names or self._registry.spelling
         session.on_gone.append(partial(self._registry.forget, session))
         self.clients.join(session)
-        name, number = " ".join(introduced(value(params.get("clientInfo")))), next(self._numbers)
+        name, number = " ".join(introduced(params.get("clientInfo"))), next(self._numbers)
         logger.info("client %d connected: %s (%s, %s)", number, name, call.origin.transport, version)
         session.on_gone.append(partial(_log_leaving, number, name, since))
         call.finish(succeeded(pack(hello)), "legacy")

@@ -9,9 +9,9 @@ Rules:
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from multimcp.errors import Fault, printable
 
@@ -33,6 +33,9 @@ from .message import (
     value,
 )
 from .routing import Router, View
+
+_SHORT = 1000
+"""Bytes of an introduction that is remembered: modern clients introduce themselves with each request."""
 
 KNOWN = 1000
 """How many modern clients, by name, version and transport, are remembered."""
@@ -108,9 +111,16 @@ class ToldBehind:
         self._port.done(answer)
 
 
-def introduced(info: Any) -> tuple[str, str]:
+def introduced(info: Raw | None) -> tuple[str, str]:
     """Name and version of a client, as it introduces itself, fit for a log line."""
-    info = info if isinstance(info, dict) else {}
+    data = b"null" if info is None else bytes(info)
+    return _introduced(data) if len(data) < _SHORT else _introduced.__wrapped__(data)
+
+
+@lru_cache(maxsize=64)
+def _introduced(data: bytes) -> tuple[str, str]:
+    found = value(Raw(data))
+    info = found if isinstance(found, dict) else {}
     return printable(info.get("name", "unnamed"), 80), printable(info.get("version", ""), 40)
 
 

@@ -10,7 +10,6 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
@@ -174,8 +173,7 @@ _CHECKS: Final[dict[str, _Checks]] = {
 """What a request has to be, by its HTTP method, and how it is refused where it is not."""
 
 
-@dataclass(frozen=True)
-class Arrived:
+class Arrived(NamedTuple):
     """A message that came by POST; `meta` is None where it has none."""
 
     message: Message

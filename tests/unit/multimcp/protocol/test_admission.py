@@ -61,11 +61,13 @@ def test_visitors_are_known_again_and_the_silent_ones_forgotten(monkeypatch: pyt
     [
         ({"name": "x", "version": "1"}, ("x", "1")),
         (None, ("unnamed", "")),
+        ([], ("unnamed", "")),
         ({"name": "a\nb", "version": 2}, (r"a\nb", "2")),
+        ({"name": "x", "version": "1", "icons": ["y" * 2000]}, ("x", "1")),
     ],
 )
 def test_how_a_client_introduces_itself(info: Any, shown: tuple[str, str]) -> None:
-    assert introduced(info) == shown
+    assert introduced(None if info is None else pack(info)) == shown
 
 
 @pytest.mark.parametrize(
