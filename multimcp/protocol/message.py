@@ -5,7 +5,7 @@ Rules:
   escapes, the order of keys and unknown fields cross because nobody touches them.
 - What is not UTF-8, not JSON, or not a JSON-RPC 2.0 message is a `Fault`; `salvage` finds the id it has to be answered
   under, so that nobody waits for ever: also in JSON that is broken or nested too deep, if it stands at one of its ends.
-- A batch (2025-03-26) is taken apart, and a byte order mark skipped, in whatever revision it comes.
+- A batch (2025-03-26) is taken apart, a byte order mark skipped, and a null where nothing should be taken for nothing.
 - An id keeps the spelling its sender gave it. Ids are compared by `key`, for which 7, 7.0 and "7" are one number.
 """
 
@@ -110,14 +110,21 @@ def read(data: bytes) -> Message:
         Fault: the sender's: it is no JSON (`PARSE_ERROR`), or no message (`INVALID_REQUEST`).
     """
     try:
+        return _read(data)
+    except Fault:
+        if (meant := _meant(data)) is None:
+            raise
+        return _read(meant)
+
+
+def _read(data: bytes) -> Message:
+    try:
         if not data.isascii():
             data.decode()  # msgspec does not look into what stays raw
         message = _message.decode(data)
     except msgspec.ValidationError as exc:
         raise Fault(INVALID_REQUEST, f"Not a JSON-RPC message: {exc}") from None
     except (ValueError, RecursionError) as exc:
-        if (rest := data.lstrip(BYTE_ORDER_MARK)) != data:
-            return read(rest)
         raise Fault(PARSE_ERROR, f"Parse error: {exc}; JSON in UTF-8 is taken, no lone surrogates and no NaN") from None
     if message.jsonrpc is UNSET:
         raise Fault(INVALID_REQUEST, 'Not a JSON-RPC message: "jsonrpc" must be "2.0"')
@@ -127,6 +134,19 @@ def read(data: bytes) -> Message:
     elif message.id is None:
         raise Fault(INVALID_REQUEST, "Not a JSON-RPC message: a request's id cannot be null")
     return message
+
+
+def _meant(data: bytes) -> bytes | None:
+    """A message without a byte order mark, and without the nulls that some writers have for what is not there."""
+    try:
+        members = _fields.decode(data.lstrip(BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        return None
+    absent = {"method", "result", "error"}
+    if bytes(members.get("method", b"")).startswith(b'"notifications/'):
+        absent.add("id")
+    kept = {name: raw for name, raw in members.items() if raw != _NULL or name not in absent}
+    return encode(kept) if len(kept) < len(members) or data.startswith(BYTE_ORDER_MARK) else None
 
 
 def batch(data: bytes, most: int = BATCH_BYTES) -> list[bytes]:

@@ -260,7 +260,7 @@ class Prefix:
     def placed(self, scope: Scope) -> Scope:
         """The same request with a path of ours; `root_path` is what clients have to put before such a path."""
         path, root = scope["path"], scope.get("root_path") or self._root
-        if root and (path + "/").startswith(root + "/"):
+        if root and (path + "/").startswith(root + "/") and path.rstrip("/") not in _TAKE_MESSAGES:
             path = path[len(root) :] or "/"
         if path in _SHOW_PATHS and (given := self._forwarded(scope)):
             root = given

@@ -76,6 +76,8 @@ class Stderr(io.TextIOBase):
 
 def set_up(level: str) -> None:
     """Have our own lines, from this level on, on stderr. Others' logs are not shown: they may hold secrets."""
+    if sys.stderr is None:  # closed by who started us: what is opened next would be taken for it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sys.stderr = Stderr()
     atexit.register(sys.stderr.close)
     handler = logging.StreamHandler(sys.stderr)

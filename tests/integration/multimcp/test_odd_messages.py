@@ -55,7 +55,7 @@ WRONG: dict[str, tuple[bytes, Any, int, str]] = {
     "jsonrpc: 1.0": (b'{"jsonrpc":"1.0","id":2,"method":"ping"}', 2, -32600, "jsonrpc"),
     "jsonrpc: a number": (b'{"jsonrpc":2.0,"id":2,"method":"ping"}', 2, -32600, "jsonrpc"),
     "method: 7": (b'{"jsonrpc":"2.0","id":2,"method":7}', 2, -32600, "method"),
-    "method: null": (b'{"jsonrpc":"2.0","id":2,"method":null}', 2, -32600, "method"),
+    "method: null": (b'{"jsonrpc":"2.0","id":2,"method":null}', 2, -32600, "neither"),
     "no method": (b'{"jsonrpc":"2.0","id":2}', 2, -32600, "neither a request nor an answer"),
     "no UTF-8": (b'{"jsonrpc":"2.0","id":2,"method":"ping","params":{"x":"\xff"}}', 2, -32700, "utf-8"),
     "a lone surrogate": (asked("2", params='{"x":"\\ud800"}'), 2, -32700, "surrogate"),
@@ -80,6 +80,7 @@ TAKEN: dict[str, tuple[bytes, Any, int | None]] = {
     "id: huge": (asked("9" * 30), int("9" * 30), None),
     "id: negative": (asked("-1"), -1, None),
     "a result, too": (asked("2", more=',"result":{}'), 2, None),
+    "nulls for nothing": (asked("2", more=',"result":null,"error":null'), 2, None),
     "byte order mark": (b"\xef\xbb\xbf" + asked("2"), 2, None),
     "CRLF": (asked("2") + b"\r", 2, None),
     "an unknown method": (asked("2", "x/y"), 2, -32601),
@@ -216,7 +217,8 @@ def test_what_is_odd_is_answered(path: tuple[str, Exchange], case: str) -> None:
 
 def test_nothing_is_answered_to_what_asks_nothing(path: tuple[str, Exchange]) -> None:
     transport, exchange = path
-    for data in (b'{"jsonrpc":"2.0","method":"x"}', b'{"jsonrpc":"2.0","id":77,"result":{}}'):
+    null = b'{"jsonrpc":"2.0","id":null,"method":"notifications/x"}'
+    for data in (b'{"jsonrpc":"2.0","method":"x"}', null, b'{"jsonrpc":"2.0","id":77,"result":{}}'):
         if transport != "modern" or b"method" in data:
             assert exchange(data, 0) == (0 if transport == "stdio" else 202, [])
 

@@ -151,6 +151,19 @@ def test_nor_is_one_over_http_held_up_by_that(tmp_path: Path, full_pipe: int) ->
             process.kill()
 
 
+def test_the_proxy_is_started_without_stderr(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "mcp.json", {"loud": raw("says:start=hello")})
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, *program(), "--config", str(config)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write('{"jsonrpc":"2.0","id":1,"method":"ping"}\n')
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["result"] == {}
+        process.stdin.close()
+        assert process.wait(TIMEOUT) == 0
+
+
 @pytest.fixture
 def daemons(tmp_path: Path) -> Iterator[Path]:
     """A file with the pids of processes to be ended."""

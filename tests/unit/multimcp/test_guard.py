@@ -478,12 +478,17 @@ def placed(prefix: Prefix, path: str, root: str = "", client: str | None = "127.
         ("/a/b", "", "/a/b", "/a/b"),
         ("/a/b", "", "/a/bc", "/a/b"),
         ("", "/mounted", "/mounted/mcp", "/mounted"),
+        ("/mcp", "", "/mcp", "/mcp"),
+        ("/mcp", "", "/mcp/", "/mcp"),
+        ("/mcp", "", "/mcp/mcp", "/mcp"),
     ],
 )
 def test_requests_below_a_path(given: str, root: str, path: str, shown: str) -> None:
     found = placed(Prefix(given), path, root)
     assert found["root_path"] == shown
-    assert found["path"] == {"/a/b/mcp": "/mcp", "/a/b": "/", "/mounted/mcp": "/mcp"}.get(path, path)
+    assert found["path"] == {"/a/b/mcp": "/mcp", "/a/b": "/", "/mounted/mcp": "/mcp", "/mcp/mcp": "/mcp"}.get(
+        path, path
+    )
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,11 @@ def test_a_payload_stays_the_bytes_that_came(part: str, payload: str) -> None:
         ('{"jsonrpc":"2.0","id":"a","result":null}', True, False),
         ('{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}}', True, False),
         ('{"jsonrpc":"2.0","id":1,"method":"m","vendor":1}', False, True),
+        ('{"jsonrpc":"2.0","id":1,"method":"m","params":null,"result":null,"error":null}', False, True),
+        ('{"jsonrpc":"2.0","id":1,"method":null,"result":{},"error": null }', True, False),
+        ('{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":1,"message":"x","data":null}}', True, False),
+        ('{"jsonrpc":"2.0","id":null,"method":"notifications/progress","params":{"x":null}}', False, False),
+        ('\ufeff{"jsonrpc":"2.0","id":null,"method":null,"error":{"code":1,"message":"x"}}', True, False),
     ],
 )
 def test_what_is_a_message(text: str, is_answer: bool, is_request: bool) -> None:
@@ -88,6 +93,8 @@ def test_what_is_a_message(text: str, is_answer: bool, is_request: bool) -> None
         (b'{"jsonrpc":"2.0","result":{}}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"result":{},"error":{}}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":7}', -32600),
+        (b'{"jsonrpc":"2.0","id":1,"method":null,"result":null,"error":null}', -32600),
+        (b'{"jsonrpc":null,"id":1,"method":"m"}', -32600),
     ],
 )
 def test_what_is_none(data: bytes, code: int) -> None:
@@ -127,6 +134,12 @@ def test_an_id_that_is_no_text_is_answered_as_it_came() -> None:
     found = salvage(b'{"id":"a\\ud800","method":"m"}')
     assert found is not None
     assert answer(found.id, succeeded()) == b'{"jsonrpc":"2.0","id":"a\\ud800","result":{}}'
+
+
+def test_what_stays_of_a_message_with_nulls_is_as_it_came() -> None:
+    message = read(b'{"jsonrpc":"2.0","id":1,"result":{"n": 1.0, "n": null},"error":null}')
+    assert isinstance(message.result, Raw)
+    assert bytes(message.result) == b'{"n": 1.0, "n": null}'
 
 
 def test_byte_order_marks_are_skipped() -> None:
