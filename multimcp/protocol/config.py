@@ -251,19 +251,19 @@ def _server(
     filled = {key: value for key, value in filled.items() if value is not None}
     wrong = dict(SERVER.mistakes(filled))
     # One of a few words ("sse") may be what a variable that is not set would have said.
-    told = {
+    told = filling.foreign | {
         place: f"expected {shape.expected}"
         for place, shape in wrong.items()
         if not (shape.words and place in filling.unset)
     }
     bad = {place[0] for place in wrong}
-    if not bad & {"env", "envFile"} and "envFile" in filled and ("envFile",) not in filling.unset:
+    if "envFile" in filled and "env" not in bad and ("envFile",) not in told.keys() | filling.unset.keys():
         try:
             filled["env"] = {**machine.variables(filled["envFile"]), **filled.get("env", {})}
         except ConfigError as exc:
             told["envFile",] = str(exc)
     server = _model(filled, bad)
-    for place, text in (*filling.foreign.items(), *_check(server, entry, machine.is_program)):
+    for place, text in _check(server, entry, machine.is_program):
         if place not in filling.unset:
             told.setdefault(place, text)
     mistakes = entry.problems | {entry.where(place): text for place, text in told.items()}

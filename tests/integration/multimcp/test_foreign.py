@@ -93,3 +93,25 @@ def test_what_cannot_be_is_said_over_stdio_without_a_word_on_stdout(tmp_path: Pa
         f"multi-mcp: {path}: servers.a.env.K: what begins with ${{input: is filled by another client only; "
         "write ${NAME}, and set NAME (line 2, column 33)"
     ]
+
+
+def test_what_is_posted_may_be_in_another_clients_form_and_is_written_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {}}')
+    process = Proxy(path, "--transport", "http", "--port", "0", "--persist", env={"DEMO_NAME": "lea"})
+    entry = {"type": "local", "command": [sys.executable, str(RAW), "name={env:DEMO_NAME}"], "enabled": True}
+    try:
+        running = process.listening()
+        body = f"// of opencode\n{json.dumps({'mcp': {'a': entry}})}"
+        answer = running.http("POST", "/mcp_servers", content=body)
+        assert (answer.status_code, answer.json()["added"]) == (200, ["a"])
+        assert running.status()["a"]["serverInfo"]["name"] == "lea"
+        assert json.loads(path.read_text()) == {"mcpServers": {"a": entry}}
+        refused = running.http(
+            "POST", "/mcp_servers", content='{"servers": {"b": {"sandbox": {"a": 1}, "url": "http://h"}}}'
+        )
+        assert refused.status_code == 400
+        assert refused.json()["error"].startswith("the body: servers.b.sandbox: ")
+        assert list(running.status()) == ["a"]
+    finally:
+        process.kill()

@@ -299,6 +299,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"command": "npx -y x"}, ".command", '"args": ["x.py"]'),
     ({"command": "x", "args": "-y x"}, ".args", "expected a list of strings"),
     ({"command": "x", "envFile": "/no/such/.env"}, ".envFile", 'create it, or write its variables under "env"'),
+    ({"command": "x", "envFile": "${input:s3same}"}, ".envFile", "${NAME}"),
     ({"command": "x", "envFile": 5}, ".envFile", "expected a string"),
     ({"link": URL}, "", 'did you mean "url" where it says "link"?'),
     ({"cmd": "x"}, "", 'did you mean "command" where it says "cmd"?'),
@@ -547,4 +548,4 @@ def test_it_takes_time_in_proportion_to_the_text(text: str, tmp_path: Path) -> N
     begun = time.process_time()
     with contextlib.suppress(ConfigError):
         load(tmp_path / "mcp.json", ENVIRON)
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 20
