@@ -87,12 +87,13 @@ def _value(double: str, single: str, plain: str) -> str:
     return single or _COMMENT.sub("", plain).strip()
 
 
-def is_program(command: str, cwd: str | None) -> bool:
+def is_program(command: str) -> bool:
     """Whether `command`, which has blanks in it, is the path of a program, and not a program with its arguments.
 
     It is also where the folder of that program is not there (yet): its server fails alone when it is started.
     """
-    if shutil.which(command) or os.path.exists(os.path.join(cwd or "", command)):
+    command = os.path.expanduser(command)
+    if shutil.which(command) or os.path.exists(command):
         return True
     first = command.split()[0]
-    return os.sep in first and not os.path.isfile(os.path.join(cwd or "", first))
+    return os.sep in first and not os.path.isfile(first)

@@ -47,6 +47,10 @@ from .connection import CLOCK, ERA_PROBE, IMPLEMENTATION, LOST, Attempt, Connect
 
 logger = logging.getLogger(__name__)
 
+STARTUP_TIMEOUT = 60.0
+"""Seconds a backend has from being started to having told its lists, unless it is configured: a first `npx` downloads
+before it starts."""
+
 OUTAGE_WAIT = 5.0
 """Seconds after a connection was lost in which a call waits for the next one."""
 
@@ -140,9 +144,9 @@ class Backend:
         """The key in `offers` of what a client is offered; None while nothing is known."""
         return serving(self.offers, era, session)
 
-    async def settled(self) -> None:
-        """Wait until the first attempt to connect has ended, well or badly."""
-        await self._wait(lambda: self.state != "starting")
+    async def settled(self, seconds: float = math.inf) -> None:
+        """Wait until the first attempt to connect has ended, well or badly; at most so long."""
+        await self._wait(lambda: self.state != "starting", seconds)
 
     async def _wait(self, until: Callable[[], bool], seconds: float = math.inf) -> None:
         with anyio.move_on_after(seconds):
@@ -263,8 +267,9 @@ class Backend:
         """
         owner = key if isinstance(key, Session) else None
         problem: BackendError | None = None
+        patience = self.config.startup_timeout or STARTUP_TIMEOUT
         try:
-            with anyio.fail_after(self.config.startup_timeout):
+            with anyio.fail_after(patience):
                 for way in ways:
                     try:
                         connection = await open_connection(self._context, way, owner, group, attempt)
@@ -280,10 +285,8 @@ class Backend:
                             self._roster.refused("legacy")
                         return connection
         except TimeoutError:
-            raise BackendError(
-                f"did not finish its handshake within {self.config.startup_timeout:g} s; "
-                'give it more with "startupTimeout"'
-            ) from None
+            late = f'did not finish its handshake within {patience:g} s; give it more with "startupTimeout"'
+            raise BackendError(late) from None
         assert problem is not None
         raise problem
 

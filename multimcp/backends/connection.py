@@ -52,8 +52,8 @@ from multimcp.protocol.message import (
 from multimcp.protocol.offer import TOOLS, Kind, Offer
 from multimcp.protocol.stderr import Stderr
 
-from .launch import environment, program, python_of
-from .stdio import StdioWire, not_found
+from .launch import at_home, environment, located, program, python_of
+from .stdio import StdioWire
 from .wire import Wire
 
 IMPLEMENTATION: Final = pack({"name": "multi-mcp", "title": "Multi-MCP", "version": __version__})
@@ -411,7 +411,7 @@ async def open_connection(
     link = context.link(way.era or "legacy", owner, lists)
     wire = _wire(context, link, attempt, way.transport)
     try:
-        await _open_wire(context.config, wire)
+        await wire.open()
         with anyio.fail_after(ERA_PROBE if way.era == "modern" else None):
             hello = await _greet(context, link, wire, way.era)
         if hello.behind and (reason := context.chain.reject(hello.behind)):
@@ -441,12 +441,13 @@ def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport) 
     config, limits = context.config, context.clients.limits
     wire: Wire
     if transport == "stdio":
-        assert config.command is not None
+        command, *args = (at_home(word, os.path.expanduser("~")) for word in (config.command or "", *config.args))
         in_venv = sys.prefix != sys.base_prefix
-        started = program(config.command, config.env, os.environ, sys.executable, in_venv=in_venv)
+        started = located(program(command, config.env, os.environ, sys.executable, in_venv=in_venv))
         env = environment(os.environ, config.env) | context.chain.variable()
         attempt.started = started, env
-        wire = StdioWire(link, [started, *config.args], env, config.cwd, attempt.stderr.feed, limits)
+        cwd = at_home(config.cwd, os.path.expanduser("~")) if config.cwd else None
+        wire = StdioWire(link, [started, *args], env, cwd, attempt.stderr.feed, limits)
     else:
         # Imported here: a tenth of a second that a proxy of programs alone does not need.
         from .http import HttpWire
@@ -456,16 +457,6 @@ def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport) 
     wire.greeting = {HEADER: ",".join(context.chain.ids)}
     link.use(wire)
     return wire
-
-
-async def _open_wire(config: ServerConfig, wire: Wire) -> None:
-    try:
-        await wire.open()
-    except FileNotFoundError:
-        raise BackendError(not_found(config.command or "", config.cwd)) from None
-    except PermissionError:
-        what = f"'{config.command}' cannot be run (Permission denied)"
-        raise BackendError(f"{what}; make it executable, or name the program that runs it") from None
 
 
 async def _greet(context: Context, link: Link, wire: Wire, era: Era | None) -> Hello:

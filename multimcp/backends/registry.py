@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 import anyio
 
@@ -59,7 +60,7 @@ class Registry:
     Args:
         names: how tools and prompts are named.
         clients: are told of changes.
-        startup_timeout: seconds that a backend has to get ready which is added at run time.
+        startup_timeout: seconds that a backend has to get ready which is added at run time, unless it is configured.
         chain: leads to the backends; where it is refused, the configuration file's are not started.
     """
 
@@ -191,9 +192,10 @@ class Registry:
         added = [self._start(name, config) for name, config in servers.items()]
         self._added |= servers.keys()
         self._note_change()
-        with anyio.move_on_after(self._startup_timeout):
+        async with anyio.create_task_group() as group:
             for backend in added:
-                await backend.settled()
+                # One that says how long it may take ends its attempt itself.
+                group.start_soon(backend.settled, inf if backend.config.startup_timeout else self._startup_timeout)
         late = f"was not ready within {self._startup_timeout:g} s (--startup-timeout)"
         failed = {
             backend.name: backend.error or (late + backend.last_words if backend.state == "starting" else "was removed")

@@ -25,11 +25,13 @@ from typing import cast
 
 import anyio
 
+from multimcp.errors import BackendError
 from multimcp.protocol.framing import Lines, as_line
 from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import Fields
 
+from .launch import check_words, unstartable
 from .wire import Wire
 
 GRACE = 0.8
@@ -82,9 +84,9 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         """Start the process.
 
         Raises:
-            OSError: the operator's: the program or the folder is not there, or may not be used.
-            ValueError: the operator's: a NUL byte in the command.
+            BackendError: the operator's: the program or the folder is not there, or cannot be used.
         """
+        check_words([*self._command, self._cwd or "", *self._env, *self._env.values()])
         loop = asyncio.get_running_loop()
         ours, theirs = os.pipe()
         try:
@@ -99,9 +101,11 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
                 start_new_session=True,
                 preexec_fn=_keep_three_streams,
             )
-        except BaseException:
+        except BaseException as exc:
             if self._stderr is not None:
                 self._stderr.close()
+            if isinstance(exc, OSError):
+                raise BackendError(unstartable(exc, self._command[0], self._cwd, self._env.get("PATH"))) from None
             raise
         finally:
             os.close(theirs)
@@ -233,12 +237,3 @@ async def _group_gone(pid: int) -> bool:
                 pass
             await anyio.sleep(_POLL)
     return False
-
-
-def not_found(command: str, cwd: str | None) -> str:
-    """What to say when starting `command` in `cwd` failed because something is not there."""
-    if cwd is not None and not os.path.isdir(cwd):
-        return f"the folder '{cwd}' (its \"cwd\") does not exist"
-    if os.sep in command:
-        return f"'{command}' was not found; check the path"
-    return f"'{command}' was not found on PATH; install it, or give its full path"

@@ -25,8 +25,8 @@ from .foreign import Entry, is_silent, kind, switched_off
 from .secrets import SECRET_NAME, redact, url_passwords
 
 Transport = Literal["stdio", "sse", "http"]
-IsProgram = Callable[[str, str | None], bool]
-"""Whether a command, with the folder it is run in, is the path or name of a program that is there."""
+IsProgram = Callable[[str], bool]
+"""Whether a command is the path or name of a program that is there."""
 
 _PLACEHOLDER = re.compile(
     r"\$\{(?:env:)?(?P<name>[A-Za-z_][A-Za-z0-9_]*|/)(?::-(?P<default>[^}]*))?\}"
@@ -63,7 +63,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         timeout: bounds each request to the server, in seconds; without it only the client sets a limit.
-        startup_timeout: bounds, in seconds, each attempt to start it (or to reach it) and to greet it.
+        startup_timeout: bounds, in seconds, each attempt to start it (or to reach it) and to greet it, where it is set.
         scope: with "session" each legacy client session has a connection of its own; else all share one.
         unset: why this server cannot be started while the environment stays as it is: variables are not set.
         secrets: the values of variables that were filled in and that nobody is to see.
@@ -78,7 +78,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     type: Transport | None = None
     disabled: bool = False
     timeout: float | None = None
-    startup_timeout: float = msgspec.field(default=60.0, name="startupTimeout")
+    startup_timeout: float | None = msgspec.field(default=None, name="startupTimeout")
     scope: Literal["shared", "session"] = "shared"
     tools: ToolFilter = ToolFilter()
     unset: str | None = None
@@ -357,7 +357,7 @@ def _check(server: ServerConfig, entry: Entry, is_program: IsProgram) -> Iterabl
     if server.command is not None:
         if not server.command.strip():
             yield ("command",), 'is empty; name the program to start, as in "npx"'
-        elif len(server.command.split()) > 1 and not is_program(server.command, server.cwd):
+        elif len(server.command.split()) > 1 and not is_program(server.command):
             example = '"command": "python", "args": ["x.py"]'
             yield ("command",), f"has blanks in it; give the program alone, and its arguments apart, as in {example}"
     for name, value in server.headers.items():

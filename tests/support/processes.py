@@ -326,8 +326,16 @@ class RawClient:
     `initialize` of a legacy one.
     """
 
-    def __init__(self, url: str, era: str, headers: dict[str, str] | None = None, query: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        era: str,
+        headers: dict[str, str] | None = None,
+        query: str = "",
+        version: str = "2025-11-25",
+    ) -> None:
         self.era = era
+        self.version = version
         self._url = f"{url}/mcp{query}"
         self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
         self._headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
@@ -339,12 +347,12 @@ class RawClient:
     def __enter__(self) -> "RawClient":
         if self.era == "legacy":
             params = {
-                "protocolVersion": "2025-11-25",
+                "protocolVersion": self.version,
                 "capabilities": {},
                 "clientInfo": {"name": "raw", "version": "0"},
             }
             self.hello = self.call("initialize", params)
-            self._headers["MCP-Protocol-Version"] = "2025-11-25"
+            self._headers["MCP-Protocol-Version"] = self.version
             self._url = self._url.partition("?")[0]
             self.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
         else:

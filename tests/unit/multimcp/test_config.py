@@ -34,7 +34,7 @@ def test_a_stdio_server() -> None:
 
 
 def test_how_long_a_start_may_take() -> None:
-    assert one({"command": "x"}).startup_timeout == 60
+    assert one({"command": "x"}).startup_timeout is None
     assert one({"command": "x", "startupTimeout": 0.5}).startup_timeout == 0.5
 
 
@@ -265,12 +265,15 @@ def test_a_command_with_its_arguments_in_it(command: str) -> None:
     )
 
 
-def test_a_program_with_blanks_in_its_path(tmp_path: Path) -> None:
+def test_a_program_with_blanks_in_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "my tools"
     folder.mkdir()
     (folder / "run it").touch(0o755)
     assert one({"command": str(folder / "run it")}).command
-    assert one({"command": "my tools/run it", "cwd": str(tmp_path)}).command
+    monkeypatch.chdir(tmp_path)
+    assert one({"command": "my tools/run it", "cwd": "/"}).command
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert one({"command": "~/my tools/run it"}).command
     assert one({"command": "/not mounted yet/run"}).command  # fails alone
 
 

@@ -1,10 +1,22 @@
 """What a server's process gets of our environment, and which program it is."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from multimcp.backends.launch import environment, program, python_of, secrets
+from multimcp.backends.launch import (
+    at_home,
+    check_words,
+    environment,
+    located,
+    program,
+    python_of,
+    secrets,
+    unstartable,
+)
+from multimcp.errors import BackendError
 
 INHERITED = [
     *("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"),
@@ -103,3 +115,80 @@ def test_which_python_was_run(tmp_path: Path) -> None:
     assert python_of("/venv/bin/python", {}) == "/venv/bin/python"
     assert python_of("npx", {}) is None
     assert python_of("/usr/bin/pythonista", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("~", "/h"), ("~/a b", "/h/a b"), ("~me/a", "~me/a"), ("a/~/b", "a/~/b"), ("--x=~/a", "--x=~/a"), ("", "")],
+)
+def test_what_is_at_home(text: str, expected: str) -> None:
+    assert at_home(text, "/h") == expected
+    assert at_home(text, "") == text
+
+
+@pytest.mark.parametrize(("command", "expected"), [("npx", "npx"), ("/bin/x", "/bin/x")])
+def test_a_name_is_looked_up_on_path(command: str, expected: str) -> None:
+    assert located(command) == expected
+
+
+@pytest.mark.parametrize("command", ["./x", "../x", "bin/x"])
+def test_a_path_begins_where_we_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located(command) == os.path.normpath(tmp_path / command)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EACCES, "'{0}/file' cannot be run (Permission denied); make it executable"),
+        (errno.ENOEXEC, "'{0}/file' cannot be run (Exec format error); name the program that runs it"),
+        (errno.ENOTDIR, "a part of its path is a file, not a folder"),
+        (errno.ELOOP, "its links lead in a circle"),
+        (errno.ENAMETOOLONG, "its name is too long"),
+        (errno.E2BIG, '(Argument list too long); its "args" and "env" are too long'),
+        (errno.EMFILE, "(Too many open files); let Multi-MCP have more"),
+        (errno.EAGAIN, "let this user have more processes"),
+        (errno.EIO, "'{0}/file' cannot be run (Input/output error); see to that first"),
+    ],
+)
+def test_every_error_of_the_system_names_the_file_and_the_remedy(number: int, words: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert words.format(tmp_path) in unstartable(OSError(number, ""), str(tmp_path / "file"), None, "")
+
+
+def test_what_is_said_of_a_program_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exc = FileNotFoundError(errno.ENOENT, "")
+    (tmp_path / "here").write_text("#!/no/such/program")
+    (tmp_path / "here").chmod(0o755)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "run").write_text("")
+    assert unstartable(exc, "npx", None, "/none") == "'npx' was not found on PATH; install it, or give its full path"
+    assert "'/no/such' was not found; check the path" in unstartable(exc, "/no/such", None, "")
+    for command, path in ((str(tmp_path / "here"), ""), ("here", str(tmp_path))):
+        assert f"'{tmp_path}/here' cannot be run, as the program that its first line" in unstartable(
+            exc, command, None, path
+        )
+    beside = unstartable(exc, located("./run"), str(tmp_path / "sub"), "")
+    hint = f"check the path, which begins where Multi-MCP runs: there is '{tmp_path}/sub/run'"
+    assert beside == f"'{tmp_path}/run' was not found; {hint}"
+    assert unstartable(exc, str(tmp_path), None, "").startswith(f"'{tmp_path}' was not found")
+    denied = PermissionError(errno.EACCES, "")
+    assert unstartable(denied, str(tmp_path), None, "") == f"'{tmp_path}' is a folder; name the program in it"
+
+
+def test_what_is_said_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exc = OSError(errno.ENOENT, "")
+    (tmp_path / "file").write_text("")
+    assert unstartable(exc, "x", "/no/such", "") == (
+        "the folder '/no/such' (its \"cwd\") does not exist; create it, or correct the path"
+    )
+    assert "is a file, not a folder" in unstartable(exc, "x", str(tmp_path / "file"), "")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert "cannot be entered (Permission denied)" in unstartable(exc, "x", str(tmp_path), "")
+
+
+def test_a_word_that_would_be_cut_short_is_none() -> None:
+    check_words(["a", ""])
+    with pytest.raises(BackendError, match="NUL character"):
+        check_words(["a", "b\0c"])
