@@ -4,8 +4,9 @@ Rules:
 - A process started here is the leader of a group of its own, and the *whole* group is gone when it is stopped: a
   wrapper that ends politely does not leave its children behind.
 - Stopping: stdin is closed, then SIGTERM, then SIGKILL, each `GRACE` seconds apart.
-- A process that ends, or closes its stdout, is noticed, also when something it started holds its stdout open. It gets
-  its three streams once: uvloop leaves copies of them open in a new process, which would keep them from ever ending.
+- A process that ends, or closes its stdout (or its stdin, as soon as something is written), is noticed, also when
+  something it started holds its stdout open. It gets its three streams once: uvloop leaves copies of them open in a new
+  process, which would keep them from ever ending.
 - Its stderr is a pipe, so that it can be opened by name (`/dev/stderr`); uvloop would make it a socket, which cannot.
 - Its stderr is read for as long as anything of it lasts, so that it is never made to wait; what holds the pipe open
   after that, in a process group of its own, is not waited for.
@@ -168,9 +169,14 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         if fd == 1:
             self.pipe_data_received(1, b"\n")  # the last line may have none of its own
             self._link.lose("its stdout was closed")
+        elif fd == 0:
+            self._lose_soon("its stdin was closed")
 
     def process_exited(self) -> None:
-        asyncio.get_running_loop().call_later(LAST_WORDS, self._link.lose, "its process ended")
+        self._lose_soon("its process ended")
+
+    def _lose_soon(self, reason: str) -> None:
+        asyncio.get_running_loop().call_later(LAST_WORDS, self._link.lose, reason)
 
     # The end
 
