@@ -2,8 +2,8 @@
 
 Rules:
 - Servers come in config order; so do their entries. The same offers give the same catalog, byte for byte.
-- A public name leads to exactly one (server, original name). With namespace "never" the first server wins a
-  collision, and `collisions` says so.
+- A public name leads to exactly one (server, original name). Of two that would have the same the first server has it;
+  the other is named otherwise, or hidden with namespace "never", and `collisions` says so.
 - A name that is not offered as it stands is understood all the same if it is a spelling of one tool (or prompt) only.
 - A URI is renamed only if an earlier server has it already, and then the same way inside what its server returns.
 - Each list is encoded once for each era and spelling; a request for it costs no more than writing the bytes.
@@ -194,6 +194,9 @@ def _merge(
             if public in taken:
                 hidden.append(f"{kind.noun} '{public}' of '{server}' is hidden by '{taken[public].server}'")
                 continue
+            if kind in NAMED and (first := taken.get(public_name(server, entry.name, names.separator))):
+                shorter = f"the shorter name is that of '{first.name}' of '{first.server}'"
+                hidden.append(f"{kind.noun} '{entry.name}' of '{server}' is offered as '{public}': {shorter}")
             taken[public] = Route(server, entry.name)
             entries.append(_renamed(entry, kind, public))
     return tuple(entries), taken, hidden

@@ -37,6 +37,9 @@ READ_ONLY = (
     f"commands; {REMEDY}"
 )
 
+LARGEST = 4 * 1024 * 1024
+"""Bytes of the body of a request at most: a configuration is text that somebody wrote."""
+
 HERE_ONLY = "in this process only: the configuration file and other replicas do not change"
 
 
@@ -149,9 +152,19 @@ async def _configuration(request: Request) -> tuple[dict[str, Any], Config]:
     if "origin" in request.headers and content_type(request.headers) != "application/json":
         raise HTTPException(415, "the body of a web page's request must be application/json")
     try:
-        return await anyio.to_thread.run_sync(_read, await request.body())
+        return await anyio.to_thread.run_sync(_read, await _body(request))
     except ConfigError as exc:
         raise HTTPException(400, str(exc.at("the body: "))) from None
+
+
+async def _body(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST:
+            raise HTTPException(413, f"the body is too large, {LARGEST:,} bytes are taken")
+    return b"".join(parts)
 
 
 def _read(body: bytes) -> tuple[dict[str, Any], Config]:

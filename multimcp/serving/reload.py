@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,11 @@ from multimcp.protocol.document import edit
 logger = logging.getLogger(__name__)
 
 WRITABLE = "mount its folder writable, or start without --persist"
+
+LOCKED = 3.0
+"""Seconds to wait for another process that is writing the file."""
+
+_AGAIN = 0.05
 
 LOOK = 5.0
 """Seconds between two looks when nothing is announced."""
@@ -98,7 +104,7 @@ class ConfigFile:
         path = self.path.resolve()  # a link stays a link
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            self._lock(folder)
             text = self._edited(put, drop)
             new, name = tempfile.mkstemp(prefix=".mcp-", dir=path.parent)
             try:
@@ -116,6 +122,18 @@ class ConfigFile:
                 raise
         finally:
             os.close(folder)
+
+    def _lock(self, folder: int) -> None:
+        """Keep others from writing; whoever can read the folder can hold this lock for as long as they like."""
+        deadline = time.monotonic() + LOCKED
+        while True:
+            try:
+                return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    problem = f"{self.path}: another process has locked its folder for {LOCKED:g} s"
+                    raise ConfigError(f"{problem}; end that process, or try again") from None
+                time.sleep(_AGAIN)
 
     def _edited(self, put: Mapping[str, Any], drop: Collection[str]) -> str:
         try:

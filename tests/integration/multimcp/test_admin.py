@@ -143,6 +143,14 @@ def test_a_body_that_is_not_that(shared: Any, body: str, words: str) -> None:
     assert shared.status() == {}
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_without_end(shared: Any, is_chunked: bool) -> None:
+    parts = [b'{"mcpServers": {"x": {"command": "', *[b"y" * 2**20] * 5, b'"}}}']
+    answer = shared.http("POST", "/mcp_servers", content=iter(parts) if is_chunked else b"".join(parts))
+    assert answer.status_code == 413
+    assert answer.json() == {"error": "the body is too large, 4,194,304 bytes are taken"}
+
+
 def test_an_unknown_key_is_said(shared: Any) -> None:
     (warning,) = shared.add(a=raw(colour="blue")).json()["warnings"]
     assert warning.startswith("mcpServers.a: unknown key 'colour' is ignored (line 1, column ")

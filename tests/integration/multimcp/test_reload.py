@@ -1,5 +1,6 @@
 """The configuration file of a running proxy: followed when it changes, read again on SIGHUP, and written back."""
 
+import fcntl
 import json
 import os
 import pty
@@ -431,6 +432,19 @@ def test_a_file_that_cannot_be_written_now_changes_nothing(persisting: Proxy, tm
     assert names(persisting) == ["a", "b"]
     assert descendants(persisting.popen.pid) == before
     assert (tmp_path / "mcp.json").read_text() == "{"
+
+
+def test_a_folder_that_another_process_has_locked(persisting: Proxy, tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        for answer in (persisting.add(c=raw()), persisting.remove("a")):
+            assert answer.status_code == 500
+            assert "another process has locked its folder" in answer.json()["error"]
+    finally:
+        os.close(folder)
+    assert names(persisting) == ["a", "b"]
+    assert persisting.remove("a").status_code == 200
 
 
 def test_what_else_is_wrong_with_the_file_keeps_nothing_from_being_removed(persisting: Proxy, tmp_path: Path) -> None:

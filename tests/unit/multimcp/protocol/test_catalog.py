@@ -61,7 +61,24 @@ def test_names_that_look_alike_are_looked_up_not_split() -> None:
     # Even names that come out the same are told apart.
     assert listed(catalog, TOOLS) == ["a::b::c", "a::b::a::b::c", "a::b::d"]
     assert catalog.route(TOOLS, "a::b::a::b::c") == Route("a::b", "c")
-    assert catalog.collisions == ()
+    assert catalog.collisions == (
+        "tool 'c' of 'a::b' is offered as 'a::b::a::b::c': the shorter name is that of 'b::c' of 'a'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("git", "hub", "collides"),
+    [
+        ({"tools": ["hub_create"]}, {"tools": ["create"]}, True),
+        ({"prompts": ["hub_create"]}, {"prompts": ["create"]}, True),
+        ({"tools": ["hub_create"]}, {"prompts": ["create"]}, False),
+        ({"tools": ["hub_make"]}, {"tools": ["create"]}, False),
+    ],
+)
+def test_a_name_that_another_server_could_mean_is_a_collision(git: Any, hub: Any, collides: bool) -> None:
+    for servers in ({"git": offer(**git), "git_hub": offer(**hub)}, {"git_hub": offer(**hub), "git": offer(**git)}):
+        catalog = build(servers, Names(separator="_"), {})
+        assert [" of 'git" in text for text in catalog.collisions] == [True] * collides
 
 
 def test_without_a_namespace_the_first_wins() -> None:
