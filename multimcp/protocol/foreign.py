@@ -337,7 +337,10 @@ class Entry:
 
 _NO_VARIABLE = 'expected the name of an environment variable, as in "API_TOKEN"'
 _NULL_UNSET = 'is null, and is not set, as in VS Code; to take it from the environment, write "${%s}"'
-_NULL = 'is null: one client takes it from the environment, another leaves it out; write "${%s}", or take it out'
+_NULL = (
+    "is null, not a string: one client takes it from the environment, another does not set it; "
+    'write "${%s}", or take it out'
+)
 _BY_LIST = (
     'is not a setting of "tools"; write the names of tools to leave out in "tools": {"exclude": [...]}, or of those to '
     'offer in "include"'

@@ -352,7 +352,9 @@ def test_what_else_is_in_the_file_is_one_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize("root", ["mcpServers", "mcp_servers"])
 def test_null_has_two_meanings(root: str, tmp_path: Path) -> None:
     said = mistake(tmp_path, json.dumps({root: {"w": {"command": "x", "env": {"K": None}}}}))
-    assert said.startswith(f"{root}.w.env.K: is null: one client takes it from the environment, another leaves it out;")
+    assert said.startswith(
+        f"{root}.w.env.K: is null, not a string: one client takes it from the environment, another does not"
+    )
     assert '"${K}"' in said
 
 
