@@ -75,14 +75,14 @@ _OFF: dict[Place, bool] = {
 _NO_SANDBOX = 'Multi-MCP has no sandbox; start the server in one by its "command" (a container, say), and take this out'
 _TOOLS_ONLY = 'Multi-MCP can leave out tools only ("tools": {"exclude": [...]}); take this out'
 _TAGS = 'Multi-MCP does not know the tags of tools; write their names under "tools", in "include" or "exclude"'
-_KEYS = "the keys of Multi-MCP are for all servers together: set MULTI_MCP_API_KEY, and take this out"
+_KEYS = "who may use Multi-MCP may use all its servers: set MULTI_MCP_API_KEY, and take this out"
 _CANNOT: dict[Place, str] = {
     ("headersHelper",): 'is not run; write the headers under "headers", as in {"Authorization": "Bearer ${TOKEN}"}',
     **{(key,): _NO_SANDBOX for key in ("sandbox", "sandboxEnabled")},
     **{(key,): _TAGS for key in ("include_tags", "exclude_tags")},
     **{(f"disabled_{kinds}",): _TOOLS_ONLY for kinds in ("prompts", "resources", "resourceTemplates")},
     **{(f"disabled{kinds}",): _TOOLS_ONLY for kinds in ("Prompts", "Resources", "ResourceTemplates")},
-    ("options", "authTokens"): _KEYS,
+    **{("options", key): _KEYS for key in ("authTokens", "userFilter")},
 }
 """What restricts or protects and cannot be done here, with the remedy."""
 
@@ -104,7 +104,7 @@ _BY_NAME = ("tools", "prompts", "resources")
 _KNOWN = frozenset(place[0] for table in (_WORDS, _OFF, _CANNOT) for place in table) | {
     *("bearer_token_env_var", "env_http_headers", "toolFilter", *_BY_NAME)
 }
-_OPTIONS = {"timeout", "disabled", "authTokens", "toolFilter", "panicIfInvalid", "logEnabled"}
+_OPTIONS = {"timeout", "disabled", "authTokens", "userFilter", "toolFilter", "panicIfInvalid", "logEnabled"}
 """What is known, or no loss, under `options`."""
 
 _ALLOWED: tuple[Place, ...] = (("mcp", "allowed"), ("allowMCPServers",))
@@ -337,10 +337,7 @@ class Entry:
 
 _NO_VARIABLE = 'expected the name of an environment variable, as in "API_TOKEN"'
 _NULL_UNSET = 'is null, and is not set, as in VS Code; to take it from the environment, write "${%s}"'
-_NULL = (
-    "is null, not a string: one client takes it from the environment, another does not set it; "
-    'write "${%s}", or take it out'
-)
+_NULL = 'is null, not a string, which clients take for two things; write "${%s}" if it is set, or take it out'
 _BY_LIST = (
     'is not a setting of "tools"; write the names of tools to leave out in "tools": {"exclude": [...]}, or of those to '
     'offer in "include"'
