@@ -28,7 +28,7 @@ HERE = Path(__file__).with_name("broken")
 ROOT = Path(__file__).parents[3]
 TIMEOUT = 600  # the slowest one takes 280 s: the harness waits for a list that never gets longer
 AT_ONCE = 6  # most of the time goes by in waiting for what a broken proxy does not do
-MUXES = ("mux", "mux-sse", "mux-http")
+MUXES = ("mux", "mux-sse", "mux-http", "mux-web")
 BROKEN: dict[str, breaking.Defect | broken_http.Defect] = {**defects.DEFECTS, **broken_http.DEFECTS}
 CHECKED = [requirement for requirement in REQUIREMENTS.values() if not requirement.unchecked]
 

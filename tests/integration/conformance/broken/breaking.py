@@ -14,7 +14,7 @@ from .mux import Backend, Call, Era, Message, Mux, as_object, objects
 
 T = TypeVar("T", bound=type[Mux])
 Change = Callable[[Message], Any]
-Over = Literal["stdio", "sse", "http"]
+Over = Literal["stdio", "sse", "http", "web"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Defect:
         symptom: a part of what the harness says of it (message, expected, actual, diff), runs of blanks as one.
         mux: it.
         over: how clients have to connect for it to show: sse to be several legacy ones, http to be modern ones with
-            streams of their own.
+            streams of their own. With web the client is over stdio, and the servers are over streamable HTTP.
     """
 
     requirement: str

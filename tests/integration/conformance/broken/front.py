@@ -54,7 +54,7 @@ class Front:
                 await self._serve_client(reader, writer)
             elif path in self._clients:
                 respond(writer, 202)
-                self._clients[path].receive(lossless.loads(body.decode()))
+                self._clients[path].take(lossless.loads(body.decode()))
             elif (verb, path) == ("POST", "/mcp"):
                 await self._serve_message(reader, writer, lossless.loads(body.decode()))
             else:

@@ -8,6 +8,7 @@ Rules:
 - Lists are read in full, each time the client asks; calls are routed by what was read, and read again on a miss.
 - A server is spoken to in the era of the client where it can, else the eras are bridged (`ask_modern`, `ask_legacy`).
 - Whatever a server does, only calls to it suffer. It is started again for the next call.
+- Servers that are reached by a URL are in remote.py.
 - A defect overrides one method: `receive` and `send` see the client's messages, `forward` and `heard` the servers',
   `finish` each result, `published` each entry of a list, `hello` what the client is told first.
 """
@@ -114,17 +115,19 @@ class Backend:
             env={**os.environ, **self.entry.get("env", {})},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=self.mux.stderr,
             limit=LINE,
             start_new_session=True,
         )
         assert self.process.stdout is not None
-        return self.process.stdout
+        return self.mux.lines(self.process.stdout)
 
     async def _open(self) -> None:
         try:
             lines = await self.start()
-        except OSError as exc:
-            raise Failure(CONNECTION_LOST, f"{self.name} cannot be started: {exc.strerror}") from None
+        except (OSError, Failure) as exc:
+            await self.close()
+            raise Failure(CONNECTION_LOST, f"{self.name} cannot be started: {exc}") from None
         self.up = True
         self._reading = asyncio.create_task(self._read(lines))
         eras: tuple[Era, Era] = ("modern", "legacy") if self.mux.era == "modern" else ("legacy", "modern")
@@ -144,9 +147,9 @@ class Backend:
     async def _read(self, lines: AsyncIterable[bytes]) -> None:
         async for line in lines:
             message = parse(line)
-            if isinstance(message, dict):
-                self.mux.heard(self, message)
-            else:
+            for part in self.mux.unpack(message):
+                self.mux.heard(self, part)
+            if not isinstance(message, dict | list):
                 self.mux.garbled(self)
         self.up = False
         self.fail_all()
@@ -212,49 +215,6 @@ class Backend:
         await process.wait()
 
 
-class SseBackend(Backend):
-    """A server over SSE, which may have other clients as well. What it sends has to come one message a chunk."""
-
-    async def start(self) -> AsyncIterable[bytes]:
-        self._url = urlsplit(self.entry["url"])
-        reader, self._stream = await self._connect(f"GET {self._url.path}", b"")
-        await reader.readuntil(b"data: ")
-        self._place = (await reader.readline()).decode().strip()
-        self._outgoing: asyncio.Queue[Message] = asyncio.Queue()
-        self._posting = asyncio.create_task(self._post())
-        return self._data(reader)
-
-    async def _connect(self, request: str, body: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(self._url.hostname, self._url.port, limit=LINE)
-        kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
-        writer.write(f"{request} HTTP/1.1\r\nHost: {self._url.netloc}\r\n{kind}\r\n\r\n".encode() + body)
-        return reader, writer
-
-    async def _data(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-        async for line in reader:
-            if line.startswith(b"data: "):
-                yield line.removeprefix(b"data: ")
-
-    async def _post(self) -> None:
-        while True:
-            message = await self._outgoing.get()
-            reader, writer = await self._connect(f"POST {self._place}", lossless.dumps(message).encode())
-            await reader.readuntil(b"\r\n\r\n")
-            writer.close()
-            self._outgoing.task_done()
-
-    def send(self, message: Message) -> None:
-        self._outgoing.put_nowait(message)
-
-    async def close(self) -> None:
-        """Disconnect, once all is posted."""
-        if not self._posting.done():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._outgoing.join(), END_WAIT)
-            self._posting.cancel()
-            self._stream.close()
-
-
 @dataclass
 class Call:
     """A request of the client, in flight."""
@@ -297,13 +257,15 @@ class Mux:
     """Seconds it may be slower to start than others."""
     list_wait = 2.0
     """Seconds it has for a list."""
+    stderr: int | None = None
+    """Where what a server says on stderr goes: to ours."""
+    comes_back = True
+    """Whether a stream that ended is asked for again."""
 
     def __init__(self, config: Path) -> None:
         servers = json.loads(config.read_text())["mcpServers"]
         self.write: Callable[[Message], None] = write_line
-        self.backends = {
-            name: (SseBackend if "url" in entry else Backend)(name, entry, self) for name, entry in servers.items()
-        }
+        self.backends = {name: self.backend(name, entry) for name, entry in servers.items()}
         self.era: Era | None = None
         self.client: Message = {}
         self.level: str | None = None
@@ -320,6 +282,14 @@ class Mux:
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
 
+    def backend(self, name: str, entry: Message) -> Backend:
+        """A server as the configuration has it."""
+        if "url" not in entry:
+            return Backend(name, entry, self)
+        from .remote import SseBackend, WebBackend  # what it needs takes long to import
+
+        return (SseBackend if entry.get("type") == "sse" else WebBackend)(name, entry, self)
+
     def fresh_id(self) -> Id:
         return f"mux-{next(self._numbers)}"
 
@@ -327,11 +297,7 @@ class Mux:
         """Serve until the client closes the stream, or this task is cancelled; then end the servers."""
         try:
             async for line in reader:
-                message = parse(line)
-                if isinstance(message, dict):
-                    self.receive(message)
-                else:
-                    self.receive_garbage()
+                self.take(parse(line))
         finally:
             await self.close()
 
@@ -345,6 +311,14 @@ class Mux:
     def send(self, message: Message) -> None:
         """A message to the client."""
         self.write(message)
+
+    def take(self, message: object) -> None:
+        """What came from the client: a message, a batch of them, or neither."""
+        for part in message if isinstance(message, list) else [message]:
+            if isinstance(part, dict):
+                self.receive(part)
+            else:
+                self.receive_garbage()
 
     def receive_garbage(self) -> None:
         """A line from the client that is no message."""
@@ -376,12 +350,16 @@ class Mux:
 
     def _receive_request(self, message: Message) -> None:
         id, params = message["id"], message.get("params", {})
-        if not isinstance(id, Id) or not isinstance(params, dict):
-            error = {"code": INVALID_REQUEST, "message": "Invalid Request"}
-            self.send({"jsonrpc": "2.0", "id": id if isinstance(id, Id) else None, "error": error})
+        if not isinstance(id, Id) or isinstance(id, bool) or not isinstance(params, dict):
+            self.refuse(message)
             return
         call = self.calls[id] = Call(id, message["method"], params)
         call.task = self.spawn(self._serve(call))
+
+    def refuse(self, message: Message) -> None:
+        """A request that is none."""
+        id = message["id"] if isinstance(message["id"], Id) else None
+        self.send({"jsonrpc": "2.0", "id": id, "error": {"code": INVALID_REQUEST, "message": "Invalid Request"}})
 
     def _receive_cancelled(self, message: Message) -> None:
         params = as_object(message.get("params"))
@@ -564,9 +542,11 @@ class Mux:
                 while len(seen) < PAGES:
                     page = await self.ask(call, backend, method, params)
                     for entry in page.get(key, ()):
-                        if isinstance(entry, dict) and isinstance(entry.get(name), str):
+                        if self.usable(method, entry):
                             entries.setdefault(entry[name], entry)
-                    cursor = page.get("nextCursor")
+                    cursor = self.following(page)
+                    if cursor in seen:
+                        self.goes_round(entries)
                     if cursor is None or cursor in seen:
                         break
                     seen.add(cursor)
@@ -575,6 +555,19 @@ class Mux:
             self.lists[backend, method] = entries or None
         else:
             self.lists[backend, method] = entries
+
+    def usable(self, method: str, entry: object) -> bool:
+        """Whether an entry of a list is one. Raises Failure when the list is of no use for it."""
+        schema = entry.get("inputSchema") if isinstance(entry, dict) else None
+        named = isinstance(entry, dict) and isinstance(entry.get(LISTS[method][1]), str)
+        return named and (method != "tools/list" or isinstance(schema, dict))
+
+    def following(self, page: Message) -> Any:
+        """What leads to the next page of a list; None: this is the last."""
+        return page.get("nextCursor")
+
+    def goes_round(self, entries: Message) -> None:
+        """A list has led to a page that was read before: these entries are all."""
 
     # Routes
 
@@ -694,6 +687,42 @@ class Mux:
             self.spawn(self._question(backend, message))
         else:
             self._notified(backend, message)
+
+    def lines(self, stream: asyncio.StreamReader) -> AsyncIterable[bytes]:
+        """What a server says on stdout, line by line."""
+        return stream
+
+    def unpack(self, message: object) -> list[Message]:
+        """The messages in what a server sent: one, or those of a batch."""
+        return objects(message if isinstance(message, list) else [message])
+
+    async def events(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[tuple[str, bytes]]:
+        """The events of a stream: type and data."""
+        from .remote import events
+
+        async for event in events(pieces):
+            yield event
+
+    def follows(self, here: str, there: str) -> bool:
+        """Whether a redirect is followed: within an origin."""
+        return urlsplit(here)[:2] == urlsplit(there)[:2]
+
+    def refused(self, backend: Backend, status: int, error: Message | None) -> Message:
+        """The error for a request that was answered with this status, and with this error, if with one."""
+        return error or {"code": CONNECTION_LOST, "message": f"{backend.name} answered with HTTP {status}"}
+
+    def forgotten(self, backend: Backend) -> None:
+        """A server knows our session no more: the next call begins another."""
+        backend.came(None)  # type: ignore[attr-defined]  # only one over HTTP has sessions
+
+    def unheard(self, backend: Backend, status: int) -> None:
+        """A server has no stream to tell of changes on."""
+
+    def back(self, backend: Backend) -> None:
+        """A stream that had ended is there again: what it did not tell may have happened."""
+        for feature in ("tools", "prompts", "resources"):
+            if backend.declares(feature):
+                self.heard(backend, {"jsonrpc": "2.0", "method": f"notifications/{feature}/list_changed"})
 
     def garbled(self, backend: Backend) -> None:
         """A line from a server that is no message: ignored."""
