@@ -42,6 +42,8 @@ Answer = Callable[[Any], Message | None]
 
 ENVELOPE = "io.modelcontextprotocol/"
 CLIENT_INFO = {"name": "mcp-proxy-conformance", "version": "1"}
+BATCHES = "2025-03-26"
+"""The one revision in which messages may come in a batch."""
 NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 ANSWER_WAIT = 20.0
@@ -117,6 +119,7 @@ class Call:
         if not self._done.is_set():
             self.lost = why
             self._done.set()
+            self._client._wake()
 
     @property
     def done(self) -> bool:
@@ -232,6 +235,28 @@ class Client:
         result: Message = response["result"]
         return result
 
+    async def throw(self, message: Any) -> Call:
+        """Send what may be no request at all; `answered` tells what comes of it."""
+        call = Call(self, "", "what was sent", len(self.inbox))
+        if self.closed:
+            call.lose(self.closed)
+        else:
+            await self._send(message, call, {})
+        return call
+
+    async def answered(self, call: Call, times: int = 1, wait: float = ANSWER_WAIT) -> bool:
+        """Whether what was thrown is answered, now or later.
+
+        By so many responses, under whatever ids; or, over HTTP, by a status that says that the client is at fault.
+        """
+        with anyio.move_on_after(wait * self.patience):
+            while sum("method" not in message for message in call.before) < times:
+                if call.done or self.closed:
+                    return call.status is not None and 400 <= call.status < 500
+                await self._news.wait()
+            return True
+        return False
+
     async def notify(self, method: str, params: Message | None = None) -> None:
         """Send a notification."""
         message: Message = {"jsonrpc": "2.0", "method": method}
@@ -241,16 +266,17 @@ class Client:
             message["params"] = params
         await self._send(message, None, {})
 
-    async def _send(self, message: Message, call: Call | None, headers: Mapping[str, str | None]) -> None:
+    async def _send(self, message: Any, call: Call | None, headers: Mapping[str, str | None]) -> None:
         text = dumps(message)
         self.wire.add(self.channel, "sent", logged(loads(text), text))
         await self.link.send(text, call, self.headers_of(message, headers))
 
-    def headers_of(self, message: Message, more: Mapping[str, str | None]) -> dict[str, str]:
+    def headers_of(self, message: Any, more: Mapping[str, str | None]) -> dict[str, str]:
         """What a message carries over HTTP in headers; `more` adds to them, None takes one away."""
         headers: dict[str, str | None] = {}
         if self.era == "modern":
-            method, params = message.get("method", ""), message.get("params") or {}
+            method, params = message.get("method", ""), message.get("params")
+            params = params if isinstance(params, dict) else {}
             meta = params.get("_meta") or {}
             headers["MCP-Protocol-Version"] = str(meta.get(f"{ENVELOPE}protocolVersion", MODERN))
             headers["Mcp-Method"] = method
@@ -268,6 +294,10 @@ class Client:
             fields = loads(data)
         except ValueError:
             fields = None
+        if isinstance(fields, list) and self.hello.get("protocolVersion") == BATCHES:
+            for part in fields:
+                self.take(dumps(part))
+            return
         if not isinstance(fields, dict) or fields.get("jsonrpc") != "2.0":
             self.strays.append(data)
             self.wire.add(self.channel, "received", data[:2000])
@@ -542,7 +572,7 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, str]]:
 
     Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
     """
-    kind, data = "message", list[str]()
+    kind, data, first = "message", list[str](), True
     rest: list[bytes] = []  # joined once: an event may come in very many chunks
     async for chunk in response.aiter_bytes():
         rest.append(chunk)
@@ -552,8 +582,8 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, str]]:
         *lines, last = re.split(rb"\r\n|\n|\r(?!\n|$)", b"".join(rest))
         rest = [last]
         for line in lines:
-            name, _, value = line.decode(errors="replace").partition(":")
-            value = value.removeprefix(" ")
+            name, _, value = line.decode("utf-8-sig" if first else "utf-8", errors="replace").partition(":")
+            value, first = value.removeprefix(" "), False
             if line == b"":
                 if data:
                     yield kind, "\n".join(data)

@@ -20,7 +20,7 @@ from .report.redact import redact
 from .report.results import FORMAT, Entry, Outcome, Reason, Results, Run, Summary
 from .requirements import REQUIREMENTS
 from .requirements.model import Requirement, Spec
-from .scenarios import Scenario, matrix
+from .scenarios import Scenario
 from .target import Target
 from .verdict import LeftOut, RunResult, Verdict, worst
 
@@ -57,7 +57,6 @@ def plan(
     target: Target, scenarios: Iterable[Scenario], full: bool
 ) -> tuple[list[tuple[Scenario, Case]], dict[str, LeftOut]]:
     """What is to be played, in the order of the requirements, and why the rest is not: verdict and reason by id."""
-    cases = matrix(target, full)
     by_requirement: dict[str, list[Scenario]] = {}
     for scenario in scenarios:
         by_requirement.setdefault(scenario.requirement.id, []).append(scenario)
@@ -73,7 +72,7 @@ def plan(
             left_out[requirement.id] = LeftOut(Verdict.NOT_SUPPORTED, reason)
         elif lacking := _lacking(target, mine):
             left_out[requirement.id] = lacking
-        elif played := [(scenario, case) for scenario in mine for case in scenario.cases(cases, full)]:
+        elif played := [(scenario, case) for scenario in mine for case in scenario.cases(target, full)]:
             runs += played
         else:
             left_out[requirement.id] = LeftOut(Verdict.NOT_APPLICABLE, "no case of this target can show it")

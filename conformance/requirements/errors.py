@@ -40,4 +40,22 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "A JSON-RPC error indicating that the method parameters are invalid or malformed.",
         ),
     ),
+    Requirement(
+        "errors:request:params",
+        "A request whose params are no object is answered with an error, and the connection goes on.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/index#messages",
+            "All messages between MCP clients and servers MUST follow the JSON-RPC 2.0 specification.",
+        ),
+    ),
+    Requirement(
+        "errors:request:id",
+        "A request whose id is none that MCP knows (null, true, 1.5) is answered with an error, and the connection "
+        "goes on.",
+        "convention",
+        "JSON-RPC answers every request that has an id, even one that is null, and MCP does not say what becomes of "
+        "those that it forbids. Whoever sent it waits, and learns from an error what is wrong.",
+    ),
 )

@@ -33,6 +33,30 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         since=FIRST,
     ),
     Requirement(
+        "http:accept:any",
+        "A client that accepts anything (`*/*`) is answered.",
+        "convention",
+        "The specification has clients name both types. To HTTP `*/*` names them, too, and many libraries send it "
+        "unless told otherwise.",
+        since=FIRST,
+    ),
+    Requirement(
+        "http:accept:one",
+        "A client that accepts only one of JSON and event streams is answered with that, or refused with status 406.",
+        "convention",
+        "The specification has clients name both types, so a server may refuse such a client. But one that is sent "
+        "what it cannot read learns nothing from it.",
+        since=FIRST,
+    ),
+    Requirement(
+        "http:path:slash",
+        "The endpoint is found with and without a slash at its end.",
+        "convention",
+        "To HTTP these are two resources. To the people who write them into configuration files they are one, and the "
+        "error they get for it, 404, says that there is no such server.",
+        since=FIRST,
+    ),
+    Requirement(
         "http:notification:accepted",
         "An accepted notification is answered with status 202 and no body.",
         "MUST",
@@ -117,6 +141,19 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The server MUST either return `Content-Type: text/event-stream` in response to this HTTP GET, or else "
             "return HTTP 405 Method Not Allowed, indicating that the server does not offer an SSE stream at this "
             "endpoint.",
+        ),
+        since=FIRST,
+        until=LEGACY,
+    ),
+    Requirement(
+        "http:get:second",
+        "When a session has two listening streams, a notification is sent on one of them; or one of them is refused.",
+        "MUST",
+        Spec(
+            LEGACY,
+            "basic/transports#multiple-connections",
+            "The server MUST send each of its JSON-RPC messages on only one of the connected streams; that is, it MUST "
+            "NOT broadcast the same message across multiple streams.",
         ),
         since=FIRST,
         until=LEGACY,

@@ -50,4 +50,21 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "No revision says what a client does when a cursor comes round again. A proxy that follows it for ever takes "
         "every other backend down with it.",
     ),
+    Requirement(
+        "pagination:backend:same-cursor",
+        "The tools of a backend that gives the same cursor again and again are offered, as far as it listed them.",
+        "convention",
+        "Such a backend has no further page and says it badly. What it did list can be called all the same.",
+    ),
+    Requirement(
+        "pagination:backend:empty-cursor",
+        "The tools behind a cursor that is an empty string are offered.",
+        "MUST",
+        Spec(
+            MODERN,
+            "server/utilities/pagination#implementation-guidelines",
+            "Don't make any determination based on cursor value other than whether a non-null value was provided (e.g. "
+            "an empty string is a valid cursor and thus MUST NOT be treated as the end of results)",
+        ),
+    ),
 )

@@ -4,18 +4,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
+import anyio
 import httpx2
+from anyio.abc import TaskStatus
 
 from conformance.case import Transport
-from conformance.client import ANSWER_WAIT, CLIENT_INFO, events, http_client
+from conformance.client import ANSWER_WAIT, CLIENT_INFO, NOTICE_WAIT, events, http_client
+from conformance.fixtures import LOOK
 from conformance.requirements.model import LEGACY, MODERN
 from conformance.session import Session
 from conformance.verdict import Failure
 from conformance.wire import Message
 
+from .changes import changed
 from .holding import hold, release
 from .registry import scenario
+from .watching import LIST_CHANGED
 
 HTTP: tuple[Transport, ...] = ("http",)
 LIST: Message = {"jsonrpc": "2.0", "id": "list", "method": "tools/list"}
@@ -31,6 +37,7 @@ class Reply:
     kind: str
     session: str | None
     body: str
+    location: str = ""
 
     @property
     def message(self) -> Message:
@@ -46,8 +53,8 @@ class Reply:
         return (self.message.get("error") or {}).get("code")
 
 
-async def exchange(s: Session, verb: str, content: str, headers: Mapping[str, str]) -> Reply:
-    """Send an HTTP request. The stream that a GET opens is not read."""
+async def exchange(s: Session, verb: str, content: str, headers: Mapping[str, str], url: str = "") -> Reply:
+    """Send an HTTP request, by default to the endpoint. The stream that a GET opens is not read."""
     kinds = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     known = {**s.place.headers, **kinds, **headers}
     s.run.wire.add("http", "sent", "\n".join([verb, *(f"{name}: {value}" for name, value in known.items()), content]))
@@ -55,14 +62,15 @@ async def exchange(s: Session, verb: str, content: str, headers: Mapping[str, st
     try:
         async with (
             http_client(timeout=timeout) as http,
-            http.stream(verb, s.place.url, content=content, headers=known) as response,
+            http.stream(verb, url or s.place.url, content=content, headers=known) as response,
         ):
             kind = response.headers.get("content-type", "").partition(";")[0]
             body = "" if verb == "GET" else await _body(response, kind)
     except httpx2.TransportError as exc:
         raise Failure(f"{verb} was not answered ({type(exc).__name__})") from None
     s.run.wire.add("http", "received", f"HTTP {response.status_code} {kind}\n{body}")
-    return Reply(response.status_code, kind, response.headers.get("mcp-session-id"), body)
+    got = response.headers
+    return Reply(response.status_code, kind, got.get("mcp-session-id"), body, got.get("location", ""))
 
 
 async def _body(response: httpx2.Response, kind: str) -> str:
@@ -71,16 +79,16 @@ async def _body(response: httpx2.Response, kind: str) -> str:
     return ([data async for event, data in events(response) if event == "message"] or [""])[-1]
 
 
-async def post(s: Session, message: Message, headers: Mapping[str, str]) -> Reply:
-    return await exchange(s, "POST", json.dumps(message), headers)
+async def post(s: Session, message: Message, headers: Mapping[str, str], url: str = "") -> Reply:
+    return await exchange(s, "POST", json.dumps(message), headers, url)
 
 
-async def greet(s: Session, headers: Mapping[str, str] | None = None) -> Reply:
+async def greet(s: Session, headers: Mapping[str, str] | None = None, url: str = "") -> Reply:
     """Send the request that every client may begin with."""
     if s.era == "modern":
-        return await request(s, "server/discover", headers=headers)
+        return await request(s, "server/discover", headers=headers, url=url)
     params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": CLIENT_INFO}
-    return await post(s, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}, headers or {})
+    return await post(s, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}, headers or {}, url)
 
 
 async def session(s: Session) -> dict[str, str]:
@@ -94,12 +102,16 @@ async def session(s: Session) -> dict[str, str]:
 
 
 async def request(
-    s: Session, method: str, params: Message | None = None, headers: Mapping[str, str | None] | None = None
+    s: Session,
+    method: str,
+    params: Message | None = None,
+    headers: Mapping[str, str | None] | None = None,
+    url: str = "",
 ) -> Reply:
     """Send a modern request with its headers, save for the given ones; None takes one away."""
     client = await s.client()
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**(params or {}), "_meta": client.envelope()}}
-    return await post(s, message, client.headers_of(message, headers or {}))
+    return await post(s, message, client.headers_of(message, headers or {}), url)
 
 
 def refused(s: Session, reply: Reply, status: int, code: int, what: str) -> None:
@@ -117,6 +129,41 @@ async def accept(s: Session) -> None:
         reply.kind,
     )
     s.require("result" in reply.message, "the answer has no result", "a JSON-RPC response", reply.body)
+
+
+@scenario("http:accept:any", clients=HTTP, proxy_only=True)
+async def accept_any(s: Session) -> None:
+    reply = await greet(s, {"Accept": "*/*"})
+    s.require(
+        "result" in reply.message, "a client that accepts anything is not answered", "a result", shown_reply(reply)
+    )
+
+
+@scenario("http:accept:one", clients=HTTP, proxy_only=True)
+async def accept_one(s: Session) -> None:
+    for kind in ("application/json", "text/event-stream"):
+        reply = await greet(s, {"Accept": kind})
+        right = reply.kind == kind and "result" in reply.message
+        what = f"a client that accepts {kind} alone is neither answered with it nor refused"
+        s.require(right or reply.status == 406, what, f"{kind}, or HTTP 406", shown_reply(reply))
+
+
+def shown_reply(reply: Reply) -> str:
+    return f"HTTP {reply.status} {reply.kind}: {reply.body[:500]}"
+
+
+@scenario("http:path:slash", clients=HTTP, proxy_only=True)
+async def slash(s: Session) -> None:
+    """A redirect within the origin leads there, too."""
+    parts = urlsplit(s.place.url)
+    path = parts.path.removesuffix("/") if parts.path.endswith("/") else f"{parts.path}/"
+    url = parts._replace(path=path).geturl()
+    reply = await greet(s, url=url)
+    if reply.status in (307, 308):
+        url = urljoin(url, reply.location)
+        s.equal(urlsplit(url)[:2], parts[:2], "the other spelling of the endpoint leads to another origin")
+        reply = await greet(s, url=url)
+    s.require("result" in reply.message, f"at {path} nobody answers", "a result", shown_reply(reply))
 
 
 @scenario("http:notification:accepted", clients=HTTP)
@@ -205,6 +252,41 @@ async def get(s: Session) -> None:
         "HTTP 200 text/event-stream, or HTTP 405",
         f"HTTP {reply.status} {reply.kind}",
     )
+
+
+@scenario("http:get:second", servers=("changing", "asking"), clients=HTTP)
+async def get_second(s: Session) -> None:
+    """A stream that is refused, or ended by the second one, gets nothing; and nothing is told by who tells nothing."""
+    headers = await session(s)
+    await post(s, LIST, headers)
+    headers = {**headers, "Accept": "text/event-stream"}
+    async with anyio.create_task_group() as group:
+        heard: list[list[str]] = [[], []]
+        for stream in heard:
+            await group.start(hear, s, headers, stream)
+        for _ in range(2):
+            async with changed(s, "tools"):
+                await s.list("tools", "changing")
+        with anyio.move_on_after(NOTICE_WAIT * s.stage.target.patience):
+            while not any(len(stream) >= 2 for stream in heard):
+                await anyio.sleep(LOOK)
+        await s.list("tools", "changing")
+        group.cancel_scope.cancel()
+    twice = [len(stream) for stream in heard]
+    s.require(0 in twice or twice[0] != twice[1], "each notification is sent on both streams", "on one", twice)
+
+
+async def hear(s: Session, headers: Mapping[str, str], heard: list[str], *, task_status: TaskStatus[None]) -> None:
+    """Listen, as a legacy client; takes down what is told of changed tools, until it is over."""
+    async with (
+        http_client(timeout=None) as http,
+        http.stream("GET", s.place.url, headers={**s.place.headers, **headers}) as response,
+    ):
+        task_status.started()
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            async for _, data in events(response):
+                if LIST_CHANGED["tools"] in data:
+                    heard.append(data)
 
 
 @scenario("http:method-header:missing", clients=HTTP)

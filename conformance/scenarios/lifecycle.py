@@ -1,6 +1,6 @@
 """Scenarios of the area lifecycle."""
 
-from conformance.client import ENVELOPE
+from conformance.client import BATCHES, ENVELOPE
 from conformance.requirements.model import LEGACY, MODERN, REVISIONS
 from conformance.session import Session
 from conformance.wire import Message
@@ -143,3 +143,18 @@ async def side_by_side(s: Session) -> None:
         outcome = await session.outcome(calls[era], "malformed")
         structured = outcome.result.get("structuredContent") or {}
         s.equal((structured.get("params") or {}).get("arguments"), {"era": era}, f"the {era} client was not served")
+
+
+@scenario("lifecycle:batch:received", proxy_only=True)
+async def batch(s: Session) -> None:
+    """A proxy that answers with another revision has not agreed to take batches."""
+    other = s.another(revision=BATCHES)
+    client = await other.client("everything")
+    agreed = client.hello.get("protocolVersion") == BATCHES
+    if agreed:
+        asked: list[Message] = [{"jsonrpc": "2.0", "id": f"batch-{n}", "method": "ping"} for n in range(2)]
+        call = await client.throw([asked[0], {"jsonrpc": "2.0", "method": "notifications/odd"}, asked[1]])
+        await client.answered(call, times=2)
+        ids = sorted(str(message.get("id")) for message in call.before if "method" not in message)
+        s.equal(ids, ["batch-0", "batch-1"], "the requests of a batch are not each answered")
+    s.require(True, "")

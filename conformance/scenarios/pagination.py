@@ -1,7 +1,8 @@
 """Scenarios of the area pagination."""
 
 from conformance.fixtures import Server
-from conformance.session import LISTS, ListKind, Session
+from conformance.session import LISTS, MAX_PAGES, ListKind, Session
+from conformance.wire import Message
 
 from .registry import scenario
 
@@ -44,3 +45,47 @@ ROUND = Server("round", file="paginated", args=("--pages", "loop"))
 async def loop(s: Session) -> None:
     offered = {tool["name"] for tool in await s.list("tools", "everything")}
     s.require("test_simple_text" in offered, "the tools of another backend are not listed", actual=sorted(offered))
+
+
+@scenario(
+    "pagination:backend:same-cursor",
+    servers=(Server("stuck", file="odd", args=("--list", "same-cursor")),),
+    proxy_only=True,
+)
+async def same_cursor(s: Session) -> None:
+    await offers_all(s, "stuck")
+
+
+@scenario(
+    "pagination:backend:empty-cursor",
+    servers=(Server("emptying", file="odd", args=("--list", "empty-cursor")),),
+    proxy_only=True,
+)
+async def empty_cursor(s: Session) -> None:
+    await offers_all(s, "emptying")
+
+
+async def until_again(s: Session, server: str) -> list[Message]:
+    """The tools on all pages up to a cursor that was there before: some proxies hand on what the server says."""
+    tools: list[Message] = []
+    cursors: list[object] = []
+    params: Message = {}
+    while len(cursors) < MAX_PAGES:
+        result = (await s.request(server, "tools/list", params)).response.get("result") or {}
+        tools += result.get("tools", [])
+        cursor = result.get("nextCursor")
+        if cursor is None or cursor in cursors:
+            return tools
+        cursors.append(cursor)
+        params = {"cursor": cursor}
+    return tools
+
+
+async def offers_all(s: Session, server: str) -> None:
+    """The first tool of an odd server and its last one are offered."""
+
+    async def offered() -> bool:
+        own = {s.scheme.own("tool", server, tool["name"]) for tool in await until_again(s, server)}
+        return {"hello", "change"} <= own
+
+    await s.until(offered, f"tools of '{server}' are not offered")

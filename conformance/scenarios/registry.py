@@ -36,16 +36,29 @@ class Scenario:
     once: bool
     needs: tuple[Needs, ...]
 
-    def cases(self, cases: Iterable[Case], full: bool) -> list[Case]:
-        """Those of `cases` in which it is played; of one that takes long, unless `full`, the first of each era."""
-        mine = [
+    def cases(self, target: Target, full: bool) -> list[Case]:
+        """Those of the target's cases in which it is played.
+
+        Unless `full`, one that takes long is played in the first of each era; and in an era of which the few cases that
+        are played by default have none for it, in the first of all that would do.
+        """
+        mine = self._fitting(matrix(target, full))
+        if full:
+            return mine
+        every = self._fitting(matrix(target, full=True))
+        first = {era: [case for case in every if case.era == era][:1] for era in self.eras}
+        chosen = {era: [case for case in mine if case.era == era] or first[era] for era in self.eras}
+        if self.once:
+            chosen = {era: cases[:1] for era, cases in chosen.items()}
+        wanted = [case for cases in chosen.values() for case in cases]
+        return [case for case in every if case in wanted]
+
+    def _fitting(self, cases: Iterable[Case]) -> list[Case]:
+        return [
             case
             for case in cases
             if case.client in self.clients and case.backend in self.backends and case.era in self.eras
         ]
-        if self.once and not full:
-            return [next(case for case in mine if case.era == era) for era in dict.fromkeys(case.era for case in mine)]
-        return mine
 
 
 SCENARIOS: dict[str, Scenario] = {}

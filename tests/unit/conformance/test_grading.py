@@ -124,6 +124,13 @@ def test_the_default_cases_have_every_client_and_every_backend_transport() -> No
     assert all(case.client == case.backend for case in matrix(load("direct"), full=True))
 
 
+def test_what_only_a_few_cases_show_is_played_all_the_same() -> None:
+    """A legacy client with servers over HTTP is in no default case."""
+    multimcp = load("multimcp")
+    assert planned(multimcp, "servers:session:lost")[0] == ["sse-legacy>http"]
+    assert planned(multimcp, "servers:redirect:followed")[0] == ["http-legacy>sse", "http-modern>http"]
+
+
 def test_a_baseline_is_read(tmp_path: Path) -> None:
     path = tmp_path / "b.toml"
     assert baseline.load(path) == {}

@@ -31,6 +31,7 @@ AREAS = [
     "mrtr",
     "bridge",
     "isolation",
+    "servers",
     "dynamic",
     "http",
     "sse",

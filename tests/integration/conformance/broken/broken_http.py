@@ -276,6 +276,37 @@ class MislabelsAnswers(Broken):
         await self.app(scope, receive, mislabelled)
 
 
+@breaks("http:accept:any", symptom="a client that accepts anything is not answered")
+class WantsBothTypes(Broken):
+    """A client that does not name JSON is refused."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST" and scope["path"] == "/mcp" and header(scope, "accept") == "*/*":
+            await respond(send, 406)
+        else:
+            await self.app(scope, receive, send)
+
+
+@breaks("http:accept:one", symptom="a client that accepts application/json alone is neither answered with it")
+class StreamsToEverybody(BrokenHeaders):
+    """A client that reads nothing but JSON gets an event stream."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        if headers.get("accept") == "application/json":
+            headers["accept"] = "text/event-stream"
+
+
+@breaks("http:path:slash", symptom="at /mcp/ nobody answers")
+class TakesSlashForName(Broken):
+    """With a slash at the end of its path the endpoint is not found."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/mcp/":
+            await respond(send, 404)
+        else:
+            await self.app(scope, receive, send)
+
+
 @breaks("http:notification:accepted", symptom="a notification is not answered with status 202 and no body")
 class AnswersNotifications(Broken):
     """Notifications are answered with 200."""
@@ -366,6 +397,39 @@ class WelcomesVisitors(Broken):
             await respond(send, 200, b"<h1>Welcome</h1>", "text/html")
         else:
             await self.app(scope, receive, send)
+
+
+@breaks("http:get:second", symptom="each notification is sent on both streams")
+class TellsEveryStream(Broken):
+    """What is sent on one stream of a session is sent on its others, too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self.others: dict[str | None, list[Send]] = {}
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        session = header(scope, SESSION)
+        if scope["method"] != "GET" or scope["path"] != "/mcp":
+            await self.app(scope, receive, send)
+        elif session in self.others:
+            kind = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": kind})
+            await send({"type": "http.response.body", "body": b": listening\n\n", "more_body": True})
+            self.others[session].append(send)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        else:
+            others = self.others[session] = []
+
+            async def send_to_all(event: Event) -> None:
+                await send(event)
+                for other in others if event["type"] == "http.response.body" else ():
+                    await other(event)
+
+            try:
+                await self.app(scope, receive, send_to_all)
+            finally:
+                del self.others[session]
 
 
 @breaks("http:method-header:missing", symptom="a request without Mcp-Method is not refused as the specification says")

@@ -1,7 +1,7 @@
 """Errors: proxies that break what is required of them."""
 
-from tests.integration.conformance.broken.breaking import in_error
-from tests.integration.conformance.broken.mux import INTERNAL_ERROR, Message
+from tests.integration.conformance.broken.breaking import breaks, in_error
+from tests.integration.conformance.broken.mux import INTERNAL_ERROR, Id, Message, Mux
 
 
 def lose_data(error: Message) -> None:
@@ -26,3 +26,21 @@ def fails_without_a_name(error: Message) -> None:
     """A call without a name is an internal error."""
     if error["message"] == "name is missing":
         error.update(code=INTERNAL_ERROR, message="KeyError: 'name'")
+
+
+@breaks("errors:request:params", symptom="a request whose params are [] is not answered")
+class DropsStrangeParams(Mux):
+    """A request whose params are no object is dropped."""
+
+    def refuse(self, message: Message) -> None:
+        if isinstance(message.get("params", {}), dict):
+            super().refuse(message)
+
+
+@breaks("errors:request:id", symptom="a request whose id is null is not answered")
+class DropsStrangeIds(Mux):
+    """A request whose id is neither a string nor an integer is dropped."""
+
+    def refuse(self, message: Message) -> None:
+        if isinstance(message["id"], Id) and not isinstance(message["id"], bool):
+            super().refuse(message)

@@ -139,3 +139,14 @@ class AnswersEverything(Mux):
             if failure.error["message"].startswith("Method not found: "):
                 return self.complete({})
             raise
+
+
+@breaks("lifecycle:batch:received", symptom="the requests of a batch are not each answered")
+class TakesNoBatch(Mux):
+    """A batch is no message."""
+
+    def take(self, message: object) -> None:
+        if isinstance(message, list):
+            self.receive_garbage()
+        else:
+            super().take(message)

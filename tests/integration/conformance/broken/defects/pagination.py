@@ -1,7 +1,7 @@
 """Lists of several pages: proxies that break what is required of them."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tests.integration.conformance.broken.breaking import breaks
 from tests.integration.conformance.broken.mux import (
@@ -91,3 +91,19 @@ class RefusesLoops(Mux):
         if any(cursors.count(cursors[-1]) > 1 for cursors in self.cursors.values()):
             raise Failure(INTERNAL_ERROR, "its pages do not end")
         return result
+
+
+@breaks("pagination:backend:same-cursor", symptom="tools of 'stuck' are not offered")
+class DropsWhatLoops(Mux):
+    """A list whose pages come round again is empty."""
+
+    def goes_round(self, entries: Message) -> None:
+        entries.clear()
+
+
+@breaks("pagination:backend:empty-cursor", symptom="tools of 'emptying' are not offered")
+class StopsAtEmptyCursors(Mux):
+    """A cursor that is an empty string is the end of a list."""
+
+    def following(self, page: Message) -> Any:
+        return page.get("nextCursor") or None
