@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw
 
 from multimcp.errors import Fault
 
-from .eras import LEVEL_KEY, LEVELS, SUBSCRIPTION_KEY, TOKEN_KEY, error_to_client, is_wanted, level_index, to_client
+from .eras import LEVEL_KEY, LEVELS, SUBSCRIPTION_KEY, TOKEN_KEY, error_to_client, is_wanted, to_client
 from .limits import DEFAULT, Limits
 from .message import (
     EMPTY,
@@ -649,7 +649,7 @@ class Clients:
 
 def most_verbose(levels: Iterable[str | None]) -> str | None:
     """The most verbose of these levels; None where there is none."""
-    return min((level for level in levels if level in LEVELS), key=level_index, default=None)
+    return min((level for level in levels if level in LEVELS), key=LEVELS.index, default=None)
 
 
 def check_ability(abilities: Fields, method: str, params: Fields) -> None:

@@ -114,16 +114,11 @@ _PRIVATE = Raw(b'"private"')
 _LATEST_MODERN = pack(LATEST_MODERN)
 
 
-def level_index(level: str) -> int:
-    """How severe a level is."""
-    return LEVELS.index(level)
-
-
 def is_wanted(level: str | None, at_least: str | None) -> bool:
     """Whether a log message of this level is one of those `at_least` so severe. An unknown level always is."""
     if level not in LEVELS or at_least not in LEVELS:
         return True
-    return level_index(level) >= level_index(at_least)
+    return LEVELS.index(level) >= LEVELS.index(at_least)
 
 
 # Requests, from a client to a backend
@@ -141,10 +136,10 @@ def to_backend(
     params: Fields,
     meta: Fields,
     era: Era,
-    *,
     number: Id = 0,
     client: Raw = EMPTY,
     capabilities: Raw = EMPTY,
+    *,
     level: str | None = None,
     own: Fields | None = None,
 ) -> Fields:

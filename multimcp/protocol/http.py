@@ -195,7 +195,7 @@ def read_post(head: Head, body: bytes) -> Arrived:
         Refusal: the client's: it cannot be read, or does not agree with its head.
     """
     try:
-        message = read(body)
+        message = read(body, opens=True)
         params = opened(message.params)
         meta = opened(params.pop("_meta"), "_meta") if "_meta" in params else None
     except Fault as problem:

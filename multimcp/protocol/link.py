@@ -241,14 +241,7 @@ class Link:
             call.limit(self._clock, self._timeout, lambda: self._expire(number, call))
         level = call.session.level if call.session else None
         params = to_backend(
-            params,
-            meta,
-            self.era,
-            number=number,
-            client=self._implementation,
-            capabilities=call.capabilities,
-            level=level,
-            own=own,
+            params, meta, self.era, number, self._implementation, call.capabilities, level=level, own=own
         )
         assert self._wire is not None
         self._wire.request(number, call.method, params, request(number, call.method, params or UNSET))

@@ -158,7 +158,7 @@ class Peer:
             limit = self._front.clients.limits.message
             self._front.clients.warn("client: a message of %d bytes is refused, %d are taken", data.size, limit)
             raise Fault(INVALID_REQUEST, f"A message of {data.size:,} bytes is too large, {limit:,} are taken")
-        return read(data)
+        return read(data, opens=True)
 
     def _refuse(self, data: bytes | Oversized, fault: Fault) -> Fault | None:
         """Take what is no message: a batch, or one that cannot be read; returns as `receive` does."""

@@ -52,6 +52,21 @@ def test_a_payload_stays_the_bytes_that_came(part: str, payload: str) -> None:
     assert payload.encode() in sent
 
 
+@pytest.mark.parametrize("params", [*PAYLOADS, "null", "[1]", '"x"', "{}"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_params_are_the_same_whether_read_opens_them_or_not(params: str, mark: str) -> None:
+    def of(*, opens: bool) -> str:
+        try:
+            found = opened(
+                read(f'{mark}{{"jsonrpc":"2.0","id":1,"method":"m","params":{params}}}'.encode(), opens=opens).params
+            )
+        except Fault as fault:
+            return fault.message
+        return str({name: bytes(raw) for name, raw in found.items()})
+
+    assert of(opens=True) == of(opens=False)
+
+
 @pytest.mark.parametrize(
     ("text", "is_answer", "is_request"),
     [
