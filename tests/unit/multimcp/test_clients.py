@@ -315,3 +315,36 @@ async def test_a_second_stream_takes_over_from_the_first() -> None:
     told = {name: [message["method"] for message in said(body)] for name, body in bodies.items()}
     assert told["first"] + told["second"] == ["one", "two", "three"]
     assert told["second"][-1:] == ["three"]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/json, text/event-stream"])
+async def test_a_batch_is_answered_by_one_once_all_of_it_is(accept: str) -> None:
+    """Whatever one of its calls is told meanwhile; what is cancelled has no answer in it."""
+    endpoint = Endpoint()
+    hello = await endpoint.request("POST", {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}})
+    endpoint.session = hello.headers[b"mcp-session-id"]
+    batch: list[Any] = [{"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {}} for number in (1, 2, 3)]
+    batch.append({"jsonrpc": "2.0", "method": "notifications/x"})
+    responses = []
+
+    async def ask() -> None:
+        responses.append(await endpoint.request("POST", batch, mcp_protocol_version="2025-03-26", accept=accept))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            one, two, three = endpoint.calls
+            two.port.tell(notification("during"))
+            three.conclude(succeeded(pack({"x": 3})))
+            two.cancel()
+            await anyio.wait_all_tasks_blocked()
+            assert responses == []
+            one.conclude(succeeded(pack({"x": 1})))
+    [response] = responses
+    if accept == "application/json":
+        answers = json.loads(response.body)
+    else:
+        during, answers = said(response.body)
+        assert during["method"] == "during"
+    assert [(each["id"], each["result"]) for each in answers] == [(3, {"x": 3}), (1, {"x": 1})]

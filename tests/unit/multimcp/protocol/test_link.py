@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from multimcp.errors import Fault
 from multimcp.protocol.framing import Oversized
@@ -275,6 +275,37 @@ def test_progress_comes_under_the_clients_token() -> None:
         world.hear({"method": "notifications/progress", "params": params})
     expected = {"progressToken": "T", "progress": 1, "vendor": [1.5], "_meta": {"v": 1}}
     assert [each["params"] for each in port.got] == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        '"T"',
+        '""',
+        "7",
+        "7.0",
+        "1.5",
+        "1e400",
+        "0",
+        "-1",
+        "123456789012345678901",
+        "null",
+        "true",
+        "[1, 2]",
+        '{"a": 1.0}',
+    ],
+)
+def test_a_token_of_any_type_comes_back_as_it_was(token: str) -> None:
+    """And the server gets an integer, whatever it was."""
+    world = World()
+    session, _ = world.session()
+    _, port, number = world.send(session, meta={"progressToken": Raw(token.encode())})
+    assert world.wire.sent[0]["params"]["_meta"] == {"progressToken": number}
+    assert isinstance(number, int)
+    sent: list[bytes] = []
+    port.tell = sent.append  # type: ignore[method-assign, assignment]
+    world.hear({"method": "notifications/progress", "params": {"progressToken": number, "progress": 1}})
+    assert f'"progressToken":{token}'.encode() in sent[0]
 
 
 def test_progress_that_nobody_asked_for_is_nobodys() -> None:
