@@ -216,7 +216,7 @@ class HttpWire(WebWire):
         is_resumed: bool = False,
     ) -> bytes:
         """Hand on the messages of a stream until it ends; or until a doubtful one, which is returned."""
-        is_answered = False
+        leave: asyncio.TimerHandle | None = None
         events.begin()
         try:
             async for chunk in response.content.iter_any():
@@ -224,14 +224,17 @@ class HttpWire(WebWire):
                     if may_be_lost and tells_of_loss(response.status, event.data) != "no":
                         return event.data if isinstance(event.data, bytes) else b""
                     self._event(event, number, is_resumed)
-                if number is not None and number not in self._link.pending and not is_answered:
-                    is_answered = True  # some servers leave the stream open then
-                    asyncio.get_running_loop().call_later(ANSWERED, response.release)
+                if number is not None and number not in self._link.pending and leave is None:
+                    # Some servers leave the stream open then.
+                    leave = asyncio.get_running_loop().call_later(ANSWERED, response.release)
             for event in events.end():
                 self._event(event, number, is_resumed)
         except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError):
             if events.last_id is None and number is not None:
                 raise
+        finally:
+            if leave is not None:
+                leave.cancel()
         return b""
 
     def _event(self, event: Event, number: int | None, is_resumed: bool) -> None:

@@ -73,6 +73,7 @@ class Outbox:
         """Nothing comes behind this."""
         if not self.is_over:
             self.is_over = True
+            self.overflowed = None  # which leads back here, and would leave work to the garbage collector
             if last:
                 self._waiting.append(last)
             self.wake()
@@ -171,6 +172,8 @@ class Response:
         self.answer, self._is_done = message, True
         is_last = message is not None and (self._is_stream or self.is_broken)
         self.outbox.end(self._event(self._body()) if is_last else b"")
+        if not is_last:
+            self.overflowed = None
 
     def break_off(self) -> None:
         """Close the stream before the answer: the client comes back for it, if it can."""

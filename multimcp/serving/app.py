@@ -53,6 +53,9 @@ OPEN = "whoever can connect can use every tool, and nobody can add or remove ser
 LAST_ANSWERS = 0.5
 """Seconds in which HTTP clients learn from an answer that their connection is not kept, before no request is taken."""
 
+_COPIED = 1 << 16
+"""Bytes of a body that is still copied to be sent together with its head."""
+
 CLOSE: Final = (b"connection", b"close")
 
 NESTING = 4_000
@@ -324,7 +327,10 @@ class _Sender:
             sent.append(CLOSE)
         lines = b"".join([b"%b: %b\r\n" % line for line in sent])
         head = b"%b%bcontent-length: %d\r\n\r\n" % (STATUS_LINE[status], lines, len(body))
-        cycle.transport.writelines([head, body])
+        if len(body) < _COPIED:
+            cycle.transport.write(head + body)
+        else:
+            cycle.transport.writelines([head, body])
         del cycle.send
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()

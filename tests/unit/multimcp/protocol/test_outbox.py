@@ -1,6 +1,9 @@
 """What waits for a client, what is kept for one that resumes, and whether an answer is a document or a stream."""
 
+import gc
 import json
+import weakref
+from functools import partial
 
 import pytest
 
@@ -210,3 +213,16 @@ def test_a_client_that_does_not_read_its_stream_is_told_of_to_whoever_asks() -> 
     response.tell(b"x" * 200)
     response.tell(b"x" * 200)
     assert told == [1]
+
+
+def test_an_answer_leaves_nothing_for_the_garbage_collector() -> None:
+    response = Response(1, 250, Replay(1000))
+    response.overflowed = partial(print, response)  # as its call does, which knows where its answer goes
+    response.done(succeeded())
+    gone = weakref.ref(response)
+    gc.disable()
+    try:
+        del response
+        assert gone() is None
+    finally:
+        gc.enable()
