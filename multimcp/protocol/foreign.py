@@ -51,8 +51,8 @@ _WORDS: dict[Place, Place] = {
         ("env",): "environment envs env_vars",
         ("headers",): "http_headers",
         ("type",): "transport transportType",
-        _INCLUDE: "includeTools enabledTools enabled_tools allowedTools allowed_tools available_tools",
-        _EXCLUDE: "excludeTools disabledTools disabled_tools disallowedTools",
+        _INCLUDE: "includeTools include_tools enabledTools enabled_tools allowedTools allowed_tools available_tools",
+        _EXCLUDE: "excludeTools exclude_tools disabledTools disabled_tools disallowedTools",
         ("timeout",): "tool_timeout_sec requestTimeout options.timeout",
         ("startupTimeout",): "startup_timeout_sec startup_timeout_ms initTimeout connectionTimeout",
     }.items()

@@ -146,6 +146,7 @@ ENTRIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("AnythingLLM", {"command": "x", "anythingllm": {"autoStart": True}}, {"command": "x"}),
     ("comments", {"command": "x", "$comment": "a", "_note": "b", "//": "c", "description": "d"}, {"command": "x"}),
     ("many", {"command": "x", "enabledTools": ["a"], "disallowedTools": ["b"]}, {"tools": (["a"], ["b"])}),
+    ("many", {"command": "x", "include_tools": ["a"], "exclude_tools": ["b"]}, {"tools": (["a"], ["b"])}),
     ("many", {"command": "x", "allowedTools": ["a"], "allowed_tools": ["a"]}, {"tools": (["a"], [])}),
     ("ours", {"command": "x", "tools": {"include": ["a"], "exclude": None, "_why": "c"}}, {"tools": (["a"], [])}),
     (
