@@ -475,6 +475,7 @@ async def _greet(context: Context, link: Link, wire: Wire, era: Era | None) -> H
         ) from None
     if link.era == "legacy":
         wire.version = hello.version
+        link.notified()
         await wire.send(notification("notifications/initialized"))
     return hello
 

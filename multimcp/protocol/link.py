@@ -211,6 +211,9 @@ class Link:
         self._hint = hint
         self._count = 0
         """Requests so far: each has its number."""
+        self._notices = 0
+        """Notifications that some servers will still answer, which were sent after the request `_noticed`."""
+        self._noticed = 0
         self._unclaimed: list[Message] = []
         self._suspects: set[int] = set()
         self._claim_timer: Timer | None = None
@@ -256,7 +259,12 @@ class Link:
 
     def notify(self, method: str, params: Fields) -> None:
         """Send a notification."""
+        self.notified()
         self._write(notification(method, params))
+
+    def notified(self) -> None:
+        """A notification is sent. What comes under the id null may answer it, until a later request is answered."""
+        self._notices, self._noticed = self._notices + 1, self._count
 
     def give_up(self, number: int, reason: Raw | None = None) -> None:
         """Nobody waits for this request any more."""
@@ -394,9 +402,14 @@ class Link:
 
     def _answered(self, message: Message, number: int | None) -> None:
         if number is not None and (call := self.pending.pop(number, None)) is not None:
+            if self._notices and number > self._noticed:
+                self._notices = 0
             call.finish(message, self.era)
             if self._unclaimed:
                 self._claim()
+        elif message.id is None and self._notices:
+            self._notices -= 1
+            self._emit(self, Doubt("answers notifications, which have no answer; that is passed over"))
         elif number is None or not 0 < number <= self._count:
             self._unclaimed.append(message)
             self._emit(self, Doubt(f"answered under an id that is none of ours: {str(message.id)[:80]!r}"))

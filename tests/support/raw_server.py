@@ -38,6 +38,7 @@
   closing           loses a request on an HTTP connection that waited 4.5 s for it, and notes when it is that long
   forgets           has HTTP sessions, and does not know the first one any more when a tool is called
   holds             starts a child that keeps stdout open for long
+  prim              answers notifications, with an error
   deaf:METHOD       reads nothing any more once METHOD has come
   deaf=N            over HTTP, reads no message of N bytes or more
   closes:METHOD     closes its stdout when METHOD has come, and lives on
@@ -242,6 +243,8 @@ class Server:
         for line in sys.stdin:
             self.note(line)
             message = json.loads(line)
+            if "prim" in self.has and "id" not in message:
+                say({"id": None, "error": {"code": -32601, "message": "what?"}})
             threading.Thread(target=self.handle, args=(message,), daemon=True).start()
             while f"deaf:{message.get('method')}" in self.has:
                 time.sleep(600)

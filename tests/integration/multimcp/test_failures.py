@@ -300,6 +300,12 @@ def test_a_server_that_closes_its_stdout_and_lives_on(shared: Any) -> None:
         assert client.call("tools/call", {"name": "mute::echo"})
 
 
+def test_a_server_that_answers_notifications(shared: Any) -> None:
+    shared.add(prim=raw("prim"))
+    with RawClient(shared.url, "legacy") as client:
+        assert "prim::echo" in [tool["name"] for tool in client.call("tools/list")["tools"]]
+
+
 def test_the_last_words_of_a_server_need_no_line_feed(shared: Any) -> None:
     shared.add(brief=raw("unended:prompts/get"))
     with RawClient(shared.url, "legacy") as client:

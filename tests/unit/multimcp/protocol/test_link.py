@@ -229,6 +229,21 @@ def test_an_answer_that_cannot_be_read_fails_its_request(data: Any, error: int) 
     assert [type(event) for event in world.events] == ([Excess] if isinstance(data, Oversized) else [])
 
 
+@pytest.mark.parametrize("answer", [{"error": {"code": -32601, "message": "what?"}}, {"result": {}}])
+def test_an_answer_to_a_notification_is_nobodys(answer: Any) -> None:
+    world = World()
+    world.link.notify("notifications/initialized", {})
+    answers: list[Message] = []
+    world.link.ask("tools/list", {}, answers.append)
+    world.hear({"id": None, **answer})
+    assert (answers, len(world.link.pending)) == ([], 1)
+    world.hear({"id": 1, "result": {"tools": []}})
+    assert value(answers[0].result) == {"tools": []}
+    world.link.ask("tools/list", {}, answers.append)  # here it can be meant for this one only
+    world.hear({"id": None, **answer})
+    assert len(answers) == 2
+
+
 @pytest.mark.parametrize(
     ("word", "seen"),
     [(rb"\ud83d", "?"), (b"\xc4\xe3", "\ufffd\ufffd"), (b"a\tb\0", "a\tb\0"), (b"\xed\xa0\xbd", "\ufffd" * 3)],
