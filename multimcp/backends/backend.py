@@ -35,7 +35,7 @@ from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on, telling
 from multimcp.protocol.lifecycle import Happening, Lifecycle, State, first_state
-from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Noise, Said, Updated
+from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Missed, Noise, Said, Updated
 from multimcp.protocol.message import REQUEST_TIMEOUT, Era, Fields, pack, text
 from multimcp.protocol.offer import KINDS, Offer
 from multimcp.protocol.roster import Key, Roster, serving
@@ -463,8 +463,7 @@ class Backend:
                 async with self._settling:
                     is_wanted = uri in self._watchers.wanted(partial(self._is_served, connection))
                     if is_wanted and uri not in connection.subscribed:
-                        updated = partial(self._hear, connection.link, Updated({"uri": pack(uri)}))
-                        await connection.subscribe(uri, updated)
+                        await connection.subscribe(uri, partial(self._update, connection))
                     elif not is_wanted and uri in connection.subscribed:
                         await connection.unsubscribe(uri)
         except TimeoutError:
@@ -480,6 +479,10 @@ class Backend:
                 connection = self._by_link(link)
                 if connection is not None and (uri := text(params.get("uri"))) is not None:
                     self._watchers.updated(params, uri, partial(self._is_served, connection))
+            case Missed():
+                if (connection := self._by_link(link)) is not None:
+                    for uri in list(connection.subscribed):
+                        self._update(connection, uri)
             case Said(method, params, data):
                 self._clients.broadcast(method, params, data, partial(self._is_audience, link))
             case Noise(said):
@@ -492,6 +495,10 @@ class Backend:
             case Lost():
                 if (connection := self._by_link(link)) is not None:
                     self._drop(connection)
+
+    def _update(self, connection: Connection, uri: str) -> None:
+        """A resource may have changed without a word of it."""
+        self._watchers.updated({"uri": pack(uri)}, uri, partial(self._is_served, connection))
 
     def _note_excess(self, problem: str) -> None:
         self._warn(problem.rpartition("(")[2], problem, EXCESS_PAUSE)  # what is in brackets names the bound

@@ -140,9 +140,9 @@ class Context:
         def emit(link: Link, event: Event) -> None:
             if isinstance(event, ListsChanged):
                 lists.changed(event.capability, CLOCK.now())
-            elif isinstance(event, Missed):
-                lists.missed(CLOCK.now())
             else:
+                if isinstance(event, Missed):
+                    lists.missed(CLOCK.now())
                 self.emit(link, event)
 
         hint = '; "scope": "session" in its configuration gives each legacy client a connection of its own'
@@ -314,8 +314,8 @@ class Connection:
         is_able = self.era == "legacy" and "logging" in self.offer.capabilities
         return level is not None and level != self.level and is_able
 
-    async def subscribe(self, uri: str, updated: Callable[[], None]) -> None:
-        """Have the backend tell of updates of a resource; `updated` is called when one may have been missed.
+    async def subscribe(self, uri: str, missed: Callable[[str], None]) -> None:
+        """Have the backend tell of updates of a resource; `missed` is called when one may have been missed.
 
         Raises:
             Fault: the backend's: it does not.
@@ -324,7 +324,9 @@ class Connection:
         if self.era == "legacy":
             await ask(self.link, "resources/subscribe", {"uri": pack(uri)})
         else:
-            await self._start_listening({"resourceSubscriptions": [uri]}, updated, scope)
+            await self._start_listening(
+                {"resourceSubscriptions": [uri]}, lambda is_open: missed(uri) if is_open else None, scope
+            )
         self.subscribed[uri] = scope
 
     async def unsubscribe(self, uri: str) -> None:
@@ -339,16 +341,21 @@ class Connection:
         wanted = {f"{capability}ListChanged": True for capability in self._lists.promised}
         if self.era == "modern" and wanted:
             try:
-                await self._start_listening(wanted, lambda: self._lists.missed(CLOCK.now()), anyio.CancelScope())
+                await self._start_listening(wanted, self._hear_changes, anyio.CancelScope())
             except Fault:
                 self._hears_changes = False  # it is looked at now and then instead
         elif self.era == "legacy":
             self._wire.listen()
 
+    def _hear_changes(self, is_open: bool) -> None:
+        self._hears_changes = is_open
+        if is_open:
+            self._lists.missed(CLOCK.now())
+
     async def _start_listening(
-        self, wanted: Mapping[str, Any], on_gap: Callable[[], None], scope: anyio.CancelScope
+        self, wanted: Mapping[str, Any], on_gap: Callable[[bool], None], scope: anyio.CancelScope
     ) -> None:
-        """Listen from now on until `scope` is cancelled.
+        """Listen from now on until `scope` is cancelled; `on_gap` hears when the stream ends, and is there again.
 
         Raises:
             Fault: the backend's: it does not let us.
@@ -369,12 +376,12 @@ class Connection:
     async def _keep_listening(
         self,
         params: Fields,
-        on_gap: Callable[[], None],
+        on_gap: Callable[[bool], None],
         scope: anyio.CancelScope,
         opened: "asyncio.Future[Fault | None]",
     ) -> None:
         def acknowledged() -> None:
-            on_gap() if opened.done() else opened.set_result(None)
+            on_gap(True) if opened.done() else opened.set_result(None)
 
         with scope:
             while not self.is_lost:
@@ -385,6 +392,7 @@ class Connection:
                     problem = fault
                 if not opened.done():
                     return opened.set_result(problem)
+                on_gap(False)
                 await anyio.sleep(LISTEN_PAUSE)
         return None
 
@@ -413,7 +421,7 @@ async def open_connection(
     try:
         await wire.open()
         with anyio.fail_after(ERA_PROBE if way.era == "modern" else None):
-            hello = await _greet(context, link, wire, way.era)
+            hello = await _greet(context, link, wire, way)
         if hello.behind and (reason := context.chain.reject(hello.behind)):
             raise ChainError(reason)
         connection = Connection(context, link, wire, hello, lists, attempt, tasks)
@@ -459,14 +467,15 @@ def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport) 
     return wire
 
 
-async def _greet(context: Context, link: Link, wire: Wire, era: Era | None) -> Hello:
-    greeting = greet(era, link.owner.capabilities if link.owner else CAPABILITIES, IMPLEMENTATION)
+async def _greet(context: Context, link: Link, wire: Wire, way: Way) -> Hello:
+    greeting = greet(way.era, link.owner.capabilities if link.owner else CAPABILITIES, IMPLEMENTATION)
     try:
         hello = await _play(greeting, link, context.chain.meta)
     except Fault as fault:
         raise refusal(
             fault,
             context.config.url,
+            way.transport,
             is_lost=link.state == "lost",
             unreachable=wire.unreachable,
             status=wire.status,

@@ -65,11 +65,12 @@ class SseWire(WebWire):
             raise Unreachable(f"{url} cannot be reached ({reason}){UNREACHABLE}") from None
         if response.status != HTTPStatus.OK:
             response.release()
-            raise BackendError(f"{url} answered {http_status(response.status)}{remedy(response.status)}")
+            raise BackendError(f"{url} answered {http_status(response.status)}{remedy(response.status, 'sse')}")
         if response.content_type not in ("text/event-stream", "application/octet-stream"):  # or it does not say
             words = words_of(response.content_type, await response.content.read(400))
             response.close()
-            raise BackendError(f"{url} answered {http_status(response.status)}{words}{remedy(HTTPStatus.BAD_REQUEST)}")
+            advice = remedy(HTTPStatus.BAD_REQUEST, "sse")
+            raise BackendError(f"{url} answered {http_status(response.status)}{words}{advice}")
         self._tasks.start(self._read_stream(response))
         named = ""
         with suppress(TimeoutError):
@@ -80,7 +81,8 @@ class SseWire(WebWire):
         except Stray:
             endpoint = url
         if endpoint == url:
-            raise BackendError(f"{url} names no endpoint of its own to send messages to")
+            advice = remedy(HTTPStatus.BAD_REQUEST, "sse")
+            raise BackendError(f"{url} names no endpoint of its own to send messages to{advice}")
         self._place = Place.at(endpoint)
 
     async def _read_stream(self, response: aiohttp.ClientResponse) -> None:

@@ -223,6 +223,7 @@ def tells_of_loss(status: int, said: bytes | Oversized) -> Literal["sure", "perh
 def refusal(
     fault: Fault,
     url: str | None,
+    transport: Transport,
     *,
     is_lost: bool,
     unreachable: str | None,
@@ -235,6 +236,7 @@ def refusal(
     Args:
         fault: what it ended with.
         url: of the server, if it has one.
+        transport: by which it was tried.
         is_lost: whether the connection is gone.
         unreachable: why the request could not be sent; None if it was.
         status: the HTTP status that it was refused with.
@@ -247,24 +249,30 @@ def refusal(
         return Unreachable(f"{url} cannot be reached ({unreachable}){UNREACHABLE}")
     if status is not None:
         said = words if is_ours else f": {fault.message}"
-        return Refused(f"{url} answered {http_status(status)}{said}{remedy(status)}", status, fault.code)
+        return Refused(f"{url} answered {http_status(status)}{said}{remedy(status, transport)}", status, fault.code)
     if is_lost:
         return BackendError(NO_GREETING)
     return Refused(f"refused the handshake with error {fault.code}: {fault.message}", None, fault.code)
 
 
 _REMEDIES = {
-    400: 'check its URL and its "type" ("http" or "sse")',
     401: 'give the key that it wants in "headers"',
     403: 'check the key in its "headers", and whether it may be used from here',
     404: "check the path of its URL: most servers are at /mcp or /sse",
-    405: 'check its URL and its "type" ("http" or "sse")',
 }
+_OTHER_TRANSPORT: Final[Mapping[Transport, str]] = {
+    "http": 'if it is a server of the older HTTP with SSE, use "type": "sse"',
+    "sse": 'if it is a server over streamable HTTP, use "type": "http"',
+}
+_NOT_THIS_TRANSPORT = frozenset({400, 404, 405, 406, 415})
 
 
-def remedy(status: int) -> str:
-    """What to do about a server that answers with this status, for the end of a sentence."""
-    return f"; {_REMEDIES[status]}" if status in _REMEDIES else ""
+def remedy(status: int, transport: Transport) -> str:
+    """What to do about a server that answers with this status over a transport, for the end of a sentence."""
+    advice = [_REMEDIES[status]] if status in _REMEDIES else []
+    if status in _NOT_THIS_TRANSPORT:
+        advice = [*(advice or ["check its URL"]), _OTHER_TRANSPORT[transport]]
+    return "".join(f"; {each}" for each in advice)
 
 
 def http_status(status: int) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -394,6 +395,22 @@ def test_a_modern_connection_that_dies_is_opened_again(shared: Any, tmp_path: Pa
         assert alive(first)
         assert len(whole_lines(started)) == 3
     assert shared.status()["dual"]["state"] == "ready"
+
+
+def test_a_call_that_waits_for_its_era_while_the_server_is_lost_waits_for_the_next_one(
+    shared: Any, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    shared.add(dual=raw("modern", "slow:server/discover=1", f"count={started}"))
+    with RawClient(shared.url, "modern") as client, ThreadPoolExecutor(1) as pool:
+        assert client.call("tools/call", {"name": "dual::echo"})
+        first, second = map(int, whole_lines(started))
+        os.kill(second, signal.SIGKILL)
+        until(lambda: not alive(second))
+        call = pool.submit(client.call, "tools/call", {"name": "dual::echo"})
+        until(lambda: len(whole_lines(started)) == 3, what="the process in the era of the client")
+        os.kill(first, signal.SIGKILL)
+        assert json.loads(call.result(TIMEOUT)["content"][0]["text"])["era"] == "modern"
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])

@@ -158,6 +158,10 @@ def test_what_is_no_sse_server(shared: Any) -> None:
         assert f"{url}/elsewhere/sse answered HTTP 405" in reason
         reason = shared.add(odd={"url": f"{url}/mcp", "type": "sse"}).json()["failed"]["odd"]
         assert f"{url}/mcp answered HTTP 405" in reason
+        assert 'use "type": "http"' in reason
+    with raw_http("status:server/discover=405", "status:initialize=405") as url:
+        reason = shared.add(odd={"url": f"{url}/mcp", "type": "http"}).json()["failed"]["odd"]
+        assert 'use "type": "sse"' in reason
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])

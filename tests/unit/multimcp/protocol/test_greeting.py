@@ -14,11 +14,13 @@ from multimcp.protocol.greeting import (
     Greeting,
     Hello,
     Refused,
+    Transport,
     Unreachable,
     Way,
     greet,
     leads_on,
     refusal,
+    remedy,
     tells_of_loss,
 )
 from multimcp.protocol.message import EMPTY, Era, fields, pack
@@ -139,9 +141,31 @@ def test_a_configured_type_is_kept_to() -> None:
 )
 def test_what_a_refusal_means(fault: Fault, seen: dict[str, Any], kind: type[BackendError], words: str) -> None:
     what = {"is_lost": False, "unreachable": None, "status": None, "words": "", "is_ours": False, **seen}
-    problem = refusal(fault, "http://s", **what)
+    problem = refusal(fault, "http://s", "http", **what)
     assert type(problem) is kind
     assert str(problem).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("status", "transport", "words"),
+    [
+        (400, "http", '; check its URL; if it is a server of the older HTTP with SSE, use "type": "sse"'),
+        (405, "sse", '; check its URL; if it is a server over streamable HTTP, use "type": "http"'),
+        (406, "sse", '; check its URL; if it is a server over streamable HTTP, use "type": "http"'),
+        (
+            404,
+            "http",
+            'most servers are at /mcp or /sse; if it is a server of the older HTTP with SSE, use "type": "sse"',
+        ),
+        (401, "http", '; give the key that it wants in "headers"'),
+        (401, "sse", '; give the key that it wants in "headers"'),
+        (403, "http", '; check the key in its "headers", and whether it may be used from here'),
+        (500, "http", ""),
+    ],
+)
+def test_what_to_do_about_a_status(status: int, transport: Transport, words: str) -> None:
+    assert remedy(status, transport).endswith(words)
+    assert words or not remedy(status, transport)
 
 
 def error(code: int, message: str) -> str:
