@@ -58,10 +58,10 @@ def _flat(message: bytes) -> bytes:
     return message
 
 
-def _split(data: bytes) -> list[bytes]:
-    """Split at line feeds; `bytes.split` looks at each byte by itself, which takes long where lines are."""
+def _split(data: bytes, at: bytes = b"\n") -> list[bytes]:
+    """Split at a byte; `bytes.split` looks at each byte by itself, which takes long where lines are."""
     parts, begin = [], 0
-    while (end := data.find(b"\n", begin)) >= 0:
+    while (end := data.find(at, begin)) >= 0:
         parts.append(data[begin:end])
         begin = end + 1
     return [*parts, data[begin:]]
@@ -163,9 +163,11 @@ class Events:
         if self._ends_in_cr and data[:1] == b"\n":
             data = data[1:]
         self._ends_in_cr = data[-1:] == b"\r"
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *ended, begun = _split(data)
+        if b"\r" in data:  # `bytes.replace` takes ten times as long
+            ended = [part for line in ended for part in _split(line.removesuffix(b"\r"), b"\r")]
+            *more, begun = _split(begun, b"\r")
+            ended += more
         events = [event for line in ended if (event := self._line(self._pieces.take(line))) is not None]
         return events + self._begun(begun)
 
