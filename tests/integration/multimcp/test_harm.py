@@ -25,7 +25,7 @@ CANCELLED, LOG = "notifications/cancelled", "notifications/message"
 LIST_CHANGED = {"method": "notifications/tools/list_changed"}
 LOGS = 'able={"logging": {}}'
 SUBSCRIBES = 'able={"resources": {"subscribe": true}}'
-INVALID_PARAMS, INTERNAL_ERROR, METHOD_NOT_FOUND = -32602, -32603, -32601
+PARSE_ERROR, INVALID_PARAMS, INTERNAL_ERROR, METHOD_NOT_FOUND = -32700, -32602, -32603, -32601
 NO_TEXT = "\ud800"
 """What JSON can say and no message can carry."""
 
@@ -65,7 +65,7 @@ async def test_an_answer_that_no_message_can_carry_costs_only_its_own_call(share
         heard = await here.called(n=1)
         heard.ask("one's", "elicitation/create", **FORM)
         asked = await call.result()
-        assert (await one.retry("http::echo", asked, form(NO_TEXT), n=1).error())["code"] == INVALID_PARAMS
+        assert (await one.retry("http::echo", asked, form(NO_TEXT), n=1).error())["code"] == PARSE_ERROR
         retry = one.retry("http::echo", asked, form("one"), n=1)
         assert (await here.answer("one's"))["result"] == form("one")
         heard.finish()
