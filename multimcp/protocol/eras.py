@@ -129,7 +129,7 @@ def end_to_end(params: Fields) -> Fields:
     if "_meta" not in params:
         return params
     meta = {name: item for name, item in fields(params["_meta"]).items() if name not in HOP_BY_HOP}
-    return _with_meta(params, meta)
+    return _with_meta(dict(params), meta)
 
 
 def to_backend(
@@ -170,7 +170,7 @@ def to_backend(
 
 
 def _with_meta(params: Fields, meta: Fields) -> Fields:
-    params = {**params, "_meta": pack(meta)}
+    params["_meta"] = pack(meta)
     if not meta:
         del params["_meta"]
     return params
@@ -249,7 +249,8 @@ def check_envelope(method: str, params: Fields, meta: Fields | None, headers: Ma
 
 def _check_headers(method: str, params: Fields, version: Raw, headers: Mapping[bytes, bytes]) -> None:
     given = headers.get(b"mcp-protocol-version")
-    if given is None or given.decode("latin-1") != text(version):
+    expected = LATEST_MODERN if version == _LATEST_MODERN else text(version)
+    if given is None or given.decode("latin-1") != expected:
         raise Fault(HEADER_MISMATCH, "The Mcp-Protocol-Version header does not match the version in params._meta")
     if headers.get(b"mcp-method", b"").decode("latin-1") != method:
         raise Fault(HEADER_MISMATCH, "The Mcp-Method header does not match the request's method")
