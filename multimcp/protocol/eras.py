@@ -57,14 +57,7 @@ UNKNOWN_IN: Final[Mapping[Era, frozenset[str]]] = {
 """The requests of MCP that a client cannot make in an era."""
 
 CACHEABLE: Final = frozenset(
-    {
-        "server/discover",
-        "tools/list",
-        "prompts/list",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-    }
+    {"server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"}
 )
 """The methods whose results say in the modern era how long they hold and for whom."""
 
@@ -94,19 +87,14 @@ HOP_BY_HOP: Final = frozenset(
 )
 """Keys of `_meta` that speak of one hop, not of the message."""
 
-HTTP_STATUS: Final[Mapping[int, int]] = {
-    PARSE_ERROR: 400,
-    INVALID_REQUEST: 400,
-    INVALID_PARAMS: 400,
-    HEADER_MISMATCH: 400,
-    MISSING_CLIENT_CAPABILITY: 400,
-    UNSUPPORTED_VERSION: 400,
-    METHOD_NOT_FOUND: 404,
-}
-"""The status of an error in the modern era; all others are 200, and so are all in the legacy era."""
-
 MODERN_ERRORS: Final = frozenset({HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_VERSION})
 """Errors that only a server of the modern era gives."""
+
+HTTP_STATUS: Final[Mapping[int, int]] = {
+    METHOD_NOT_FOUND: 404,
+    **dict.fromkeys((PARSE_ERROR, INVALID_REQUEST, INVALID_PARAMS, *MODERN_ERRORS), 400),
+}
+"""The status of an error in the modern era; all others are 200, and so are all in the legacy era."""
 
 _COMPLETE = Raw(b'"complete"')
 _ZERO = Raw(b"0")
