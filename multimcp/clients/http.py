@@ -65,13 +65,12 @@ class StreamableHttp:
         except Refusal as refused:
             await self._refused(head, body, refused, receive, send)
             return
-        message, is_first, client = arrived.message, False, None
-        if head.era == "legacy":
-            is_first = message.is_request and message.method == "initialize"
-            if is_first:
-                client = self._sessions.new(secrets.token_hex(16), arrived.params)
-            else:
-                client = self._sessions.find(head)
+        message, client = arrived.message, None
+        is_first = head.era == "legacy" and message.is_request and message.method == "initialize"
+        if is_first:
+            client = self._sessions.new(secrets.token_hex(16), arrived.params)
+        elif head.era == "legacy":
+            client = self._sessions.find(head, arrived.id if message.is_request else None)
         if not message.is_request:
             take_note(front, head.era, client.session if client else None, message, arrived.params)
             await reply(send, 202)
@@ -94,14 +93,16 @@ class StreamableHttp:
         """
         front, meta = self._front, arrived.meta or {}
         session, abilities = client.session if client is not None else None, meta.get(CAPABILITIES_KEY, EMPTY)
-        if session is not None:
-            self._check_calls(session.calls, arrived.id)
+        try:
+            front.clients.check_calls(session.calls if session is not None else {})
+        except Fault as fault:
+            raise Refusal(200, fault, arrived.id) from None
         method = str(arrived.message.method)
         call = Call(port, head.era, arrived.id, method, meta, session, abilities, front.implementation, head.origin)
         call.on_break = response.break_off
         response.overflowed = partial(self._overflow, call, client)
         if not head.takes_events:
-            response.aside = client.tell if client is not None else _drop
+            response.aside = client.tell if client is not None else lambda data: None
         return call
 
     async def _refused(self, head: Head, body: bytes, refused: Refusal, receive: Receive, send: Send) -> None:
@@ -110,16 +111,15 @@ class StreamableHttp:
         Raises:
             Refusal: the client's: it is neither.
         """
-        if head.era == "modern":
-            raise refused
-        client = self._sessions.find(head)
         try:
-            messages = batch(body)
+            messages, found = batch(body), salvage(body)
         except Fault as fault:
             raise Refusal(400, fault) from None
-        if not messages:
-            if (found := salvage(body)) is not None and found.is_answer:
-                client.session.answer(Message("2.0", id=found.id, error=failed(refused.fault).error))
+        if head.era == "modern" or not (messages or (found is not None and found.is_answer)):
+            raise refused
+        client = self._sessions.find(head)
+        if found is not None:
+            client.session.answer(Message("2.0", id=found.id, error=failed(refused.fault).error))
             raise refused
         limit = self._front.clients.limits.unread
         response = Batch(len(messages), limit, self._sessions.replay, _naming(head, client))
@@ -153,12 +153,6 @@ class StreamableHttp:
             self._front.clients.warn("a client does not read its stream: its call is ended")
             call.cancel()
 
-    def _check_calls(self, calls: dict[object, Call], number: int | float | str) -> None:
-        try:
-            self._front.clients.check_calls(calls)
-        except Fault as fault:
-            raise Refusal(200, fault, number) from None
-
     async def _get(self, head: Head, receive: Receive, send: Send) -> None:
         """Open a session's stream, or go on with one that broke off."""
         client = self._sessions.find(head)
@@ -178,10 +172,6 @@ class StreamableHttp:
                     client.close_stream(outbox)
         except Fault as fault:
             raise Refusal(503, fault) from None
-
-
-def _drop(data: bytes) -> None:
-    pass
 
 
 def _naming(head: Head, client: Client | None) -> Callable[[], str] | None:

@@ -19,7 +19,7 @@ from multimcp.errors import Fault
 from .calls import CANCELLED, Call, Clients, Clock, Origin, Session
 from .eras import CAPABILITIES_KEY, CLIENT_KEY, ONLY_MODERN, VERSION_KEY, check_envelope
 from .framing import Oversized, as_event
-from .http import Head, refusal
+from .http import Head, Refusal
 from .message import (
     EMPTY,
     INVALID_REQUEST,
@@ -265,18 +265,18 @@ class Sessions:
             self.end(next(iter(self._clients.values())))
         self._time()
 
-    def find(self, head: Head) -> Client:
-        """The client whose session a request belongs to, which is not silent.
+    def find(self, head: Head, asked: Id | None = None) -> Client:
+        """The client whose session a request belongs to, which is not silent; `asked` is the id of its message.
 
         Raises:
             Refusal: the client's: it belongs to none.
         """
         number = head.headers.get(b"mcp-session-id")
         if number is None:
-            raise refusal(400, "the Mcp-Session-Id header is missing")
+            raise Refusal(400, Fault(INVALID_REQUEST, "the Mcp-Session-Id header is missing"), asked)
         client = self._clients.get(number.decode("latin-1"))
         if client is None:
-            raise refusal(404, "there is no such session: begin anew with initialize")
+            raise Refusal(404, Fault(INVALID_REQUEST, "there is no such session: begin anew with initialize"), asked)
         self._hear(client)
         return client
 

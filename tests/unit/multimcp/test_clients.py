@@ -348,3 +348,28 @@ async def test_a_batch_is_answered_by_one_once_all_of_it_is(accept: str) -> None
         during, answers = said(response.body)
         assert during["method"] == "during"
     assert [(each["id"], each["result"]) for each in answers] == [(3, {"x": 3}), (1, {"x": 1})]
+
+
+@pytest.mark.parametrize(
+    ("message", "session", "status", "error"),
+    [
+        ({"id": 1, "method": "initialize", "params": []}, b"", 400, (1, -32602, "params")),
+        ({"id": 1, "method": 7}, b"", 400, (1, -32600, "method")),
+        ({"id": 1, "method": "tools/list"}, b"", 400, (1, -32600, "Mcp-Session-Id")),
+        ({"id": 1, "method": "tools/list"}, b"x", 404, (1, -32600, "no such session")),
+        ({"method": "notifications/x"}, b"x", 404, (None, -32600, "no such session")),
+        ({"id": 1, "result": {}}, b"", 400, (None, -32600, "Mcp-Session-Id")),
+        ({"id": 1, "result": {}, "error": {}}, b"x", 404, (None, -32600, "no such session")),
+        ([{"id": 1, "method": "tools/list"}], b"x", 404, (None, -32600, "no such session")),
+        ([{"id": 1, "method": "tools/list"}], b"", 400, (None, -32600, "Mcp-Session-Id")),
+    ],
+)
+async def test_what_comes_without_a_session(message: Any, session: bytes, status: int, error: Any) -> None:
+    """Is told what is wrong with it first, and under its id."""
+    endpoint = Endpoint()
+    endpoint.session = session
+    message = [{"jsonrpc": "2.0", **each} for each in message] if isinstance(message, list) else message
+    response = await endpoint.request("POST", {"jsonrpc": "2.0", **message} if isinstance(message, dict) else message)
+    found = json.loads(response.body)
+    assert (response.status, found["id"], found["error"]["code"]) == (status, *error[:2])
+    assert error[2] in found["error"]["message"]
