@@ -112,7 +112,7 @@ class StreamableHttp:
             Refusal: the client's: it is neither.
         """
         try:
-            messages, found = batch(body), salvage(body)
+            messages, found = batch(body) if head.era == "legacy" else [], salvage(body)
         except Fault as fault:
             raise Refusal(400, fault) from None
         if head.era == "modern" or not (messages or (found is not None and found.is_answer)):

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.processes import TIMEOUT, Process, Proxy, fixture, program, proxy, raw, write_config
+from tests.support.processes import PATIENT, TIMEOUT, Process, Proxy, program, proxy, raw, write_config
 
 HELLO = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "odd", "version": "0"}}
 INITIALIZE = json.dumps({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": HELLO}).encode()
@@ -102,7 +102,7 @@ def until_last(count: int, read: Callable[[], str], ask_last: Callable[[], objec
 
 @contextmanager
 def over_stdio(config: Path) -> Iterator[Exchange]:
-    command = [sys.executable, *program(), "--config", str(config)]
+    command = [sys.executable, *program(PATIENT), "--config", str(config)]
     process = Process(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         stdin, stdout = process.popen.stdin, process.popen.stdout
@@ -178,13 +178,13 @@ def over_modern_http(running: Proxy) -> Iterator[Exchange]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    with proxy(tmp_path_factory.mktemp("odd"), {"calculator": fixture("calculator")}) as started:
+    with proxy(tmp_path_factory.mktemp("odd"), {"raw": raw("modern")}) as started:
         yield started.wait_ready()
 
 
 @pytest.fixture(scope="module", params=["stdio", "sse", "http", "modern"])
 def path(request: pytest.FixtureRequest, running: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    config = write_config(tmp_path_factory.mktemp("odd") / "mcp.json", {"calculator": fixture("calculator")})
+    config = write_config(tmp_path_factory.mktemp("odd") / "mcp.json", {"raw": raw("modern")})
     over = {"stdio": over_stdio, "sse": over_sse, "http": over_http, "modern": over_modern_http}[request.param]
     with over(config if request.param == "stdio" else running) as exchange:  # type: ignore[operator]
         yield request.param, exchange
