@@ -12,7 +12,6 @@ from .protocol.config import Config, Machine, parse
 from .protocol.document import Document, decode
 
 CREATE = 'create it ({"mcpServers": {}} is enough) or name another (--config FILE, or check FILE)'
-NO_ENV_FILE = 'create it, or write its variables under "env"'
 
 _LONGEST_ENV_FILE = 1024 * 1024
 
@@ -73,7 +72,7 @@ def variables(path: str) -> Mapping[str, str]:
         with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
             text = file.read(_LONGEST_ENV_FILE + 1)
     except OSError as exc:
-        raise ConfigError(unreadable(exc, NO_ENV_FILE)) from None
+        raise ConfigError(unreadable(exc, 'create it, or write its variables under "env"')) from None
     except ValueError:
         raise ConfigError("is not UTF-8 text; save it as UTF-8") from None
     if len(text) > _LONGEST_ENV_FILE:

@@ -39,8 +39,9 @@ def redact(text: str, values: Iterable[str], url: str | None = None) -> str:
     secrets += [line for value in secrets for line in value.splitlines() if len(line.strip()) >= _SHORTEST_LINE]
     if url:
         parts = urlsplit(url)
-        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-        text = text.replace(url, shown if parts.netloc else url.partition("?")[0])  # a Unix socket has no host
+        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])  # user and password are sent in a header
+        shown = bare._replace(query="", fragment="").geturl() if bare.netloc else url.partition("?")[0]  # a Unix socket
+        text = text.replace(url, shown).replace(bare.geturl(), shown)
         user, password = parts.username or "", parts.password or ""
         plain = unquote(user), unquote(password)
         secrets += [parts.query, user, password, *plain]

@@ -382,6 +382,7 @@ def test_secrets_are_blanked() -> None:
     server = one({"url": "https://me:pass@h/sse?key=sesame", "headers": {"Authorization": "Bearer abcdef", "X": "on"}})
     text = "https://me:pass@h/sse?key=sesame said: on abcdef, Bearer abcdef, sesame, pass"
     assert server.redact(text) == "https://h/sse said: on ***, ***, ***, ***"
+    assert server.redact("https://h/sse?key=sesame is gone") == "https://h/sse is gone"
     assert one({"url": "https://h/mcp?user=me.too&apiKey=a%20key"}).redact("me.too: 'a key'") == "me.too: '***'"
     assert one({"command": "x", "env": {"A": "sesame", "B": "1"}}).redact("1 sesame") == "1 ***"
 
