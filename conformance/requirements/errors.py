@@ -42,7 +42,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "errors:request:params",
-        "A request whose params are no object is answered with an error, and the connection goes on.",
+        "A request whose params are no object is answered, and the connection goes on.",
         "MUST",
         Spec(
             MODERN,
@@ -52,8 +52,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "errors:request:id",
-        "A request whose id is none that MCP knows (null, true, 1.5) is answered with an error, and the connection "
-        "goes on.",
+        "A request whose id is none that MCP knows (null, true, 1.5) is answered, and the connection goes on.",
         "convention",
         "JSON-RPC answers every request that has an id, even one that is null, and MCP does not say what becomes of "
         "those that it forbids. Whoever sent it waits, and learns from an error what is wrong.",
