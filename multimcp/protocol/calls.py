@@ -77,6 +77,14 @@ _STATES: Final[dict[tuple[CallState, str], CallState]] = {
 """A client's request: it waits for a backend, is in flight there, and has the user asked meanwhile; each way it may be
 over, and remains that."""
 
+SessionState = Literal["greeted", "initialized", "gone"]
+_SESSION_STATES: Final[dict[tuple[SessionState, str], SessionState]] = {
+    ("greeted", "initialized"): "initialized",
+    ("greeted", "left"): "gone",
+    ("initialized", "left"): "gone",
+}
+"""A legacy client: it has been greeted, can be told and asked things, and is gone."""
+
 
 class Timer(Protocol):
     """What `Clock.later` returns."""
@@ -373,7 +381,7 @@ class Session:
         self.since = since
         self.names: Spelling = "plain"
         self.seen = Seen({}, 0)
-        self.state: Literal["greeted", "initialized", "gone"] = "greeted"
+        self.state: SessionState = "greeted"
         self.level: str | None = None
         """From which level on it wants log messages; None while it has not said."""
         self.elicitations: set[str] = set()
@@ -394,6 +402,11 @@ class Session:
     def is_ready(self) -> bool:
         """Whether it can be told things."""
         return self.state == "initialized"
+
+    def step(self, event: str) -> bool:
+        """Note what happened; returns whether that changed its state."""
+        before, self.state = self.state, _SESSION_STATES.get((self.state, event), self.state)
+        return self.state != before
 
     def tell_changed(self, capability: str) -> None:
         """Tell that the lists of this capability (`tools`, ...) changed."""
@@ -438,7 +451,7 @@ class Session:
 
     def leave(self) -> None:
         """Its connection has ended: so do its calls, and the questions to it."""
-        self.state = "gone"
+        self.step("left")
         for call in list(self.calls.values()):
             call.cancel()
         for question in list(self.questions.values()):
@@ -547,8 +560,7 @@ class Clients:
 
     def initialized(self, session: Session) -> None:
         """A legacy client can be told and asked things."""
-        if session.state == "greeted":
-            session.state = "initialized"
+        if session.step("initialized"):
             self._hand_out(session)
 
     def leave(self, session: Session) -> None:

@@ -24,6 +24,9 @@ from .offer import KINDS, TOOLS, Entry, Kind, Listing, declares
 
 MAX_PAGES = 1000
 
+MAX_PROBLEMS = 20
+"""How many entries of a list that are left out are named."""
+
 FRESH = 2.0
 """Seconds for which a list is not read again when it is asked for."""
 
@@ -41,18 +44,22 @@ class Pages:
         era: that the backend speaks.
         has_headers: whether arguments of tools are repeated in HTTP headers.
 
-    Attributes:
-        problems: what had to be left out of it.
     """
 
     def __init__(self, kind: Kind, era: Era = "legacy", *, has_headers: bool = False) -> None:
-        self.problems: list[str] = []
+        self._problems: list[str] = []
         self._kind = kind
         self._era = era
         self._has_headers = has_headers
         self._entries: dict[str, Entry] = {}
         self._hints: list[tuple[int, bool]] = []
         self._cursors: set[str] = set()
+
+    @property
+    def problems(self) -> list[str]:
+        """What had to be left out of it."""
+        named, more = self._problems[:MAX_PROBLEMS], len(self._problems) - MAX_PROBLEMS
+        return named + ([f"{self._kind.method}: and {more:,} more problems like these"] if more > 0 else [])
 
     @property
     def is_whole(self) -> bool:
@@ -79,7 +86,7 @@ class Pages:
         spelled = text(cursor)
         if spelled is None or spelled in self._cursors or len(self._hints) >= MAX_PAGES:
             if spelled != "":  # many mean by that one that there is no more
-                self.problems.append(f"{method}: its pages never end; what was read is kept")
+                self._problems.append(f"{method}: its pages never end; what was read is kept")
             return None
         self._cursors.add(spelled)
         return cursor
@@ -99,18 +106,18 @@ class Pages:
         method, kind = self._kind.method, self._kind
         name = text(fields(raw).get(kind.id))
         if name is None:
-            self.problems.append(f"{method}: an entry without a {kind.id} is left out")
+            self._problems.append(f"{method}: an entry without a {kind.id} is left out")
             return
         try:
             raw = usable(kind, self._era, raw)
             headers = self._headers(raw) if kind is TOOLS else {}
         except ValueError as exc:
-            self.problems.append(f"{method}: '{name}' is left out: {exc}")
+            self._problems.append(f"{method}: '{name}' is left out: {exc}")
             return
         if name not in self._entries:
             self._entries[name] = Entry(name, Raw(bytes(raw)), headers)  # a copy: `raw` would keep the whole page
         elif not self.is_whole:
-            self.problems.append(f"{method}: '{name}' comes twice; the first is kept")
+            self._problems.append(f"{method}: '{name}' comes twice; the first is kept")
 
     def _headers(self, raw: Raw) -> ParamHeaders:
         """Where a tool wants its arguments repeated; raises `ValueError` where that makes it unusable."""

@@ -120,7 +120,7 @@ class Endpoint:
     def accept(self, call: Call, params: Any, meta: Any, headers: Any = None) -> None:
         if call.method == "initialize" and call.session is not None:
             self.sessions.append(call.session)
-            call.session.state = "initialized"
+            call.session.step("initialized")
             call.conclude(succeeded(pack({})))
         else:
             self.calls.append(call)

@@ -428,3 +428,20 @@ def test_there_is_a_limit_to_the_calls_of_one_client() -> None:
         with pytest.raises(Fault, match="1 calls of this client are in flight"):
             clients.check_calls({1: call})
     assert told == [1]
+
+
+@pytest.mark.parametrize(
+    ("events", "state", "changed"),
+    [
+        ([], "greeted", []),
+        (["initialized"], "initialized", [True]),
+        (["initialized", "initialized"], "initialized", [True, False]),
+        (["left"], "gone", [True]),
+        (["left", "initialized"], "gone", [True, False]),
+        (["initialized", "left", "left"], "gone", [True, True, False]),
+    ],
+)
+def test_the_states_of_a_session(events: list[str], state: str, changed: list[bool]) -> None:
+    session = Session("1", pack({}), lambda data: None)
+    assert [session.step(event) for event in events] == changed
+    assert session.state == state

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from multimcp.errors import BackendError
-from multimcp.protocol.lists import FRESH, MAX_PAGES, RETRY, Lists, Pages
+from multimcp.protocol.lists import FRESH, MAX_PAGES, MAX_PROBLEMS, RETRY, Lists, Pages
 from multimcp.protocol.message import Era, pack
 from multimcp.protocol.offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Listing
 
@@ -97,6 +97,14 @@ def test_entries_that_clients_would_refuse_are_left_out_alone() -> None:
         f"tools/list: 'none' is left out: Object missing required field `inputSchema`{why}",
         f"tools/list: 'odd' is left out: Expected `str`, got `int` - at `$.title`{why}",
     ]
+
+
+def test_many_that_are_left_out_are_not_all_named() -> None:
+    read, _ = reading({"tools": [tool("a"), *[{"name": str(n)} for n in range(MAX_PROBLEMS + 5)]]})
+    assert [entry.name for entry in read.listing().entries] == ["a"]
+    assert len(read.problems) == MAX_PROBLEMS + 1
+    assert read.problems[-1] == "tools/list: and 5 more problems like these"
+    assert len(reading({"tools": [{"name": str(n)} for n in range(MAX_PROBLEMS)]})[0].problems) == MAX_PROBLEMS
 
 
 @pytest.mark.parametrize(
