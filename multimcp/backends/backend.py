@@ -35,7 +35,7 @@ from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on, telling
 from multimcp.protocol.lifecycle import Happening, Lifecycle, State, first_state
-from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Missed, Noise, Said, Updated
+from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Missed, Noise, Said, Unsent, Updated
 from multimcp.protocol.message import REQUEST_TIMEOUT, Era, Fields, pack, text
 from multimcp.protocol.offer import KINDS, Offer
 from multimcp.protocol.roster import Key, Roster, serving
@@ -100,6 +100,7 @@ class Backend:
         self._settling = anyio.Lock()
         self._held = HeldCalls(CLOCK, partial(secrets.token_urlsafe, 32), IMPLEMENTATION)
         self._group: TaskGroup | None = None
+        self._repeats: TaskGroup
         self._warned: dict[object, float] = {}
         self._held_up = 0
         """Calls that wait for a connection."""
@@ -182,26 +183,32 @@ class Backend:
                 await last.stop()
             if self.config.unset and not self.config.disabled:
                 logger.warning("%s: failed: %s; not tried until its configuration changes", self.name, self.error)
-            while not (self.is_idle or self._stopping.is_set()):
-                attempt = Attempt(self.stderr)
-                try:
-                    reason = await self._serve(None, self._ways(), attempt)
-                    leads_back = reason != LOST
-                except Exception as exc:
-                    reason = self._explain(exc)
-                    leads_back = isinstance(unwrap(exc), ChainError)
-                if leads_back:
-                    self.offers = {}  # what came through ourselves must not stay offered
-                self._take_down("failed", reason if leads_back else reason + attempt.last_words)
-                pause = self._life.next_pause(random.random())
-                self._report(pause)
-                with anyio.move_on_after(pause):
-                    await self._stopping.wait()
+            async with anyio.create_task_group() as self._repeats:
+                while not (self.is_idle or self._stopping.is_set()):
+                    await self._connect()
+                self._repeats.cancel_scope.cancel()
         finally:
             self._roster.clear()
             if not self.is_idle:
                 self._note("stopped")
             self._stopped.set()
+
+    async def _connect(self) -> None:
+        """Be connected once, if that succeeds, and then wait for the next time."""
+        attempt = Attempt(self.stderr)
+        try:
+            reason = await self._serve(None, self._ways(), attempt)
+            leads_back = reason != LOST
+        except Exception as exc:
+            reason = self._explain(exc)
+            leads_back = isinstance(unwrap(exc), ChainError)
+        if leads_back:
+            self.offers = {}  # what came through ourselves must not stay offered
+        self._take_down("failed", reason if leads_back else reason + attempt.last_words)
+        pause = self._life.next_pause(random.random())
+        self._report(pause)
+        with anyio.move_on_after(pause):
+            await self._stopping.wait()
 
     async def stop(self) -> None:
         """End the backend; when this returns its processes are gone and its sessions closed."""
@@ -367,6 +374,23 @@ class Backend:
         finally:
             self._held_up -= 1
 
+    async def _repeat(self, era: Era, call: Call, params: Fields, meta: Fields) -> None:
+        """Make a request again that was surely not processed, as soon as there is another connection for it."""
+        self._held_up += 1
+        try:
+            connection = await self._connection(call)
+            if connection.era != era:
+                raise backend_failure(self.name, "came back in another era")
+            if not call.is_over:
+                connection.link.request(call, params, meta)
+        except Fault as fault:
+            call.fail(fault)
+        except BaseException:
+            call.fail(backend_failure(self.name, "was stopped"))
+            raise
+        finally:
+            self._held_up -= 1
+
     def _send(self, connection: Connection, call: Call, params: Fields, meta: Fields) -> None:
         if call.era == connection.era:
             connection.link.request(call, params, meta)
@@ -492,13 +516,18 @@ class Backend:
                 self._warn(Doubt, problem)
             case Excess(problem):
                 self._note_excess(problem)
+            case Unsent(call, params, meta):
+                self._repeats.start_soon(self._repeat, link.era, call, params, meta)
             case Lost():
-                if (connection := self._by_link(link)) is not None:
-                    self._drop(connection)
+                self._lose(link)
 
     def _update(self, connection: Connection, uri: str) -> None:
         """A resource may have changed without a word of it."""
         self._watchers.updated({"uri": pack(uri)}, uri, partial(self._is_served, connection))
+
+    def _lose(self, link: Link) -> None:
+        if (connection := self._by_link(link)) is not None:
+            self._drop(connection)
 
     def _note_excess(self, problem: str) -> None:
         self._warn(problem.rpartition("(")[2], problem, EXCESS_PAUSE)  # what is in brackets names the bound

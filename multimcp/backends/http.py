@@ -89,6 +89,7 @@ class HttpWire(WebWire):
         if self._link.era == "modern":
             name = text(params.get("name")) if method == "tools/call" and self.annotated else None
             headers |= headers_for(method, params, self.annotated.get(name or "", {}))
+        self._unheard.add(number)
         self._by_number[number] = self._tasks.start(self._call(number, method, data, headers))
 
     def write(self, data: bytes) -> None:
@@ -134,6 +135,7 @@ class HttpWire(WebWire):
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': its response broke off: {exc}")
         finally:
+            self._unheard.discard(number)
             self._by_number.pop(number, None)
             if number in self._link.pending:
                 self._link.fail(number, fault or self._fault("ended its response without an answer"))
@@ -141,14 +143,12 @@ class HttpWire(WebWire):
     async def _exchange(self, number: int, method: str, data: bytes, headers: dict[str, str]) -> Fault | None:
         """Send a request and take what comes back; returns its failure where no answer is in it."""
         self._waiting += len(data)
-        self._unheard.add(number)
         try:
             response = await self._post(headers, data)
         except (BackendError, aiohttp.ClientError, OSError, ValueError) as exc:
             return self._unsent(number, data, exc)
         finally:
             self._waiting -= len(data)
-            self._unheard.discard(number)
         self.unreachable, self.words = None, ""
         self.status = response.status if response.status >= 300 else None
         if method == "initialize":
@@ -179,6 +179,8 @@ class HttpWire(WebWire):
     async def _is_known(self) -> bool:
         """Whether the server answers a ping in our session."""
         said = b""
+        if self._session_id is None:  # another request has found out by now
+            return False
         with suppress(Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
             async with await self._ask("POST", self._headers(), request(_PING, "ping"), PING_TIMEOUT) as response:
                 while len(said) < _PING_SIZE and not (b'"result"' in said or b'"error"' in said):
@@ -239,6 +241,8 @@ class HttpWire(WebWire):
 
     def _event(self, event: Event, number: int | None, is_resumed: bool) -> None:
         if is_message(event):
+            if number is not None:
+                self._unheard.discard(number)
             self._link.receive(event.data, number, by_id=is_resumed)
 
     def _stream_headers(self, events: Events) -> dict[str, str]:

@@ -110,6 +110,7 @@ class SseWire(WebWire):
 
     def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
         if self.has_room(number, len(data)):
+            self._unheard.add(number)
             self._by_number[number] = self._tasks.start(self._call(number, data))
 
     def write(self, data: bytes) -> None:
@@ -132,10 +133,8 @@ class SseWire(WebWire):
     async def _call(self, number: int, data: bytes) -> None:
         fault: Fault | None = None
         self._waiting += len(data)
-        self._unheard.add(number)
         try:
             async with await self._ask("POST", _HEADERS, data) as response:
-                self._unheard.discard(number)
                 self.status = response.status if response.status >= 300 else None
                 if self.status is not None:
                     fault = await self._refusal(number, response, data)

@@ -168,7 +168,7 @@ class WebWire(Wire):
         self._by_number: dict[int, asyncio.Task[None]] = {}
         self._closing = asyncio.Lock()
         self._unheard: set[int] = set()
-        """Requests that are not answered at all, not even with a status."""
+        """Requests of which it is not known yet whether the server has taken them."""
 
     async def _ask(
         self, method: str, headers: Mapping[str, str], data: bytes | None = None, seconds: float | None = None
@@ -245,10 +245,12 @@ class WebWire(Wire):
         return self._fault(f"the request could not be sent: {type(exc).__name__}")
 
     def _lose(self, reason: str, number: int | None = None, data: bytes = b"") -> None:
-        """The server is not there, or does not know us.
+        """The server is not there, or does not know us: request `number` has to be sent on another connection.
 
-        Those that were sent meanwhile, and are not answered at all, may hear the same.
+        Those that were sent meanwhile may hear the same.
         """
+        if number is not None:
+            self._link.put_back(number, data)
         self._link.lose(reason, self._unheard)
 
     async def close(self) -> None:

@@ -192,8 +192,8 @@ def _plain(data: object) -> object:
 # What a failure means
 
 _GONE = (
-    "not found|unknown|invalid|expired|no valid|missing|no such|not exist|n't exist|no longer|terminated|closed|ended"
-    "|unrecogni[sz]ed|not recogni[sz]ed|required|no active|inactive|lost"
+    "not found|not find|unknown|invalid|expired|no valid|missing|no such|not exist|n't exist|no longer|terminated"
+    "|closed|ended|unrecogni[sz]ed|not recogni[sz]ed|required|no active|inactive|lost"
 )
 _SESSION_GONE = re.compile(f"(?is)session.{{0,200}}?({_GONE})|({_GONE}).{{0,40}}session".encode())
 _NOT_GREETED = re.compile(

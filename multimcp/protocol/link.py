@@ -127,6 +127,14 @@ class Missed(NamedTuple):
     """Something may have been said while there was no stream to hear it on."""
 
 
+class Unsent(NamedTuple):
+    """A request that was surely not processed, and has to be sent on another connection."""
+
+    call: Call
+    params: Fields
+    meta: Fields
+
+
 class Lost(NamedTuple):
     """Nothing comes any more."""
 
@@ -139,7 +147,7 @@ class Excess(NamedTuple):
     text: str
 
 
-Event = ListsChanged | Updated | Said | Noise | Doubt | Excess | Missed | Lost
+Event = ListsChanged | Updated | Said | Noise | Doubt | Excess | Missed | Unsent | Lost
 
 
 class Wire(Protocol):
@@ -302,6 +310,18 @@ class Link:
     def is_first_try(self, number: int) -> bool:
         """Whether a request is waited for, and has not been sent a second time."""
         return (call := self.pending.get(number)) is not None and not call.is_repeated
+
+    def put_back(self, number: int, data: bytes) -> None:
+        """Have a client's request, whose bytes are `data`, sent on another connection: it surely was not processed.
+
+        That is done once. One with which a client answers to a modern server belongs to this connection.
+        """
+        call = self.pending.get(number)
+        if call is not None and not (call.is_ours or call.is_repeated or call.converse):
+            del self.pending[number]
+            call.is_repeated = True
+            params = opened(read(data).params)
+            self._emit(self, Unsent(call, params, opened(params.pop("_meta", None))))
 
     def _expire(self, number: int, call: Call) -> None:
         if not call.is_over:

@@ -10,10 +10,11 @@ A body is what it is, or pieces that are sent one after the other; then the conn
 
 import json
 import queue
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import ThreadingUnixStreamServer
@@ -93,26 +94,33 @@ def decent(ask: Ask, **results: Any) -> Reply:
 
 
 class Sse:
-    """A decent server over SSE at /sse; `events` are what its stream sends, `name` the endpoint that it names."""
+    """A decent server over SSE at /sse.
 
-    def __init__(self, name: str = "/messages?session=1") -> None:
+    `name` is the endpoint that it names, to which the number of the stream is added; `spell` changes its answers.
+    """
+
+    def __init__(
+        self, name: str = "/messages?session=1", spell: Callable[[Json], Json] = lambda message: message
+    ) -> None:
         self.name = name
-        self.events: queue.Queue[bytes | None] = queue.Queue()
+        self.spell = spell
+        self.streams: list[queue.Queue[bytes]] = []
 
     def __call__(self, ask: Ask) -> Reply:
         if ask.method == "GET":
             return Reply(200, self.stream(), {"Content-Type": "text/event-stream"})
         if "id" in ask.message and ask.kind:
-            self.say(answer(ask.message))
+            message = json.dumps(self.spell(answer(ask.message))).encode()
+            self.streams[int(ask.path.rpartition("=")[2])].put(b"data: " + message + b"\n\n")
         return Reply(202)
 
-    def say(self, message: Json) -> None:
-        self.events.put(b"data: " + json.dumps(message).encode() + b"\n\n")
-
     def stream(self) -> Iterator[bytes]:
-        self.events = queue.Queue()
-        yield f"event: endpoint\ndata: {self.name}\n\n".encode()
-        yield from iter(self.events.get, None)
+        events = queue.Queue[bytes]()
+        self.streams.append(events)
+        mark = "&" if "?" in self.name else "?"
+        yield f"event: endpoint\ndata: {self.name}{mark}stream={len(self.streams) - 1}\n\n".encode()
+        while True:
+            yield events.get()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -156,6 +164,7 @@ class Web(ThreadingHTTPServer):
 
     def __init__(self, serve: Serve, address: tuple[str, int] = ("127.0.0.1", 0), tls: ssl.SSLContext | None = None):
         self.serve, self.asked = serve, list[Ask]()
+        self.connections: list[socket.socket] = []
         super().__init__(address, Handler)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
@@ -163,6 +172,18 @@ class Web(ThreadingHTTPServer):
 
     def handle_error(self, *args: Any) -> None:
         """Who leaves early is none of our business."""
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        request, address = super().get_request()
+        self.connections.append(request)
+        return request, address
+
+    def server_close(self) -> None:
+        """End all connections, too, as a server does that ends."""
+        super().server_close()
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class UnixWeb(ThreadingUnixStreamServer):

@@ -122,7 +122,6 @@ def test_a_lost_session_is_replaced(shared: Any) -> None:
     """Whatever error stands in the 404 (spec 2025-11-25, transports, session management)."""
     with raw_http("forgets") as url, RawClient(shared.url, "legacy") as client:
         shared.add(forgetful={"url": f"{url}/mcp"})
-        assert "'forgetful': the connection ended" in say(client, "forgetful::echo")["error"]["message"]
         assert say(client, "forgetful::echo")["result"]["content"]  # waits for the new session
 
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_a_redirect_of_sse_is_followed_for_the_stream_and_the_messages(shared: A
     with served(to_slash(Sse("/messages?session=1"), status, location)) as web:
         assert add(shared, f"{web.url}/sse") is None
         assert call(shared)["result"] == PONG
-        assert "/messages/?session=1" in {ask.path for ask in web.asked if ask.kind == "tools/call"}
+        assert [ask.path for ask in web.asked if ask.kind == "tools/call"] == ["/messages/?session=1&stream=0"]
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/sse"])
@@ -134,7 +135,9 @@ def test_a_chain_of_redirects(shared: Any, path: str) -> None:
     serve = Sse("/messages///") if path == "/sse" else decent
 
     def chain(ask: Ask) -> Reply:
-        return serve(ask) if ask.path.endswith("///") else Reply(308, b"", {"Location": f"{ask.path}/"})
+        return (
+            serve(ask) if ask.path.partition("?")[0].endswith("///") else Reply(308, b"", {"Location": f"{ask.path}/"})
+        )
 
     with served(chain) as web:
         assert add(shared, web.url + path) is None
@@ -183,9 +186,7 @@ def test_an_error_in_the_body_over_sse(shared: Any, status: int) -> None:
 
     with served(refusing) as web:
         assert add(shared, f"{web.url}/sse") is None
-        found = call(shared)["error"]
-        if status != 404:  # which says that the session is not known
-            assert found == {"code": -31234, "message": "out of pongs"}
+        assert call(shared)["error"] == {"code": -31234, "message": "out of pongs"}
         until(lambda: state(shared)["state"] == "ready")
 
 
@@ -224,6 +225,155 @@ def test_without_a_get_stream_nothing_is_lost(shared: Any, reply: Reply) -> None
         assert [ask.method for ask in web.asked].count("GET") == 1
 
 
+# Lost sessions
+
+
+class Forgetful:
+    """Has sessions; says of one that it does not know what `says` makes of the request. `calls` are the tool calls."""
+
+    def __init__(self, says: Any, serve: Serve = decent) -> None:
+        self.says, self.serve = says, serve
+        self.known: set[str] = set()
+        self.greeted = 0
+        self.calls = 0
+
+    def __call__(self, ask: Ask) -> Reply:
+        if ask.method != "POST":
+            return Reply(405)
+        if ask.kind == "initialize":
+            self.greeted += 1
+            self.known.add(f"s{self.greeted}")
+            reply = self.serve(ask)
+            return Reply(200, reply.body, {**reply.headers, "Mcp-Session-Id": f"s{self.greeted}"})
+        if ask.kind == "server/discover":
+            return error(-32601, "what?")
+        if ask.headers.get("mcp-session-id") not in self.known:
+            reply = self.says(ask)
+            return reply if isinstance(reply, Reply) else self.serve(ask)
+        self.calls += ask.kind == "tools/call"
+        return self.serve(ask)
+
+
+def stream_error(code: int, text: str, status: int = 200) -> Any:
+    def say(ask: Ask) -> Reply:
+        body = error(code, text, number=ask.message.get("id")).body
+        return Reply(status, b"data: " + bytes(body) + b"\n\n", {"Content-Type": "text/event-stream"})  # type: ignore[arg-type]
+
+    return say
+
+
+LOST = {
+    "404": lambda ask: Reply(404),
+    "404 html": lambda ask: Reply(404, b"<html>Not Found", {"Content-Type": "text/html"}),
+    "404 sdk": lambda ask: error(-32600, "Session not found", 404, "server-error"),
+    "404 ts": lambda ask: error(-32001, "Session not found", 404),
+    "404 odd": lambda ask: error(-32601, "Method not found", 404),
+    "400": lambda ask: Reply(400),
+    "400 text": lambda ask: Reply(400, b"Invalid or missing session ID", {"Content-Type": "text/plain"}),
+    "400 ts": lambda ask: error(-32000, "Bad Request: No valid session ID provided", 400),
+    "400 init": lambda ask: error(-32000, "Bad Request: Server not initialized", 400),
+    "401": lambda ask: error(-32000, "session expired", 401),
+    "503": lambda ask: error(-32001, "Unknown session", 503),
+    "200": lambda ask: error(-32002, "Server not initialized", 200, ask.message.get("id")),
+    "200 null": lambda ask: error(-32000, "Session does not exist"),
+    "200 stream": stream_error(-32001, "Session not found"),
+    "404 stream": stream_error(-32001, "Session not found", 404),
+    # which answers a ping all the same, as it may before it was initialized (spec, lifecycle)
+    "200 but ping": lambda ask: (
+        None
+        if ask.kind == "ping"
+        else error(-32602, "Received request before initialization was complete", 200, ask.message.get("id"))
+    ),
+}
+
+
+@pytest.mark.parametrize("says", LOST.values(), ids=LOST)
+def test_a_forgotten_session_costs_no_call(shared: Any, says: Any) -> None:
+    """However the server says so, it is greeted again, once, and what it refused is sent again."""
+    server = Forgetful(says)
+    with served(server) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        for greeted in (2, 3):
+            server.known.clear()  # as after a restart
+            with ThreadPoolExecutor(4) as callers:
+                answers = list(callers.map(call, [shared] * 4))
+            assert [found.get("result") for found in answers] == [PONG] * 4, answers
+            assert server.greeted == greeted
+        assert server.calls == 8
+        assert state(shared)["state"] == "ready"
+
+
+@pytest.mark.parametrize("status", [404, 400, 410])
+def test_a_forgotten_session_over_sse(shared: Any, status: int) -> None:
+    sse = Sse()
+    left = 1
+
+    def forgetful(ask: Ask) -> Reply:
+        nonlocal left
+        if ask.kind == "tools/call" and left:
+            left -= 1
+            return Reply(status, b"Could not find session", {"Content-Type": "text/plain"})
+        return sse(ask)
+
+    with served(forgetful) as web:
+        assert add(shared, f"{web.url}/sse") is None
+        assert call(shared)["result"] == PONG
+        assert [ask.kind for ask in web.asked].count("initialize") == 2
+
+
+@pytest.mark.parametrize("status", [200, 400, 404])
+def test_a_tool_may_have_sessions_of_its_own(shared: Any, status: int) -> None:
+    def tool(ask: Ask) -> Reply:
+        if ask.kind == "tools/call":
+            return error(-32602, "Session not found: browser-1", status, ask.message["id"])
+        return decent(ask)
+
+    server = Forgetful(lambda ask: Reply(404), tool)
+    with served(server) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        for _ in range(2):
+            assert call(shared)["error"] == {"code": -32602, "message": "Session not found: browser-1"}
+        assert server.greeted == 1
+
+
+def test_a_call_is_sent_again_once(shared: Any) -> None:
+    """A 404 to each call is an answer, and not the end of each session."""
+    tool = lambda ask: Reply(404, b"no such tool") if ask.kind == "tools/call" else decent(ask)  # noqa: E731
+    server = Forgetful(lambda ask: Reply(404), tool)
+    with served(server) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        assert "answered HTTP 404 Not Found with" in call(shared)["error"]["message"]
+        assert (server.greeted, server.calls) == (2, 2)
+        until(lambda: state(shared)["state"] == "ready")
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse"])
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_a_call_waits_for_a_server_that_is_being_restarted(shared: Any, era: str, path: str) -> None:
+    with served(Sse() if path == "/sse" else decent) as web:
+        assert add(shared, web.url + path) is None
+        port = web.server_port
+    found: list[Any] = []
+    caller = threading.Thread(target=lambda: found.append(call(shared, era=era)))
+    caller.start()
+    until(lambda: state(shared)["state"] == "failed")
+    with served(Sse() if path == "/sse" else decent, address=("127.0.0.1", port)):
+        caller.join(20)
+        assert found[0]["result"]["content"] == PONG["content"]
+
+
+def test_what_may_have_been_processed_is_not_sent_again(shared: Any) -> None:
+    def breaking(ask: Ask) -> Reply:
+        if ask.kind == "tools/call":
+            raise ConnectionError
+        return with_session(ask)
+
+    with served(breaking) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        assert "could not be sent" in call(shared)["error"]["message"]
+        assert [ask.kind for ask in web.asked].count("tools/call") == 1
+
+
 # Ids
 
 
@@ -256,15 +406,10 @@ def test_an_answer_to_a_post_is_its_own(shared: Any, as_stream: bool, spell: Any
 
 @pytest.mark.parametrize("spell", [float, str, lambda _: None])
 def test_ids_over_sse(shared: Any, spell: Any) -> None:
-    sse = Sse()
+    def spelled(message: Any) -> Any:
+        return {**message, "id": spell(message["id"])} if "content" in message.get("result", {}) else message
 
-    def odd(ask: Ask) -> Reply:
-        if ask.kind != "tools/call":
-            return sse(ask)
-        sse.say({**answer(ask.message), "id": spell(ask.message["id"])})
-        return Reply(202)
-
-    with served(odd) as web:
+    with served(Sse(spell=spelled)) as web:
         assert add(shared, f"{web.url}/sse") is None
         found = call(shared)
         if spell in (float, str):
