@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import shutil
+import ssl
+import subprocess
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import RawClient, until
+from tests.support.processes import RawClient, proxy, until
 from tests.support.wild import (
     Ask,
     Reply,
@@ -558,3 +561,60 @@ def test_unix_sockets(shared: Any, tmp_path: Path) -> None:
     reason = add(shared, f"unix://{path}:/mcp")
     assert reason is not None
     assert f"unix://{path}:/mcp cannot be reached (No such file or directory)" in reason
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    paths = folder / "cert.pem", folder / "key.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *names, "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
+    return paths
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_an_authority_of_ones_own_and_the_way_from_http_to_https(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    with served(with_session, tls=tls) as secure:
+        target = {"Location": f"{secure.url}/mcp"}
+        with (
+            served(lambda ask: Reply(307, b"", target)) as plain,
+            proxy(tmp_path, {}, env={"SSL_CERT_FILE": str(cert)}) as trusting,
+            proxy(tmp_path, {}) as strict,
+        ):
+            assert add(trusting, f"{plain.url}/mcp", headers={"X-Key": "k"}) is None
+            assert call(trusting)["result"] == PONG
+            assert {ask.headers["x-key"] for ask in secure.asked} == {"k"}
+            reason = add(strict, f"{secure.url}/mcp")
+            assert reason is not None
+            assert "its certificate is not trusted: self" in reason
+            assert "name the file of its authority in SSL_CERT_FILE" in reason
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse"])
+def test_the_way_out(tmp_path: Path, path: str) -> None:
+    """A far server is asked by way of a proxy, which gets its whole URL; one on this machine is not."""
+    far = Sse("http://far.test/messages") if path == "/sse" else with_session
+    with served(far) as out, served(with_session) as near:
+        env = {"http_proxy": out.url.replace("//", "//me:p%40ss@"), "NO_PROXY": "near.test"}
+        with proxy(tmp_path, {}, env=env) as tested:
+            assert add(tested, f"http://far.test{path}") is None
+            assert call(tested)["result"] == PONG
+            assert {ask.headers["proxy-authorization"] for ask in out.asked} == {"Basic bWU6cEBzcw=="}
+            assert all(ask.path.startswith("http://far.test/") for ask in out.asked)
+            tested.remove("s")
+            assert add(tested, f"{near.url}/mcp") is None
+            assert "p@ss" not in tested.stderr
