@@ -9,7 +9,6 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 """
 
 import os
-import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -76,16 +75,19 @@ async def _write(fd: int, outbox: Outbox, on_end: Callable[[], None], writing: a
             await news(outbox)
             view = memoryview(outbox.take())
             while view:
-                with suppress(PermissionError):
+                try:
+                    view = view[os.write(fd, view) :]
+                except BlockingIOError:
                     await anyio.wait_writable(fd)
-                view = view[os.write(fd, view[: select.PIPE_BUF]) :]  # what a pipe is sure to take without blocking
     on_end()
 
 
 @contextmanager
 def own_streams() -> Iterator[tuple[int, int]]:
-    """Our stdin and stdout for MCP alone, as file descriptors."""
+    """Our stdin and stdout for MCP alone, as file descriptors; writing does not block, until they are given back."""
     wires = os.dup(0), os.dup(1)
+    blocking = [os.get_blocking(wire) for wire in wires]  # uvloop changes that, too, of what it waits for
+    os.set_blocking(wires[1], False)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
@@ -94,5 +96,6 @@ def own_streams() -> Iterator[tuple[int, int]]:
         yield wires
     finally:
         for fd, wire in enumerate(wires):
+            os.set_blocking(wire, blocking[fd])
             os.dup2(wire, fd)
             os.close(wire)

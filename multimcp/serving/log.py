@@ -10,6 +10,7 @@ import atexit
 import io
 import logging
 import os
+import select
 import sys
 import threading
 from contextlib import suppress
@@ -61,7 +62,10 @@ class Stderr(io.TextIOBase):
             data = memoryview(text.encode(errors="backslashreplace"))
             with suppress(OSError):  # whoever read it is gone
                 while data:
-                    data = data[os.write(self._fd, data) :]
+                    try:
+                        data = data[os.write(self._fd, data) :]
+                    except BlockingIOError:  # it is one with a stream that somebody made non-blocking
+                        select.select((), (self._fd,), ())
 
     def _next(self) -> str:
         """What is to be written next; empty at the end."""

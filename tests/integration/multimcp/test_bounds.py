@@ -3,10 +3,13 @@ others notice nothing."""
 
 import gzip
 import json
+import os
+import pty
 import re
 import socket
 import subprocess
 import sys
+import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from tests.support.processes import PATIENT, TIMEOUT, Proxy, RawClient, program, proxy, raw, write_config
+from tests.support.processes import PATIENT, TIMEOUT, Proxy, RawClient, program, proxy, raw, until, write_config
 
 LARGE = "x" * 20_000
 
@@ -214,3 +217,35 @@ def test_a_call_whose_stream_is_not_read_ends(tmp_path: Path) -> None:
         wire.sendall(body)
         running.expect("a client does not read its stream: its call is ended")
         assert "result" in echo(client)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "terminal", "file"])
+def test_a_large_answer_is_whole_whatever_our_stdout_is(tmp_path: Path, kind: str) -> None:
+    if kind == "socket":  # what Node.js gives its children
+        reader, writer = socket.socketpair()
+        ends = reader.detach(), writer.detach()
+    elif kind == "terminal":
+        ends = pty.openpty()
+        tty.setraw(ends[1])
+    elif kind == "pipe":
+        ends = os.pipe()
+    else:
+        path = tmp_path / "out"
+        path.write_text("before\n")
+        ends = os.open(path, os.O_RDONLY), os.open(path, os.O_WRONLY | os.O_APPEND)
+    command = over_stdio(tmp_path, "big=300000", "--max-unread=10000000")
+    with subprocess.Popen(command, stdin=PIPE, stdout=ends[1], stderr=PIPE, text=True) as running:
+        assert running.stdin is not None
+        assert running.stderr is not None
+        running.stdin.write(lines_of("a", "b"))
+        running.stdin.flush()
+        if kind == "file":
+            until(lambda: path.read_text().count("\n") == 4)
+        with os.fdopen(ends[0], "r") as out:
+            lines = [out.readline() for _ in range(4 if kind == "file" else 3)][-3:]
+            running.stdin.close()
+            assert running.wait(TIMEOUT) == 0
+            assert os.get_blocking(ends[1])  # as it was
+            os.close(ends[1])
+    answers = {answer["id"]: answer for answer in map(json.loads, lines)}
+    assert all(len(answers[number]["result"]["content"][0]["text"]) > 300_000 for number in (2, 3))

@@ -85,3 +85,13 @@ def test_a_reader_that_is_gone_harms_nobody(pipe: tuple[int, int]) -> None:
     stream.write(LINE)
     stream.write(LINE)
     stream.close()
+
+
+def test_a_stream_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[int, int]) -> None:
+    os.set_blocking(pipe[1], False)
+    stream = Stderr(pipe[1])
+    for _ in range(500):
+        stream.write(LINE)
+    stream.write("end")
+    assert read_until(pipe[0], "end$") == LINE * 500 + "end"
+    stream.close()
