@@ -39,7 +39,7 @@ lock:  ## pin the dependencies anew
 	uv run -q --no-project --with-requirements requirements/node.txt python -m tests.npm.node
 
 clean:
-	rm -rf $(VENV) wheelhouse .tox .coverage .coverage.*
+	rm -rf $(VENV) wheelhouse .tox
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
