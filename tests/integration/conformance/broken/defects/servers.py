@@ -6,13 +6,12 @@ from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
 from tests.integration.conformance.broken.breaking import breaks
+from tests.integration.conformance.broken.defects.isolation import StaysDown
 from tests.integration.conformance.broken.mux import (
-    CONNECTION_LOST,
     INTERNAL_ERROR,
     Backend,
     Call,
     Failure,
-    Id,
     Message,
     Mux,
 )
@@ -117,15 +116,8 @@ class MissesWhatItDidNotHear(Keeps):
 
 
 @breaks("servers:connection:again", symptom="a server whose connection ended cannot be used again", over="sse")
-class ConnectsOnce(Mux):
+class ConnectsOnce(StaysDown):
     """A server whose connection has ended is not connected to again."""
-
-    async def ask(
-        self, call: Call, backend: Backend, method: str, params: Message | None, id: Id | None = None
-    ) -> Message:
-        if backend.hello is not None and not backend.alive:
-            raise Failure(CONNECTION_LOST, f"the connection to {backend.name} is lost")
-        return await super().ask(call, backend, method, params, id)
 
 
 @breaks("servers:stream:spelled", symptom="written with CRLF, an answer is lost", over="web")
