@@ -1,0 +1,63 @@
+"""The table of bounds in docs/operations.md: each option and each constant is in it, with the value that it has."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Final, NamedTuple
+
+import pytest
+
+from multimcp.backends.web import HOPS
+from multimcp.protocol.lifecycle import BACKOFF
+from multimcp.protocol.limits import BOUNDS, DEFAULT
+from tests.support.documentation import ROOT
+
+FIXED: Final[Mapping[str, Iterable[float]]] = {
+    "Redirects": [HOPS],
+    "Restarts": BACKOFF,
+}
+"""The values of the bounds that are no options, in the order of their cell, by how their row begins."""
+
+UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+class Row(NamedTuple):
+    bound: str
+    default: str
+    option: str
+    happens: str
+
+    @property
+    def numbers(self) -> list[float]:
+        """The values in the cell of the default, in bytes and seconds."""
+        found = re.findall(r"(\d[\d,]*(?:\.\d+)?)(?: ?([KMG]iB))?", self.default)
+        return [float(number.replace(",", "")) * UNITS[unit] for number, unit in found]
+
+
+@cache
+def table() -> tuple[Row, ...]:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    lines = text.partition("\n## Bounds\n")[2].partition("\n##")[0].splitlines()
+    rows = [Row(*(cell.strip() for cell in line.strip("|").split("|"))) for line in lines if line.startswith("|")]
+    assert rows[0] == Row("bound", "default", "option", "what happens")
+    return tuple(rows[2:])
+
+
+def test_each_row_has_the_values_of_the_code() -> None:
+    options = {}
+    for name, bound in BOUNDS.items():
+        cell = f"`--{name} {bound.metadata['unit']}`, `MULTI_MCP_{name.upper().replace('-', '_')}`"
+        options[cell] = [float(getattr(DEFAULT, bound.name))]
+    for row in table():
+        if row.option:
+            assert options.pop(row.option) == row.numbers, row
+        else:
+            [values] = [values for start, values in FIXED.items() if row.bound.startswith(start)] or [None]
+            assert values is not None, f"no values for {row.bound!r}"
+            assert list(values) == row.numbers, row
+    assert options == {}
+
+
+@pytest.mark.parametrize("start", FIXED)
+def test_each_value_has_its_row(start: str) -> None:
+    assert len([row for row in table() if row.bound.startswith(start)]) == 1
