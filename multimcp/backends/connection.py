@@ -197,7 +197,10 @@ class Connection:
         """The log level that the backend was asked for."""
         self.subscribed: dict[str, anyio.CancelScope] = {}
         """The resources whose updates the backend sends; the scope is that of the stream they come on."""
-        self.offer = Offer(hello.version, hello.capabilities, hello.instructions, hello.info)
+        self._problems = hello.problems
+        self.offer = Offer(
+            hello.version, hello.capabilities, hello.instructions, hello.info, extensions=hello.extensions
+        )
         self._context = context
         self._wire = wire
         self._tasks = tasks
@@ -257,7 +260,7 @@ class Connection:
         listings = dict(self._lists.listings)
         if TOOLS in listings:
             self._wire.annotated = {entry.name: entry.headers for entry in listings[TOOLS].entries if entry.headers}
-        self.offer = replace(self.offer, listings=listings, problems=self._lists.problems)
+        self.offer = replace(self.offer, listings=listings, problems=(*self._problems, *self._lists.problems))
         return heard
 
     async def _read(self, kind: Kind, pages: Pages) -> str | None:

@@ -20,6 +20,7 @@ from multimcp.protocol.calls import Call, Clients, Listener, Session
 from multimcp.protocol.catalog import Catalog, Names, build, capabilities, instructions
 from multimcp.protocol.chain import Chain, behind
 from multimcp.protocol.config import ServerConfig
+from multimcp.protocol.extensions import united
 from multimcp.protocol.lifecycle import State
 from multimcp.protocol.message import Era, Fields
 from multimcp.protocol.names import LLM_NAMES, Spelling
@@ -397,10 +398,12 @@ class Registry:
     def _tell_once(self) -> None:
         self._flushed = self._version
         self._tell_all(self.clients.audience())
-        collisions = {text for era in _ERAS for text in self.catalog(era).collisions}
-        for text in sorted(collisions - self._reported):
-            logger.error("name collision: %s", text)
-        self._reported = collisions
+        offers = [self.offers(era) for era in _ERAS]
+        left_out = {text for each in offers for text in united({name: each[name].extensions for name in each})[1]}
+        collisions = {f"name collision: {text}" for era in _ERAS for text in self.catalog(era).collisions}
+        for text in sorted((collisions | left_out) - self._reported):
+            logger.log(logging.ERROR if text in collisions else logging.WARNING, "%s", text)
+        self._reported = collisions | left_out
 
     def _tell_all(self, listeners: Iterable[Session | Listener]) -> None:
         """Tell listeners of the changes that they have not seen; the streams of one client share what it has seen."""

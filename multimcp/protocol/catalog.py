@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from multimcp.errors import AmbiguousNameError
 
+from . import extensions
 from .eras import ParamHeaders, to_client
 from .message import EMPTY, Era, Fields, encode, fields, pack
 from .names import Namespace, Spelling, is_legal, llm_names, public_name, qualify, shorten, spellings
@@ -253,6 +254,9 @@ def capabilities(offers: Mapping[str, Offer], *, may_be_more: bool, is_only: boo
         united.setdefault("resources", {})["subscribe"] = True
     united |= {name: {} for name in ("completions", "logging") if name in declared}
     mine = {name: pack(capability) for name, capability in united.items()}
+    shown, _ = extensions.united({name: offer.extensions for name, offer in offers.items()})
+    if shown:
+        mine["extensions"] = pack(shown)
     if is_only:
         [only] = offers.values()
         return {**only.capabilities, **mine}

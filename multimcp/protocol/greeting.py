@@ -21,6 +21,7 @@ from multimcp.errors import BackendError, ChainError, Fault
 
 from .chain import is_refusal, read_behind
 from .eras import CHAIN_KEY, LATEST_LEGACY, LEGACY_VERSIONS, MODERN_ERRORS, MODERN_VERSIONS, SERVER_KEY
+from .extensions import declared
 from .framing import Oversized
 from .message import UNSUPPORTED_VERSION, Era, Fields, fields, pack, text, value
 
@@ -103,24 +104,34 @@ class Ask:
 
 @dataclass(frozen=True)
 class Hello:
-    """What a server said when it was greeted; `behind` are the Multi-MCPs behind it, by distance."""
+    """What a server said when it was greeted; `behind` are the Multi-MCPs behind it, by distance.
+
+    `problems` are what clients cannot be told of it.
+    """
 
     version: str
     capabilities: Fields
     instructions: str | None
     info: Any
     behind: Mapping[str, int]
+    extensions: Fields
+    problems: tuple[str, ...]
 
     @classmethod
     def of(cls, version: str, hello: Fields, info: Raw | None) -> "Hello":
         """Read it from the result of a greeting; `info` is how the server calls itself."""
         found = value(info)
+        capabilities = fields(hello.get("capabilities"))
+        extensions, problems = declared(capabilities)
+        capabilities.pop("extensions", None)
         return cls(
             version,
-            fields(hello.get("capabilities")),
+            capabilities,
             text(hello.get("instructions")),
             found if isinstance(found, dict) else None,
             behind_of(hello) or {},
+            extensions,
+            tuple(problems),
         )
 
 

@@ -70,6 +70,7 @@ class Offer:
     server_info: Any = None
     listings: Mapping[Kind, Listing] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    extensions: Fields = field(default_factory=dict)
 
     def entries(self, kind: Kind) -> tuple[Entry, ...]:
         """What is listed of this kind, in the backend's order."""

@@ -19,6 +19,7 @@ from msgspec import Raw
 from multimcp.errors import AmbiguousNameError, Fault
 
 from .catalog import Catalog, Route
+from .extensions import RESULTS, respelled
 from .message import (
     EMPTY,
     INVALID_PARAMS,
@@ -166,6 +167,8 @@ class Router:
         def public(uri: str) -> str:
             return target.asked.get(uri) or self.public_uri(view(), target.server, uri)
 
+        if (shape := RESULTS.get(method)) is not None:
+            return respelled(result, shape, lambda mark, spelled: public(spelled)) or result
         changes: Fields = {}
         for name, change in _WITH_URIS.items():
             of_a_read = name == "contents"

@@ -1,0 +1,170 @@
+"""What extends MCP: one table for each extension we know, and which of them one side is told of the other. Pure.
+
+Rules:
+- Clients are shown the union of what servers declare, whatever its namespace. An extension of several servers is shown
+  with its settings merged key by key if it is in `EXTENSIONS`; else it is left out, as nobody knows what its settings
+  mean together, nor whose its methods are.
+- What a server declares is bounded: of the rest, one line tells.
+- A URI or an id in a result is found by the shape of the result, never by searching.
+
+Spec: 2026-07-28, basic/versioning#extension-negotiation; SEP-2133; ext-apps, ext-tasks, ext-skills
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Raw
+
+from multimcp.errors import printable
+
+from .message import Fields, fields, is_object, pack, text, value
+
+MOST: Final = 100
+"""How many extensions of one server are shown."""
+
+SETTINGS: Final = 64 * 1024
+"""How many bytes the extensions of one server have together, identifiers and settings."""
+
+Way = Literal["uri", "task", "merged"]
+"""How a request finds its server: by `params.uri`; by `params.taskId`; or it goes to all that have the extension."""
+
+
+class Mark(Enum):
+    """What stands at a place of a result that has to be spelled as the client has to spell it."""
+
+    URI = "a URI"
+    TASK = "a task's id"
+
+
+EACH: Final = "*"
+"""In a shape: each item of a list."""
+
+Shape = Mapping[str, "Shape | Mark"]
+"""Where marks stand in an object: by key, or by `EACH` in a list."""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """One extension.
+
+    Attributes:
+        id: its identifier.
+        ways: its requests, and how each finds its server.
+        results: by method, where marks stand in the result.
+    """
+
+    id: str
+    ways: Mapping[str, Way] = field(default_factory=dict)
+    results: Mapping[str, Shape] = field(default_factory=dict)
+
+
+_PREFIX: Final = "io.modelcontextprotocol/"
+
+APPS: Final = Extension(_PREFIX + "ui")
+
+TASKS: Final = Extension(_PREFIX + "tasks", ways=dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "task"))
+
+SKILLS: Final = Extension(
+    _PREFIX + "skills",
+    ways={"skills/list": "merged", "skills/get": "uri", "resources/directory/read": "uri"},
+)
+
+EXTENSIONS: Final[Mapping[str, Extension]] = {each.id: each for each in (APPS, TASKS, SKILLS)}
+
+WAYS: Final[Mapping[str, Way]] = {method: way for each in EXTENSIONS.values() for method, way in each.ways.items()}
+"""How each request of an extension finds its server."""
+
+RESULTS: Final[Mapping[str, Shape]] = {
+    method: shape for each in EXTENSIONS.values() for method, shape in each.results.items()
+}
+"""By method of an extension, where marks stand in its result."""
+
+PAGE: Final[Shape] = {"_meta": {"ui": {"resourceUri": Mark.URI}, "ui/resourceUri": Mark.URI}}
+"""Where a tool names the page that shows its results: in both spellings, the older one last."""
+
+
+# What servers declare
+
+
+def declared(capabilities: Fields) -> tuple[Fields, list[str]]:
+    """The extensions that a server declares, as far as clients can be told, and what is wrong with the rest."""
+    if (raw := capabilities.get("extensions")) is None:
+        return {}, []
+    kept: Fields = {}
+    odd, size = 0, 0
+    for name, settings in fields(raw).items():
+        size += len(name) + len(memoryview(settings))
+        if size > SETTINGS or len(kept) == MOST:
+            return kept, [f"extensions: only the first {len(kept)} are shown, as {MOST} with {SETTINGS:,} bytes may be"]
+        if is_object(settings):
+            kept[name] = Raw(bytes(settings))  # a copy: it would keep the whole answer
+        else:
+            odd += 1
+    return kept, [f"extensions: {odd} left out whose settings are no object"] if odd or not is_object(raw) else []
+
+
+def united(servers: Mapping[str, Fields]) -> tuple[Fields, list[str]]:
+    """The extensions of all servers as a client is shown them, and what to say of those that are left out."""
+    by_name: dict[str, dict[str, Raw]] = {}
+    for server, extensions in servers.items():
+        for name, settings in extensions.items():
+            by_name.setdefault(name, {})[server] = settings
+    shown: Fields = {}
+    left_out: list[str] = []
+    for name, settings_of in by_name.items():
+        first, *others = settings_of.values()
+        if not others:
+            shown[name] = first
+        elif name in EXTENSIONS:
+            shown[name] = _merged(first, *others)
+        else:
+            several = ", ".join(settings_of)
+            left_out.append(
+                f"extension '{printable(name, 80)}' is shown to no client, as several servers have it: {several}"
+            )
+    return shown, left_out
+
+
+def _merged(first: Raw, *others: Raw) -> Raw:
+    merged = value(first)
+    for other in others:
+        merged = _both(merged, value(other))
+    return pack(merged)
+
+
+def _both(one: Any, other: Any) -> Any:
+    """Two settings of one name: objects key by key, lists without what comes twice, what is true of one is true."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {**other, **one, **{key: _both(one[key], other[key]) for key in one.keys() & other.keys()}}
+    if isinstance(one, list) and isinstance(other, list):
+        return one + [item for item in other if item not in one]
+    return one or other
+
+
+# Marks in results
+
+_list = msgspec.json.Decoder(list[Raw])
+
+
+def respelled(raw: Raw, shape: Shape | Mark, spell: Callable[[Mark, str], str]) -> Raw | None:
+    """JSON with what stands at the marks of its shape in another spelling; None where nothing is to be changed."""
+    if isinstance(shape, Mark):
+        spelled = text(raw)
+        changed = spell(shape, spelled) if spelled is not None else None
+        return pack(changed) if changed != spelled else None
+    if EACH in shape:
+        try:
+            items = _list.decode(raw)
+        except (ValueError, RecursionError):
+            return None
+        news = [respelled(item, shape[EACH], spell) for item in items]
+        if all(new is None for new in news):
+            return None
+        return pack([old if new is None else new for old, new in zip(items, news, strict=True)])
+    opened = fields(raw)
+    changes = {key: respelled(opened[key], inner, spell) for key, inner in shape.items() if key in opened}
+    changed_only = {key: new for key, new in changes.items() if new is not None}
+    return pack({**opened, **changed_only}) if changed_only else None
