@@ -20,6 +20,7 @@ from msgspec import UNSET, Raw
 from multimcp.errors import Fault
 
 from .eras import LEVEL_KEY, LEVELS, SUBSCRIPTION_KEY, TOKEN_KEY, error_to_client, is_wanted, to_client
+from .extensions import for_modern
 from .limits import DEFAULT, Limits
 from .message import (
     EMPTY,
@@ -250,7 +251,7 @@ class Call:
         self._questions: set[Question] = set()
         self._key = key(number)
         if session is not None:
-            self.ask, self.capabilities = session.ask, session.capabilities
+            self.ask, self.capabilities = session.ask, session.for_modern
             self.names, self.since, self.seen = session.names, session.since, session.seen
             session.calls[self._key] = self
 
@@ -377,6 +378,8 @@ class Session:
     def __init__(self, number: str, capabilities: Raw, tell: Callable[[bytes], None], since: float = 0.0) -> None:
         self.id = number
         self.capabilities = capabilities
+        self.for_modern = for_modern(capabilities)
+        """What a modern server is told of it."""
         self.abilities = fields(capabilities)
         self.since = since
         self.names: Spelling = "plain"

@@ -86,6 +86,22 @@ PAGE: Final[Shape] = {"_meta": {"ui": {"resourceUri": Mark.URI}, "ui/resourceUri
 """Where a tool names the page that shows its results: in both spellings, the older one last."""
 
 
+# What clients declare
+
+OURS: Final[Mapping[str, Any]] = {APPS.id: {"mimeTypes": ["text/html;profile=mcp-app"]}}
+"""Declared where no client is known yet, or all are meant: a tool with a page has a text for those without (spec, Apps:
+graceful degradation)."""
+
+
+def for_modern(capabilities: Raw) -> Raw:
+    """What a modern server is told of a legacy client: it gets results at once, never a task, which it cannot read."""
+    opened = fields(capabilities)
+    extensions = fields(opened.get("extensions"))
+    if extensions.pop(TASKS.id, None) is None:
+        return capabilities
+    return pack({**opened, "extensions": extensions})
+
+
 # What servers declare
 
 

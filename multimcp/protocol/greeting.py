@@ -21,9 +21,9 @@ from multimcp.errors import BackendError, ChainError, Fault
 
 from .chain import is_refusal, read_behind
 from .eras import CHAIN_KEY, LATEST_LEGACY, LEGACY_VERSIONS, MODERN_ERRORS, MODERN_VERSIONS, SERVER_KEY
-from .extensions import declared
+from .extensions import OURS, declared
 from .framing import Oversized
-from .message import UNSUPPORTED_VERSION, Era, Fields, fields, pack, text, value
+from .message import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, Era, Fields, fields, pack, text, value
 
 Transport = Literal["stdio", "http", "sse"]
 
@@ -35,6 +35,7 @@ CAPABILITIES: Final = pack(
         "sampling": {"context": {}, "tools": {}},
         "elicitation": {"form": {}, "url": {}},
         "roots": {"listChanged": True},
+        "extensions": OURS,
     }
 )
 """Declared on shared legacy connections, which open before any client is known. Each question is checked against the
@@ -185,8 +186,13 @@ def _discover() -> Greeting:
     try:
         hello = yield Ask("modern", "server/discover", {})
     except Fault as fault:
+        if fault.code != UNSUPPORTED_VERSION:
+            raise
         listed = value(fields(fault.data).get("supported")) if isinstance(fault.data, Raw) else None
-        if fault.code != UNSUPPORTED_VERSION or not isinstance(listed, list) or MODERN_VERSIONS[-1] not in listed:
+        names = set(map(str, listed)) if isinstance(listed, list) else set()
+        if names <= set(LEGACY_VERSIONS):  # it knows the error, and yet no revision that has it
+            raise Fault(METHOD_NOT_FOUND, fault.message, fault.data) from None
+        if MODERN_VERSIONS[-1] not in names:
             raise
         hello = yield Ask("modern", "server/discover", {})  # by its own word it supports what it refused
     supported = value(hello.get("supportedVersions"))

@@ -35,6 +35,7 @@ from .calls import (
     Timer,
 )
 from .eras import SUBSCRIPTION_KEY, TOKEN_KEY, end_to_end, to_backend
+from .extensions import OURS
 from .framing import Oversized
 from .message import (
     INTERNAL_ERROR,
@@ -65,6 +66,9 @@ from .message import (
     value,
 )
 from .offer import LIST_CHANGED
+
+_OURS = pack({"extensions": OURS})
+"""What requests of the proxy itself declare, on connections that are shared."""
 
 _ROOTS = "roots/list"
 _NO_ROOTS = pack({"roots": []})
@@ -262,6 +266,7 @@ class Link:
         """Send a request of our own, with `own` in its `_meta`; `take` gets its answer."""
         call = Call(_Ours(take), self.era, 0, method, {})
         call.is_ours = True
+        call.capabilities = self.owner.for_modern if self.owner else _OURS
         self.request(call, params, {}, own)
         return call
 

@@ -13,9 +13,11 @@ from multimcp.protocol.extensions import (
     PAGE,
     SETTINGS,
     SKILLS,
+    TASKS,
     Mark,
     Shape,
     declared,
+    for_modern,
     respelled,
     united,
 )
@@ -52,6 +54,20 @@ def test_what_a_server_declares_is_bounded(extensions: Any, kept: Any, problems:
     assert plain(found) == kept
     assert len(said) == problems
     assert all(len(line) < 200 for line in said)
+
+
+@pytest.mark.parametrize(
+    ("declares", "told"),
+    [
+        ('{"roots": {}}', '{"roots": {}}'),
+        ('{"extensions": {"a/b": {"x": 1.0}}}', '{"extensions": {"a/b": {"x": 1.0}}}'),
+        ('{"v": 1.0, "extensions": {"%s": {}, "a/b": {"x": 1.0}}}' % TASKS.id, '{"v":1.0,"extensions":{"a/b":{"x": 1.0}}}'),
+        ('{"extensions": 7}', '{"extensions": 7}'),
+        ("[]", "[]"),
+    ],
+)  # fmt: skip
+def test_a_modern_server_is_told_all_of_a_legacy_client_but_that_it_takes_tasks(declares: str, told: str) -> None:
+    assert bytes(for_modern(Raw(declares.encode()))).decode() == told
 
 
 def test_a_server_without_extensions_has_none() -> None:

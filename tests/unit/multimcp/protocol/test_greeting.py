@@ -65,6 +65,7 @@ def play(greeting: Greeting, *answers: Any) -> tuple[list[tuple[str, str]], Hell
         ("modern", [UNSUPPORTED, NEW], "dd", LATEST_MODERN),
         ("modern", [UNSUPPORTED, UNSUPPORTED], "dd", UNSUPPORTED),
         ("modern", [Fault(-32022, "no", pack({"supported": ["1"]}))], "d", "no"),
+        ("modern", [Fault(-32022, "no", pack({"supported": ["2025-11-25"]}))], "d", "no"),
         ("modern", [Fault(-32022, "no", UNSET)], "d", "no"),
         ("modern", [UNKNOWN], "d", UNKNOWN),
         ("legacy", [{**OLD, "protocolVersion": "1999-01-01"}], "i", "speaks protocol revision '1999-01-01'"),
@@ -85,13 +86,35 @@ def test_greetings(era: Era | None, answers: list[Any], asked: str, ends: Any) -
         assert ends in str(result)
 
 
+@pytest.mark.parametrize(
+    ("data", "goes_on"),
+    [
+        (UNSET, True),
+        (pack({"supported": []}), True),
+        (pack({"supported": "2025-11-25"}), True),
+        (pack({"supported": ["2025-11-25"]}), True),
+        (pack({"supported": ["2025-11-25", "2099-01-01"]}), False),
+        (pack({"supported": ["2099-01-01"]}), False),
+    ],
+)
+def test_a_server_that_supports_no_modern_revision_is_greeted_as_a_legacy_one(data: Any, goes_on: bool) -> None:
+    _, fault = play(greet("modern", EMPTY, EMPTY), Fault(-32022, "no", data))
+    assert isinstance(fault, Fault)
+    assert leads_on(MODERN, Refused("", 400, fault.code)) is goes_on
+
+
 def test_what_a_server_says_of_itself() -> None:
     _, hello = play(greet("legacy", EMPTY, EMPTY), {**OLD, "instructions": "Do.", "_meta": {CHAIN_KEY: {"x": 0}}})
     assert isinstance(hello, Hello)
     assert (hello.instructions, hello.info, hello.behind) == ("Do.", {"name": "s"}, {"x": 0})
+    assert (hello.extensions, hello.problems) == ({}, ())
     _, odd = play(greet("legacy", EMPTY, EMPTY), {**OLD, "instructions": 7, "serverInfo": "s", "capabilities": []})
     assert isinstance(odd, Hello)
     assert (odd.instructions, odd.info, odd.capabilities) == (None, None, {})
+    _, able = play(greet("legacy", EMPTY, EMPTY), {**OLD, "capabilities": {"extensions": {"a/b": {"x": 1}, "a/c": 7}}})
+    assert isinstance(able, Hello)
+    assert able.extensions == {"a/b": pack({"x": 1})}
+    assert [problem.startswith("extensions: 1 left out") for problem in able.problems] == [True]
 
 
 @pytest.mark.parametrize(

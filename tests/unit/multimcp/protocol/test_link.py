@@ -620,3 +620,23 @@ def test_an_answer_that_is_too_large_fails_the_request_on_whose_stream_it_comes(
     _, port, number = world.send(session)
     world.link.receive(Oversized(b'{"result":{', b"", 10**8), number)
     assert port.got[0]["error"]["code"] == -32700
+
+
+def test_a_modern_server_is_told_whose_extensions_are_meant() -> None:
+    def declared(world: World) -> Any:
+        meta = world.wire.take()[-1]["params"]["_meta"]
+        return meta["io.modelcontextprotocol/clientCapabilities"].get("extensions")
+
+    apps = {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}}
+    theirs = {"a/b": {}, "io.modelcontextprotocol/tasks": {}}
+    world = World("modern")
+    session, _ = world.session(extensions=theirs)
+    world.link.ask("tools/list", {}, lambda message: None)
+    assert declared(world) == apps
+    world.send(session)
+    assert declared(world) == {"a/b": {}}
+    world.send(meta={"io.modelcontextprotocol/clientCapabilities": {"extensions": theirs}})
+    assert declared(world) == theirs
+    world.link.owner = session
+    world.link.ask("tools/list", {}, lambda message: None)
+    assert declared(world) == {"a/b": {}}
