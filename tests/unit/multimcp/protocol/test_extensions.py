@@ -61,11 +61,11 @@ def test_what_a_server_declares_is_bounded(extensions: Any, kept: Any, problems:
     [
         ('{"roots": {}}', '{"roots": {}}'),
         ('{"extensions": {"a/b": {"x": 1.0}}}', '{"extensions": {"a/b": {"x": 1.0}}}'),
-        ('{"v": 1.0, "extensions": {"%s": {}, "a/b": {"x": 1.0}}}' % TASKS.id, '{"v":1.0,"extensions":{"a/b":{"x": 1.0}}}'),
+        (f'{{"v": 1.0, "extensions": {{"{TASKS.id}": {{}}, "a/b": 1.0}}}}', '{"v":1.0,"extensions":{"a/b":1.0}}'),
         ('{"extensions": 7}', '{"extensions": 7}'),
         ("[]", "[]"),
     ],
-)  # fmt: skip
+)
 def test_a_modern_server_is_told_all_of_a_legacy_client_but_that_it_takes_tasks(declares: str, told: str) -> None:
     assert bytes(for_modern(Raw(declares.encode()))).decode() == told
 

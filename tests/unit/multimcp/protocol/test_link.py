@@ -628,7 +628,7 @@ def test_a_modern_server_is_told_whose_extensions_are_meant() -> None:
         return meta["io.modelcontextprotocol/clientCapabilities"].get("extensions")
 
     apps = {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}}
-    theirs = {"a/b": {}, "io.modelcontextprotocol/tasks": {}}
+    theirs: Any = {"a/b": {}, "io.modelcontextprotocol/tasks": {}}
     world = World("modern")
     session, _ = world.session(extensions=theirs)
     world.link.ask("tools/list", {}, lambda message: None)
