@@ -324,7 +324,9 @@ class Registry:
             # the list, and not once more after it.
             self._flushed = self._version
             self._tell_all(self.clients.listeners)
-        return self.catalog(call.era, call.session, call.names)
+        catalog = self.catalog(call.era, call.session, call.names)
+        self._report(logging.ERROR, "name collision: %s", catalog.collisions)  # before anybody sees what they led to
+        return catalog
 
     async def settle(self, seen: Seen) -> None:
         """A client is there now: it is told of changes when it has its first list, or does not ask for one."""
@@ -400,10 +402,15 @@ class Registry:
         self._tell_all(self.clients.audience())
         offers = [self.offers(era) for era in _ERAS]
         left_out = {text for each in offers for text in united({name: each[name].extensions for name in each})[1]}
-        collisions = {f"name collision: {text}" for era in _ERAS for text in self.catalog(era).collisions}
-        for text in sorted((collisions | left_out) - self._reported):
-            logger.log(logging.ERROR if text in collisions else logging.WARNING, "%s", text)
-        self._reported = collisions | left_out
+        collisions = {text for era in _ERAS for text in self.catalog(era).collisions}
+        self._report(logging.ERROR, "name collision: %s", collisions)
+        self._report(logging.WARNING, "%s", left_out)
+        self._reported &= collisions | left_out
+
+    def _report(self, level: int, line: str, texts: Iterable[str]) -> None:
+        for text in sorted({*texts} - self._reported):
+            logger.log(level, line, text)
+            self._reported.add(text)
 
     def _tell_all(self, listeners: Iterable[Session | Listener]) -> None:
         """Tell listeners of the changes that they have not seen; the streams of one client share what it has seen."""

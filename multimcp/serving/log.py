@@ -3,6 +3,7 @@
 Rules:
 - A thread writes. What it has not written yet is bounded; what comes beyond is left out, and counted in a line of its
   own once there is room again.
+- A line is there before the answer that it explains: `write` gives the thread a moment, unless that is stuck already.
 - At the end of the process it has `LAST` seconds for the rest.
 """
 
@@ -18,6 +19,9 @@ from contextlib import suppress
 WAITING = 1024 * 1024
 """Characters that wait to be written at most."""
 
+PROMPT = 0.1
+"""Seconds that `write` waits for the thread at most; where nobody reads, once."""
+
 LAST = 1.0
 """Seconds in which what waits is still written at the end."""
 
@@ -27,7 +31,10 @@ class Stderr(io.TextIOBase):
 
     def __init__(self, fd: int = 2) -> None:
         self._fd = fd
-        self._news = threading.Condition()
+        lock = threading.Lock()
+        self._news = threading.Condition(lock)
+        self._written = threading.Condition(lock)
+        self._is_stuck = False
         self._waiting: list[str] = []
         self._size = 0
         self._left_out = 0
@@ -48,6 +55,7 @@ class Stderr(io.TextIOBase):
                 self._waiting.append(text)
                 self._size += len(text)
                 self._news.notify()
+                self._is_stuck = self._is_stuck or not self._written.wait(PROMPT)
         return len(text)
 
     def close(self) -> None:
@@ -70,6 +78,9 @@ class Stderr(io.TextIOBase):
     def _next(self) -> str:
         """What is to be written next; empty at the end."""
         with self._news:
+            if not self._waiting:
+                self._is_stuck = False
+                self._written.notify_all()
             self._news.wait_for(lambda: self._waiting or self._left_out or self._is_over)
             text, self._waiting, self._size = "".join(self._waiting), [], 0
             if self._left_out:

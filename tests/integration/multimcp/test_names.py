@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mcp import Client, MCPError
 
-from tests.support.processes import TIMEOUT, RawClient, fixture, proxy, raw, text, within
+from tests.support.processes import PATIENT, TIMEOUT, RawClient, fixture, proxy, raw, text, until, within
 
 BOTH = {"work": fixture("notes_work"), "home": fixture("notes_home")}
 
@@ -97,6 +97,18 @@ async def test_without_a_namespace_the_first_server_wins(tmp_path: Path) -> None
             with pytest.raises(MCPError, match="Unknown tool"):
                 await client.call_tool("two::echo", {})  # which is hidden
         running.expect(r"ERROR name collision: prompt 'greet' of 'two' is hidden by 'one'")
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_a_collision_is_logged_before_anybody_sees_the_names_it_led_to(tmp_path: Path, era: str) -> None:
+    servers = {"git": raw("tool=hub_create"), "git_hub": raw("tool=create")}
+    first = f"{PATIENT}; registry.FOLD = 3600"
+    with proxy(tmp_path, servers, "--separator", "_", first=first) as running:
+        running.wait_ready()
+        with RawClient(running.url, era) as client:
+            assert len({tool["name"] for tool in client.call("tools/list")["tools"]}) == 2
+        until(lambda: "ERROR name collision: tool " in running.stderr, 5)
+        assert running.stderr.count("name collision: tool ") == 1
 
 
 async def test_another_separator(tmp_path: Path) -> None:

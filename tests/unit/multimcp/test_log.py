@@ -45,6 +45,15 @@ def test_all_that_is_read_comes_in_order(pipe: tuple[int, int]) -> None:
     stream.close()
 
 
+def test_a_line_is_there_when_it_has_been_written(pipe: tuple[int, int]) -> None:
+    stream = Stderr(pipe[1])
+    os.set_blocking(pipe[0], False)
+    for number in range(20):
+        stream.write(f"{number}\n")
+        assert os.read(pipe[0], 4096) == f"{number}\n".encode()
+    stream.close()
+
+
 def test_what_nobody_reads_is_left_out_and_counted(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "WAITING", 50 * len(LINE))
     stream = Stderr(pipe[1])
