@@ -219,6 +219,41 @@ def parse(document: Document, machine: Machine) -> Config:
     return Config(servers, tuple(warnings))
 
 
+def beyond_remote(document: Document) -> list[str]:
+    """Why what is written may not be added by who may add no more than servers that run elsewhere; nothing if it may.
+
+    It holds for what comes of it later, too: an entry that is switched off, or is written to a file and read again.
+    """
+    found: list[tuple[Place, Place, str]] = []
+    for name, raw in document.entries.items():
+        if SERVER.fits(raw):
+            entry, root = Entry(raw, document.root, _FIELDS, {}), (*document.root, name)
+            try:
+                places = [root + entry.where(place) for place in _beyond_remote(entry.settings, ())]
+            except RecursionError:
+                places = [root]
+            found += [(place, place, _REMOTE_ONLY) for place in places]
+    return [_line(document, each) for each in found[:_MOST_PROBLEMS]]
+
+
+def _beyond_remote(value: Any, place: Place) -> Iterable[Place]:
+    """The places of what runs, reads or fills in something on this machine."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from [(key,)] if (*place, key) in _LOCAL else _beyond_remote(item, (*place, key))
+    elif isinstance(value, str):
+        is_elsewhere = place != ("url",) or value.lower().startswith(("http://", "https://"))
+        if not is_elsewhere or _PLACEHOLDER.search(_to_fill(value)):
+            yield place
+
+
+_LOCAL: Collection[Place] = {("command",), ("envFile",)}
+_REMOTE_ONLY = (
+    'is refused by --admin remote-only: over HTTP it takes servers by an http:// or https:// "url", without "command" '
+    "and ${NAME}; write this into the configuration file"
+)
+
+
 def _line(document: Document, told: tuple[Place, Place, str]) -> str:
     """What is told of a place, while another one is pointed at."""
     place, spot, text = told
@@ -289,6 +324,11 @@ def _unfilled(entry: Entry) -> Iterable[tuple[Place, Place, str]]:
                 yield place, place, "is passed on as it is written; for an environment variable, write ${NAME}"
 
 
+def _to_fill(text: str) -> str:
+    """The part in which variables may stand: what is not closed is looked for in vain, again and again."""
+    return text[: text.rfind("}") + 1]
+
+
 class _Filling:
     """Fills what stands for a variable in every string of a value.
 
@@ -311,8 +351,8 @@ class _Filling:
             return [self.fill(item, (*place, i)) for i, item in enumerate(value)]
         if not isinstance(value, str):
             return value
-        end = value.rfind("}") + 1  # what is not closed is looked for in vain, again and again
-        return _PLACEHOLDER.sub(lambda match: self._look_up(match, place), value[:end]) + value[end:]
+        text = _to_fill(value)
+        return _PLACEHOLDER.sub(lambda match: self._look_up(match, place), text) + value[len(text) :]
 
     def _look_up(self, match: re.Match[str], place: Place) -> str:
         if word := match["foreign"]:

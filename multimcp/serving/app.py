@@ -114,7 +114,7 @@ class _Parts:
         self, access: Access, keep: bool = False, lifespan: Lifespan[Starlette] | None = None
     ) -> "Application":
         """All that is served over HTTP, to whom it may be; `keep` writes down what is added and removed."""
-        api = Admin(self.registry, self.file if keep else None, writable=not access.is_open)
+        api = Admin(self.registry, self.file if keep else None, access)
         rest = Starlette(routes=api.routes(), lifespan=lifespan, exception_handlers=ERRORS)
         return Application(self.http, self.sse, rest, access)
 

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     prefix = Prefix(options.root_path, options.forwarded_allow_ips)
     settings = Settings(
         transport=options.transport,
-        access=Access(options.host, keys, options.allowed_host, options.allowed_origin, prefix),
+        access=Access(options.host, keys, options.allowed_host, options.allowed_origin, prefix, options.admin),
         port=options.port,
         names=Names(options.separator, options.namespace, options.names),
         startup_timeout=options.startup_timeout,
@@ -130,6 +130,7 @@ def _each(read: _Reads) -> _Reads:
 _HOW = "how clients connect: stdio, or sse or http, which are the same server with /sse and /mcp on one port"
 _WHO = "reverse proxies whose X-Forwarded-Prefix says that path, comma separated addresses or networks"
 _NAMES = "llm has names that LLM APIs take, server__tool; /mcp?names= and /sse?names= say it for one client"
+_ADMIN = "servers that may be added and removed over HTTP: all, those that have a url, or none, and none are shown"
 _OPTIONS: tuple[tuple[str, str, _Reads, str], ...] = (
     ("transport", "stdio", _one_of("stdio", "sse", "http"), _HOW),
     ("config", "./mcp.json", Path, "the file with the mcpServers"),
@@ -137,6 +138,7 @@ _OPTIONS: tuple[tuple[str, str, _Reads, str], ...] = (
     ("port", "8080", int, "port to listen on; 0 takes a free one and says which"),
     ("allowed-host", "", _each(allowed_host), "further names of this proxy, comma separated; * for any"),
     ("allowed-origin", "", _each(allowed_origin), "origins of further web pages that are let in; * for any"),
+    ("admin", "all", _one_of("off", "remote-only", "all"), _ADMIN),
     ("root-path", "", root_path, "path below which a reverse proxy has this one, as in /tools"),
     ("forwarded-allow-ips", "127.0.0.1,::1", _each(network), _WHO),
     ("log-level", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "what to log on stderr, and above"),

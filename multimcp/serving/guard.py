@@ -26,6 +26,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from math import inf
 from pathlib import Path
 from secrets import compare_digest
+from typing import Literal
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -108,6 +109,10 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
+    def number(self, key: bytes | None) -> int:
+        """Which of them this is, counted from 1, to tell them apart in a log; 0 if it is none."""
+        return self._keys.index(key) + 1 if key in self._keys else 0
+
     def have(self, key: bytes) -> bool:
         """Whether this is one of them. How long that takes does not tell how much of it is right."""
         return True in [compare_digest(key, known) for known in self._keys]
@@ -134,6 +139,7 @@ class Access:
         hosts: further names of the proxy, each an `allowed_host`.
         origins: of which pages are let in, too, each an `allowed_origin`.
         prefix: where they find the proxy.
+        admin: what may be done to the servers over HTTP.
     """
 
     host: str = "127.0.0.1"
@@ -141,11 +147,17 @@ class Access:
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     prefix: "Prefix" = field(default_factory=lambda: Prefix())
+    admin: Literal["off", "remote-only", "all"] = "all"
 
     @property
     def is_open(self) -> bool:
         """Whether others than the users of this machine are let in without a key."""
         return not is_loopback(self.host) and not self.keys
+
+    def who(self, scope: Scope) -> str:
+        """Who sends a request that was let in, for the log: the address, and the number of the key."""
+        number = self.keys.number(scope.get("key"))
+        return f"{_peer(scope)} (API key {number})" if number else _peer(scope)
 
 
 class _Refusals:
@@ -162,10 +174,13 @@ class _Refusals:
             self._left_out[reason] += 1
             return
         self._last[reason], left_out = now, self._left_out.pop(reason, 0)
-        peer = scope["client"][0] if scope.get("client") else "a client of unknown address"
         said = f" '{printable(given, 80)}'" if given else ""
         more = f" (and {left_out} more since the last such line)" if left_out else ""
-        logger.warning("refused %s: %s%s%s", printable(peer, 80), reason, said, more)
+        logger.warning("refused %s: %s%s%s", _peer(scope), reason, said, more)
+
+
+def _peer(scope: Scope) -> str:
+    return printable(scope["client"][0], 80) if scope.get("client") else "a client of unknown address"
 
 
 class Guard:
@@ -198,7 +213,8 @@ class Guard:
             remedy = "to let it in, add its origin with --allowed-origin (MULTI_MCP_ALLOWED_ORIGIN)"
             self._refusals.note(scope, "a foreign Origin,", headers["origin"])
             return _refuse(scope, headers, 403, f"the Origin header names a foreign web page; {remedy}")
-        if self._access.keys and path not in _WITHOUT_KEY and not self._has_key(headers):
+        scope["key"] = self._key(headers) if self._access.keys else None
+        if self._access.keys and path not in _WITHOUT_KEY and scope["key"] is None:
             text = "an API key of this proxy is required; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             has_any = "x-api-key" in headers or "authorization" in headers
             self._refusals.note(scope, "a wrong API key" if has_any else "no API key")
@@ -219,12 +235,14 @@ class Guard:
     def _knows_page(self, text: str) -> bool:
         return _origin(text) in self._origins or _ANY in self._access.origins
 
-    def _has_key(self, headers: Headers) -> bool:
+    def _key(self, headers: Headers) -> bytes | None:
+        """The key that a request is let in with."""
         given = headers.getlist("x-api-key")
         for value in headers.getlist("authorization"):
             scheme, _, key = value.partition(" ")
             given += [key] if scheme.lower() == "bearer" else []
-        return True in [self._access.keys.have(key.strip().encode("latin-1")) for key in given]
+        keys = [key.strip().encode("latin-1") for key in given]
+        return next((key for key in keys if self._access.keys.have(key)), None)
 
 
 class _Pages(CORSMiddleware):

@@ -49,17 +49,24 @@ HEADERS = {
 """The HTTP headers that the page is sent with."""
 
 
-def render(version: str, servers: Mapping[str, Mapping[str, Any]], root: str = "") -> str:
+def render(
+    version: str,
+    servers: Mapping[str, Mapping[str, Any]],
+    root: str = "",
+    endpoints: Mapping[str, str] = ENDPOINTS,
+) -> str:
     """The page as HTML.
 
     Args:
         version: of Multi-MCP.
         servers: by name, what `GET /mcp_servers` says of each.
         root: what a reverse proxy puts before our paths.
+        endpoints: those of `ENDPOINTS` that are there.
     """
-    endpoints = "".join(_endpoint(escape(root) + path, text, path in _FOR_CLIENTS) for path, text in ENDPOINTS.items())
+    listed = "".join(_endpoint(escape(root) + path, text, path in _FOR_CLIENTS) for path, text in endpoints.items())
     rows = "".join(_server(name, status) for name, status in servers.items())
-    none = '<tr><td colspan="7">None yet: write some into the configuration file, or POST them to /mcp_servers.</tr>'
+    none = "None yet: write some into the configuration file, or POST them to /mcp_servers."
+    none = none if "/mcp_servers" in endpoints else "Not shown: the admin API is off (--admin)."
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -76,12 +83,12 @@ def render(version: str, servers: Mapping[str, Mapping[str, Any]], root: str = "
 <div class="wide">
 <table>
 <tr><th>name<th>state<th>transport<th>tools<th>prompts<th>resources<th>error</tr>
-{rows or none}
+{rows or f'<tr><td colspan="7">{none}</tr>'}
 </table>
 </div>
 <h2>Endpoints</h2>
 <table>
-{endpoints}
+{listed}
 </table>
 <h2>Documentation</h2>
 <p><code>README.md</code> and <code>docs/</code> of Multi-MCP: clients, configuration, the admin API, security. What MCP

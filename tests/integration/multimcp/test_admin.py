@@ -11,7 +11,8 @@ import mcp_types as types
 import pytest
 
 from multimcp import __version__
-from tests.support.processes import TIMEOUT, RawClient, descendants, fixture, proxy, raw, until, within
+from multimcp.serving.admin import OFF, REMOTE_ONLY
+from tests.support.processes import TIMEOUT, RawClient, descendants, fixture, proxy, raw, raw_http, until, within
 
 SECRET = "s3cr3t-t0ken"
 
@@ -403,3 +404,85 @@ def test_removing_while_starting(tmp_path: Path) -> None:
         assert running.remove("slow").status_code == 200
         assert running.remove("demo").status_code == 200
         assert descendants(running.popen.pid) == set()
+
+
+# --admin
+
+
+ADMIN_ROUTES = (("GET", "/mcp_servers"), ("POST", "/mcp_servers"), ("DELETE", "/mcp_servers/a"), ("GET", "/mcp_tools"))
+
+
+def test_the_admin_api_can_be_off(tmp_path: Path) -> None:
+    with proxy(tmp_path, {"a": raw("exit:start")}, env={"MULTI_MCP_ADMIN": "OFF"}) as running:
+        running.expect("a: failed")
+        for method, path in ADMIN_ROUTES:
+            answer = running.http(method, path, json={"mcpServers": {"b": raw()}} if method == "POST" else None)
+            assert (answer.status_code, answer.json()) == (404, {"error": OFF}), path
+        told = running.http("GET", "/").json()
+        assert (told["servers"], [path for path in told["endpoints"] if "_" in path]) == ({}, [])
+        page = running.http("GET", "/", headers={"Accept": BROWSER}).text
+        assert "/mcp_servers" not in page
+        assert "exit" not in page
+        assert running.http("GET", "/readyz").status_code == 200
+        with RawClient(running.url, "legacy") as client:
+            assert client.call("tools/list") == {"tools": []}
+
+
+BEYOND_REMOTE: list[tuple[str, Any]] = [
+    ("mcpServers.x.command", raw()),
+    ("mcpServers.x.command", raw(disabled=True)),
+    ("mcpServers.x.command[0]", {"command": ["sh", "-c", "true"]}),
+    ("mcpServers.x.command.path", {"command": {"path": "sh", "args": ["-c", "true"]}}),
+    ("mcpServers.x.command", {"url": "http://127.0.0.1:1/mcp", "command": "sh"}),
+    ("mcpServers.x.command", {"url": "http://127.0.0.1:1/mcp", "type": "stdio", "command": "sh"}),
+    ("mcpServers.x.envFile", {"url": "http://127.0.0.1:1/mcp", "envFile": "/etc/passwd"}),
+    ("mcpServers.x.url", {"url": "unix:///run/docker.sock:/mcp"}),
+    ("mcpServers.x.serverUrl", {"serverUrl": "file:///etc/passwd"}),
+    ("mcpServers.x.url", {"url": "http://127.0.0.1:1/${HIDDEN}"}),
+    ("mcpServers.x.url", {"url": "http://127.0.0.1:1/${env:HIDDEN}", "enabled": False}),
+    ("mcpServers.x.headers.A", {"url": "http://127.0.0.1:1/mcp", "headers": {"A": "${HIDDEN:-b}"}}),
+    ("mcpServers.x.http_headers.A", {"url": "http://127.0.0.1:1/mcp", "http_headers": {"A": "{env:HIDDEN}"}}),
+    ("mcpServers.x.bearer_token_env_var", {"url": "http://127.0.0.1:1/mcp", "bearer_token_env_var": "HIDDEN"}),
+    ("mcpServers.x.env_http_headers.A", {"url": "http://127.0.0.1:1/mcp", "env_http_headers": {"A": "HIDDEN"}}),
+]
+
+
+def test_adding_can_be_confined_to_servers_that_run_elsewhere(tmp_path: Path) -> None:
+    """Also what is off, or in another client's words; and what would come of it when a file with it is read again."""
+    options = ("--admin", "remote-only", "--persist")
+    with raw_http() as url, proxy(tmp_path, {"a": raw()}, *options, env={"HIDDEN": SECRET}) as running:
+        running.wait_ready()
+        file = (tmp_path / "mcp.json").read_text()
+        for place, server in BEYOND_REMOTE:
+            answer = running.add(x=server)
+            assert answer.status_code == 403, server
+            assert answer.json()["error"].startswith(f"{place}: is refused by --admin remote-only"), server
+        assert (list(running.status()), (tmp_path / "mcp.json").read_text()) == (["a"], file)
+        answer = running.remove("a")
+        assert (answer.status_code, answer.json()) == (403, {"error": REMOTE_ONLY})
+        assert running.add(b={"url": f"{url}/mcp"}).json()["added"] == ["b"]
+        assert running.remove("b").status_code == 200
+
+
+def test_the_log_says_who_added_and_removed_what(tmp_path: Path) -> None:
+    with proxy(tmp_path, {}, env={"MULTI_MCP_API_KEY": "first-key,second-key"}) as running:
+        running._http.headers["X-API-Key"] = "second-key"
+        running.add(a=raw(), b=raw("exit:start"))
+        running.remove("a")
+        running.expect(r" INFO admin API: 127\.0\.0\.1 \(API key 2\) added a; failed: b$")
+        running.expect(r" INFO admin API: 127\.0\.0\.1 \(API key 2\) removed a$")
+        assert "second-key" not in running.stderr
+
+
+def test_variables_of_a_request_are_filled_from_the_proxys_environment(tmp_path: Path) -> None:
+    with proxy(tmp_path, {}, env={"HIDDEN": "a"}) as running:
+        assert running.add(x=raw("name=${HIDDEN}")).json()["added"] == ["x"]
+        assert running.status()["x"]["serverInfo"]["name"] in ("a", "***")
+
+
+def test_what_the_file_would_not_take_is_not_written_to_it(tmp_path: Path) -> None:
+    """`null` is nothing in a file of VS Code, and a mistake in ours, which would make the whole file useless."""
+    with proxy(tmp_path, {}, "--persist") as running:
+        answer = running.http("POST", "/mcp_servers", json={"servers": {"x": raw(env={"A": None})}})
+        assert answer.status_code == 400
+        assert "x" not in running.status()
