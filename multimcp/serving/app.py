@@ -56,6 +56,10 @@ LAST_ANSWERS = 0.5
 _COPIED = 1 << 16
 """Bytes of a body that is still copied to be sent together with its head."""
 
+_REUSED = 4 << 20
+"""Bytes of a block of memory that the C library reuses, and does not give back to the system and fetch again for each
+message, which takes longer than all else with messages of 100 kB: see M_MMAP_THRESHOLD in mallopt(3)."""
+
 CLOSE: Final = (b"connection", b"close")
 
 NESTING = 4_000
@@ -122,6 +126,7 @@ class _Parts:
     async def running(self) -> AsyncGenerator[None, None]:
         """While the backends of the file are there."""
         sys.setrecursionlimit(max(sys.getrecursionlimit(), NESTING))
+        bytearray(_REUSED)  # freed at once: from then on glibc keeps blocks of up to this size for the next message
         async with self.registry.running(self.file.servers), self.proxy.running():
             yield
 
