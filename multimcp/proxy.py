@@ -133,8 +133,10 @@ class Proxy:
             if call.session is None:
                 self._introduce(call, meta)
             check(call)
-            if headers is not None and call.method == "tools/call":
-                check_headers(self._view(call), self._router, params, headers)
+            if headers is not None:
+                call.headers = headers
+                if call.method == "tools/call":
+                    check_headers(self._view(call), self._router, params, headers)
             later = self._handlers.get(call.method, self._forward)(call, params, meta)
         except Exception as exc:
             _fail(call, exc)

@@ -374,15 +374,19 @@ class Backend:
         finally:
             self._held_up -= 1
 
-    async def _repeat(self, era: Era, call: Call, params: Fields, meta: Fields) -> None:
-        """Make a request again that was surely not processed, as soon as there is another connection for it."""
+    async def _repeat(self, era: Era, event: Unsent) -> None:
+        """Make a request again that was surely not processed, as soon as there is another connection for it, or other
+        headers."""
+        call = event.call
         self._held_up += 1
         try:
             connection = await self._connection(call)
             if connection.era != era:
                 raise backend_failure(self.name, "came back in another era")
+            if event.refusal is not None and not await self._has_other_headers(connection, event):
+                call.finish(event.refusal, era)
             if not call.is_over:
-                connection.link.request(call, params, meta)
+                connection.link.request(call, event.params, event.meta)
         except Fault as fault:
             call.fail(fault)
         except BaseException:
@@ -390,6 +394,16 @@ class Backend:
             raise
         finally:
             self._held_up -= 1
+
+    async def _has_other_headers(self, connection: Connection, event: Unsent) -> bool:
+        """Read the tools again; returns whether a call now has other headers than those it was refused for."""
+        try:
+            self._publish(connection, await connection.read_tools())
+        except BackendError:
+            return False
+        return connection.param_headers(event.params) != {
+            name: text for name, text in event.sent.items() if name.startswith("Mcp-Param-")
+        }
 
     def _send(self, connection: Connection, call: Call, params: Fields, meta: Fields) -> None:
         if call.era == connection.era:
@@ -516,8 +530,8 @@ class Backend:
                 self._warn(Doubt, problem)
             case Excess(problem):
                 self._note_excess(problem)
-            case Unsent(call, params, meta):
-                self._repeats.start_soon(self._repeat, link.era, call, params, meta)
+            case Unsent():
+                self._repeats.start_soon(self._repeat, link.era, event)
             case Lost():
                 self._lose(link)
 

@@ -25,6 +25,7 @@ from multimcp.errors import BackendError, ChainError, Fault, backend_failure, de
 from multimcp.protocol.calls import Clients, Session
 from multimcp.protocol.chain import HEADER, Chain
 from multimcp.protocol.config import ServerConfig
+from multimcp.protocol.eras import param_headers_for
 from multimcp.protocol.greeting import (
     CAPABILITIES,
     NO_GREETING,
@@ -207,6 +208,7 @@ class Connection:
         self._hears_changes = True
         self._lists = lists
         self._lists_due = anyio.Event()
+        self._reading = anyio.Lock()
         lists.declare(hello.capabilities, CLOCK.now())
         lists.wake = lambda: self._lists_due.set()
 
@@ -247,12 +249,27 @@ class Connection:
             self._lists.end()
             await anyio.sleep(LIST_PAUSE)
 
+    async def read_tools(self) -> set[str]:
+        """Read the tools again, whatever was said of them; all who want that meanwhile have it done once."""
+        self._lists.missed(CLOCK.now(), (TOOLS,))
+        heard = await self.read_lists()
+        self._lists.end()
+        return heard
+
+    def param_headers(self, params: Fields) -> dict[str, str]:
+        """The headers in which a call's arguments are repeated, as its tool wants it by what was listed last."""
+        return param_headers_for(params, self._wire.annotated)
+
     async def read_lists(self) -> set[str]:
         """Read the lists that are due into `offer`; returns the capabilities that the backend has spoken of before.
 
         Raises:
             BackendError: the backend's: it ended the connection.
         """
+        async with self._reading:
+            return await self._read_due()
+
+    async def _read_due(self) -> set[str]:
         kinds, heard = self._lists.begin(CLOCK.now())
         for kind in kinds:
             pages = Pages(kind, self.era, has_headers=self._wire.has_headers)

@@ -7,6 +7,8 @@ Rules:
   there is none.
 - A server that cannot be reached, or has forgotten our session, ends the link: it is opened anew. That it has forgotten
   it says by a 404, or by an error and by refusing a ping as well; only of requests that carry the session.
+- A call that is refused for its headers has not run: the tools are listed again, and it is made once more if that
+  gives it others.
 - Closing the response is how a modern request is cancelled; a legacy one by a notification.
 
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
@@ -20,12 +22,12 @@ from http import HTTPStatus
 import aiohttp
 
 from multimcp.errors import BackendError, Fault
-from multimcp.protocol.eras import GREETINGS, headers_for
+from multimcp.protocol.eras import GREETINGS, headers_for, passed_on
 from multimcp.protocol.framing import Event, Events
 from multimcp.protocol.greeting import tells_of_loss
 from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Excess, Link, Missed
-from multimcp.protocol.message import PARSE_ERROR, Fields, request, text
+from multimcp.protocol.message import HEADER_MISMATCH, PARSE_ERROR, Fields, Message, error_of, read, request
 from multimcp.protocol.target import Stray
 
 from .web import (
@@ -73,6 +75,7 @@ class HttpWire(WebWire):
 
     def __init__(self, link: Link, url: str, headers: Mapping[str, str], limits: Limits) -> None:
         super().__init__(link, url, headers, limits)
+        self._configured = headers
         self._session_id: str | None = None
 
     async def open(self) -> None:
@@ -87,8 +90,9 @@ class HttpWire(WebWire):
         if method in GREETINGS:
             headers |= self.greeting
         if self._link.era == "modern":
-            name = text(params.get("name")) if method == "tools/call" and self.annotated else None
-            headers |= headers_for(method, params, self.annotated.get(name or "", {}))
+            headers |= headers_for(method, params, self.annotated)
+            if (call := self._link.pending.get(number)) is not None and call.headers:
+                headers |= passed_on(call.headers, headers, self._configured)
         self._unheard.add(number)
         self._by_number[number] = self._tasks.start(self._call(number, method, data, headers))
 
@@ -163,6 +167,8 @@ class HttpWire(WebWire):
             self._session_id = None
             self._lose(FORGOTTEN, number, data)
         elif is_json(said):
+            if response.status == HTTPStatus.BAD_REQUEST and method == "tools/call" and (problem := _mismatch(said)):
+                self._link.put_back(number, data, headers, problem)
             self._link.receive(said, number)
         if number in self._link.pending and (response.status >= 300 or said.strip()):
             return self._refused(response.status, words_of(response.content_type, said))
@@ -286,6 +292,14 @@ class HttpWire(WebWire):
             self._session_id = None
             with suppress(Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
                 (await self._ask("DELETE", headers, seconds=CLOSE_TIMEOUT)).release()
+
+
+def _mismatch(said: bytes) -> Message | None:
+    """The answer in a body, if it says that headers and body of a request do not agree."""
+    with suppress(Fault):
+        if (error := error_of(answer := read(said))) is not None and error.code == HEADER_MISMATCH:
+            return answer
+    return None
 
 
 def _is_stream(response: AnyResponse) -> bool:

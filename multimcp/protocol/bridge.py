@@ -47,6 +47,11 @@ ROUNDS = 100
 WAITING = 10_000
 """Messages that wait for a client that is away to find answers; what comes then is dropped."""
 
+STRANGE: Final = (
+    "This requestState is not known to this process, or not any more: a question of a server of an older revision is held "
+    "by the process that put it, not by another replica nor after a restart; begin again without it"
+)
+
 _INPUT_REQUIRED: Final = "input_required"
 _IDENTITY: Final = ("name", "uri", "arguments")
 
@@ -69,7 +74,7 @@ class HeldCalls:
             Fault: the client's: it continues a call that is not there.
         """
         if "requestState" in params:
-            raise Fault(INVALID_PARAMS, "This requestState is not known, or not any more: begin again without it")
+            raise Fault(INVALID_PARAMS, STRANGE)
         link.request(Held(self, call, params, meta).call, params, meta)
 
     def resume(self, call: Call, params: Fields) -> bool:

@@ -204,6 +204,7 @@ class Call:
         seen: which lists the client has, where that is known.
         server: the backend that it was sent to.
         carrier: who has taken it, who knows it by its `number`.
+        headers: of the HTTP request that it came by in the modern era, with lower-case names.
     """
 
     is_ours = False
@@ -220,6 +221,7 @@ class Call:
     server = ""
     state: CallState = "waiting"
     carrier: Carrier | None = None
+    headers: Mapping[bytes, bytes] = {}
     number = 0
     _clock: Clock | None = None
     _timer: Timer | None = None

@@ -12,7 +12,7 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/index#meta
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Raw
@@ -22,6 +22,7 @@ from multimcp.errors import Fault
 from .message import (
     EMPTY,
     HEADER_MISMATCH,
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -62,7 +63,10 @@ CACHEABLE: Final = frozenset(
 """The methods whose results say in the modern era how long they hold and for whom."""
 
 NAMED: Final[Mapping[str, str]] = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-"""The methods whose `Mcp-Name` header repeats a parameter, and which."""
+"""The methods of MCP whose `Mcp-Name` header repeats a parameter, and which."""
+
+MIRRORED: Final[Mapping[str, str]] = {**NAMED, **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId")}
+"""The same, with those of extensions (ext-tasks, streamable HTTP: routing headers)."""
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """The levels of log messages, from the most verbose to the most severe."""
@@ -95,6 +99,12 @@ HTTP_STATUS: Final[Mapping[int, int]] = {
     **dict.fromkeys((PARSE_ERROR, INVALID_REQUEST, INVALID_PARAMS, *MODERN_ERRORS), 400),
 }
 """The status of an error in the modern era; all others are 200, and so are all in the legacy era."""
+
+_SPELLED: Final[Mapping[tuple[int, Era, Era], int]] = {
+    (RESOURCE_NOT_FOUND, "legacy", "modern"): INVALID_PARAMS,
+    (HEADER_MISMATCH, "modern", "legacy"): INTERNAL_ERROR,
+}
+"""(error code, era in which it was given, the client's era) -> the code that the client knows for it."""
 
 _COMPLETE = Raw(b'"complete"')
 _ZERO = Raw(b"0")
@@ -191,10 +201,11 @@ def to_client(method: str, result: Raw, spoken: Era, era: Era, server: Raw) -> R
 def error_to_client(answer: Message, error: ErrorObject, spoken: Era, era: Era) -> Message:
     """An error that was given in the era `spoken`, as the client's `era` spells it.
 
-    Only "resource not found" is spelled differently: -32002 up to 2025-11-25, -32602 since (spec, resources).
+    "Resource not found" is -32002 up to 2025-11-25, -32602 since (spec, resources). What is wrong with headers is a
+    matter between us and a modern server: a legacy client has sent none.
     """
-    if error.code == RESOURCE_NOT_FOUND and (spoken, era) == ("legacy", "modern"):
-        return Message("2.0", error=pack({**fields(answer.error), "code": INVALID_PARAMS}))
+    if (code := _SPELLED.get((error.code, spoken, era))) is not None:
+        return Message("2.0", error=pack({**fields(answer.error), "code": code}))
     return answer
 
 
@@ -242,7 +253,7 @@ def _check_headers(method: str, params: Fields, version: Raw, headers: Mapping[b
         raise Fault(HEADER_MISMATCH, "The Mcp-Protocol-Version header does not match the version in params._meta")
     if headers.get(b"mcp-method", b"").decode("latin-1") != method:
         raise Fault(HEADER_MISMATCH, "The Mcp-Method header does not match the request's method")
-    name = NAMED.get(method)
+    name = MIRRORED.get(method)
     if name is not None and (expected := value(params.get(name))) is not None:
         mirrored = headers.get(b"mcp-name")
         if mirrored is None or decode_header(mirrored.decode("latin-1")) != expected:
@@ -255,15 +266,33 @@ def unsupported(version: str) -> Fault:
     return Fault(UNSUPPORTED_VERSION, "Unsupported protocol version", data)
 
 
-def headers_for(method: str, params: Fields, annotated: "ParamHeaders") -> dict[str, str]:
-    """What a modern request says in its headers; `annotated` are the headers its tool asks for."""
+def headers_for(method: str, params: Fields, annotated: Mapping[str, "ParamHeaders"]) -> dict[str, str]:
+    """What a modern request says in its headers; `annotated` are the headers that tools ask for."""
     headers = {"MCP-Protocol-Version": LATEST_MODERN, "Mcp-Method": method}
-    if (field := NAMED.get(method)) is not None and (name := text(params.get(field))) is not None:
+    if (field := MIRRORED.get(method)) is not None and (name := text(params.get(field))) is not None:
         headers["Mcp-Name"] = encode_header(name)
-    for path, (token, _) in annotated.items():
+    return headers | param_headers_for(params, annotated) if method == "tools/call" and annotated else headers
+
+
+def param_headers_for(params: Fields, annotated: Mapping[str, "ParamHeaders"]) -> dict[str, str]:
+    """The headers in which a call repeats arguments, as its tool asks for it."""
+    headers = {}
+    for path, (token, _) in annotated.get(text(params.get("name")) or "", {}).items():
         if (rendered := _rendered(_at(value(params.get("arguments")), path))) is not None:
             headers[f"Mcp-Param-{token}"] = encode_header(rendered)
     return headers
+
+
+def passed_on(given: Mapping[bytes, bytes], *ours: Iterable[str]) -> dict[str, str]:
+    """The `Mcp-Param-*` headers of a client that nobody here knows: they must go on (spec, streamable HTTP).
+
+    `given` are all its headers, with lower-case names; `ours` the names of those that a request has already.
+    """
+    unknown = {name.decode("latin-1"): text for name, text in given.items() if name.startswith(_PARAM)}
+    if unknown:
+        for name in {name.lower() for names in ours for name in names} & unknown.keys():
+            del unknown[name]
+    return {name: text.decode("latin-1") for name, text in unknown.items()}
 
 
 # Headers that repeat arguments (`x-mcp-header` in a tool's input schema)
@@ -272,6 +301,7 @@ ParamHeaders = Mapping[tuple[str, ...], tuple[str, str]]
 """Path of an argument -> (what its header is called behind `Mcp-Param-`, the argument's type)."""
 
 _ANNOTATION = "x-mcp-header"
+_PARAM = b"mcp-param-"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PLAIN = re.compile(r"[\x20-\x7E]*")
 _ENCODED = re.compile(r"=\?base64\?(.*)\?=")

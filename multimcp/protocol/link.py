@@ -9,7 +9,7 @@ Rules:
 - What belongs to no call goes up as an event.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -132,11 +132,14 @@ class Missed(NamedTuple):
 
 
 class Unsent(NamedTuple):
-    """A request that was surely not processed, and has to be sent on another connection."""
+    """A request that was surely not processed, and has to be sent again: on another connection, or, where the backend
+    has refused the headers that were `sent` with it, with others."""
 
     call: Call
     params: Fields
     meta: Fields
+    sent: Mapping[str, str] = {}
+    refusal: Message | None = None
 
 
 class Lost(NamedTuple):
@@ -316,17 +319,18 @@ class Link:
         """Whether a request is waited for, and has not been sent a second time."""
         return (call := self.pending.get(number)) is not None and not call.is_repeated
 
-    def put_back(self, number: int, data: bytes) -> None:
-        """Have a client's request, whose bytes are `data`, sent on another connection: it surely was not processed.
+    def put_back(self, number: int, data: bytes, sent: Mapping[str, str] = {}, refusal: Message | None = None) -> None:
+        """Have a client's request, whose bytes are `data`, sent again: it surely was not processed.
 
-        That is done once. One with which a client answers to a modern server belongs to this connection.
+        That is done once, on another connection, to which one with which a client answers to a modern server does not
+        belong; or on this one, after a `refusal` of the headers that were `sent`.
         """
         call = self.pending.get(number)
-        if call is not None and not (call.is_ours or call.is_repeated or call.converse):
+        if call is not None and not (call.is_ours or call.is_repeated or (call.converse and refusal is None)):
             del self.pending[number]
             call.is_repeated = True
             params = opened(read(data).params)
-            self._emit(self, Unsent(call, params, opened(params.pop("_meta", None))))
+            self._emit(self, Unsent(call, params, opened(params.pop("_meta", None)), sent, refusal))
 
     def _expire(self, number: int, call: Call) -> None:
         if not call.is_over:

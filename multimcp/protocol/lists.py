@@ -185,9 +185,9 @@ class Lists:
             self._heard.add(capability)
         self._expire([kind for kind in KINDS if kind.capability == capability], now)
 
-    def missed(self, now: float) -> None:
-        """The backend may have said something that did not reach us."""
-        self._expire(KINDS, now)
+    def missed(self, now: float, kinds: Iterable[Kind] = KINDS) -> None:
+        """The backend may have said something that did not reach us, or nothing though these have changed."""
+        self._expire(kinds, now)
 
     def asked(self, now: float, *, is_heard: bool) -> None:
         """A client asks for lists; `is_heard`: there is a stream on which the backend can keep its promise."""

@@ -62,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
             return None
         if f"hang:{method}" in self.server.has:
             time.sleep(600)
-        if refusal := self.refusal(method):
+        if refusal := self.refusal(message):
             return self.reply(*refusal)
         if "id" not in message or method is None:
             return self.reply(202)
@@ -89,8 +89,9 @@ class Handler(BaseHTTPRequestHandler):
         self.waited.set()
         self.server.mcp.note("waited\n")
 
-    def refusal(self, method: str | None) -> tuple[int, bytes] | None:
-        """The status and the body, where a request is refused whatever it says."""
+    def refusal(self, message: "Json") -> tuple[int, bytes] | None:
+        """The status and the body, where a request is refused."""
+        method = message.get("method")
         if "forgets" in self.server.has and method == "tools/call" and self.headers["Mcp-Session-Id"] == "s1":
             error = {"code": -32001, "message": "Session not found"}
             return 404, json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()
@@ -100,6 +101,21 @@ class Handler(BaseHTTPRequestHandler):
             and "node=a/b==" not in self.headers.get("Cookie", "")
         ):
             return 404, b""
+        return self.mismatch(message) or self.failure(message.get("method"))
+
+    def mismatch(self, message: "Json") -> tuple[int, bytes] | None:
+        """A call without the header that `mirrors` wants is refused; from then on its tools ask for it, or never."""
+        params = message.get("params") or {}
+        wanted = (params.get("arguments") or {}).get("region")
+        is_call = message.get("method") == "tools/call"
+        if "mirrors" not in self.server.has or not is_call or self.headers.get("Mcp-Param-Region") == wanted:
+            return None
+        if self.server.has["mirrors"] != "never":
+            self.server.has["headers"] = ""
+        error = {"code": -32020, "message": "Mcp-Param-Region does not match", "data": {"kept": [1]}}
+        return 400, json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}).encode()
+
+    def failure(self, method: str | None) -> tuple[int, bytes] | None:
         if f"status:{method}" in self.server.has:
             return int(self.server.has[f"status:{method}"]), b""
         return None

@@ -28,6 +28,7 @@
   big=N             its tool's text has N characters more
   progresses=N      its tool tells its progress 40 times before it answers, each time with N characters
   headers           its tool says which HTTP headers it was called with, and has one parameter mirrored in a header
+  mirrors[=never]   over HTTP, wants its parameter `region` in a header, which its tools do not say before it is missed
   odd-headers       lists a tool with an annotation that is not valid
   http              serves streamable HTTP at /mcp and SSE at /sse, not stdio; says the port on stderr
   status:METHOD=N   answers METHOD with HTTP status N

@@ -22,6 +22,7 @@ from multimcp.protocol.eras import (
     headers_for,
     is_wanted,
     param_headers,
+    passed_on,
     to_backend,
     to_client,
 )
@@ -84,6 +85,27 @@ def test_the_headers() -> None:
     sent = {name.lower() for name in eras.headers_for("tools/call", {"name": Raw(b'"t"')}, {})}
     standard = {inbound.MCP_METHOD_HEADER, inbound.MCP_NAME_HEADER, inbound.MCP_PROTOCOL_VERSION_HEADER}
     assert sent == standard
+
+
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel", "tools/call", "tasks/result"])
+def test_the_header_that_names_what_a_request_is_about(method: str) -> None:
+    named = {"name": "näme", "taskId": "tösk", "uri": "u"}
+    expected = {"tools/call": encode_header("näme"), "tasks/result": None}.get(method, encode_header("tösk"))
+    assert headers_for(method, opened(pack(named)), {}).get("Mcp-Name") == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "ours", "passed"),
+    [
+        ({}, (), {}),
+        ({"mcp-name": "t", "authorization": "secret"}, (), {}),
+        ({"mcp-param-a": "1", "mcp-param-b": "ü"}, (), {"mcp-param-a": "1", "mcp-param-b": "ü"}),
+        ({"mcp-param-a": "1", "mcp-param-b": "2"}, (["Mcp-Param-A"], ["x"]), {"mcp-param-b": "2"}),
+        ({"mcp-param-a": "1", "mcp-param-b": "2"}, (["x"], ["mcp-PARAM-b", "Mcp-Param-a"]), {}),
+    ],
+)
+def test_headers_that_go_on(given: dict[str, str], ours: Any, passed: dict[str, str]) -> None:
+    assert passed_on({name.encode(): text.encode("latin-1") for name, text in given.items()}, *ours) == passed
 
 
 # Requests
@@ -188,9 +210,13 @@ def test_a_legacy_result_for_a_legacy_client_is_not_looked_at() -> None:
         ("legacy", "legacy", -32002, -32002),
         ("modern", "legacy", -32602, -32602),
         ("legacy", "modern", -32000, -32000),
+        ("modern", "legacy", -32020, -32603),
+        ("modern", "modern", -32020, -32020),
+        ("legacy", "legacy", -32020, -32020),  # free for servers up to 2025-11-25
+        ("modern", "legacy", -32021, -32021),
     ],
 )
-def test_resource_not_found_is_spelled_as_the_client_knows_it(spoken: Any, era: Any, code: int, got: int) -> None:
+def test_an_error_is_spelled_as_the_client_knows_it(spoken: Any, era: Any, code: int, got: int) -> None:
     answer = Message("2.0", error=pack({"code": code, "message": "m", "data": {"uri": "x"}}))
     error = error_of(answer)
     assert error is not None
@@ -322,7 +348,7 @@ def test_mirrored_arguments(arguments: dict[str, Any], mirrored: dict[str, str])
         with pytest.raises(Fault) as fault:
             check_param_headers(annotated, arguments, headers)
         assert fault.value.code == theirs.code
-    sent = headers_for("tools/call", opened(pack({"name": "t", "arguments": arguments})), annotated)
+    sent = headers_for("tools/call", opened(pack({"name": "t", "arguments": arguments})), {"t": annotated})
     expected = inbound.mcp_param_headers(inbound.x_mcp_header_map(SCHEMAS[0]), arguments)
     assert sent == {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "t", **expected}
 
