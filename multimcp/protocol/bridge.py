@@ -48,8 +48,8 @@ WAITING = 10_000
 """Messages that wait for a client that is away to find answers; what comes then is dropped."""
 
 STRANGE: Final = (
-    "This requestState is not known to this process, or not any more: a question of a server of an older revision is held "
-    "by the process that put it, not by another replica nor after a restart; begin again without it"
+    "This requestState is not known to this process, or not any more: a question of a server of an older revision is "
+    "held by the process that put it, not by another replica nor after a restart; begin again without it"
 )
 
 _INPUT_REQUIRED: Final = "input_required"
