@@ -42,6 +42,7 @@ from .protocol.message import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
+    METHOD_NOT_FOUND,
     Era,
     Fields,
     Message,
@@ -141,10 +142,13 @@ class Proxy:
         except Exception as exc:
             _fail(call, exc)
         else:
-            if later is not None and self._tasks is not None:
-                scope = anyio.CancelScope()
-                call.carried(_Carrier(scope.cancel), 0)
-                self._tasks.start_soon(_await, call, later, scope)
+            self._carry(call, later)
+
+    def _carry(self, call: Call, later: Later) -> None:
+        if later is not None and self._tasks is not None:
+            scope = anyio.CancelScope()
+            call.carried(_Carrier(scope.cancel), 0)
+            self._tasks.start_soon(_await, call, later, scope)
 
     def _check_chain(self, call: Call, meta: Fields) -> None:
         """Refuse a Multi-MCP that is behind this one as well; tell one that is not who is behind this one."""
@@ -290,16 +294,28 @@ class Proxy:
 
     async def _subscribe(self, call: Call, params: Fields, meta: Fields) -> None:
         assert call.session is not None
-        uri = string(params, "uri")
-        target = await self._find(call, params)
-        await self._backend(target).watch(Watcher(call.session, uri), _uri(target))
+        await self._watch(call, call.session, string(params, "uri"))
         call.finish(succeeded(), "legacy")
+
+    async def _watch(self, call: Call, who: Session | Listener, uri: str) -> Backend:
+        """Subscribe to a resource, at the first server of those it may be of which has it.
+
+        Raises:
+            Fault: the client's: it leads nowhere; or the error of the last of them.
+        """
+        *firsts, last = (await self._find(call, {"uri": pack(uri)}, "resources/read")).ways
+        for target in firsts:
+            with suppress(Fault):
+                await self._backend(target).watch(Watcher(who, uri), _uri(target))
+                return self._backend(target)
+        await self._backend(last).watch(Watcher(who, uri), _uri(last))
+        return self._backend(last)
 
     def _unsubscribe(self, call: Call, params: Fields, meta: Fields) -> Later:
         assert call.session is not None
         target = self._router.find(self._view(call), call.method, params)
-        if target is not None:
-            self._backend(target).unwatch(call.session, _uri(target))
+        for way in target.ways if target is not None else ():
+            self._backend(way).unwatch(call.session, _uri(way))
         call.finish(succeeded(), "legacy")
         return None
 
@@ -317,10 +333,7 @@ class Proxy:
 
         async def watch(uri: str) -> None:
             with suppress(Fault):
-                target = await self._find(call, {"uri": pack(uri)}, "resources/read")
-                backend = self._backend(target)
-                await backend.watch(Watcher(listener, uri), _uri(target))
-                watched[uri] = backend
+                watched[uri] = await self._watch(call, listener, uri)
 
         def end() -> None:
             self.clients.listeners.discard(listener)
@@ -352,7 +365,17 @@ class Proxy:
     def _send(self, call: Call, target: Target, meta: Fields) -> Later:
         call.server = target.server
         call.rewrite = partial(self._router.result, partial(self._view, call), call.method, target)
+        call.otherwise = partial(self._try_next, call, target, meta) if target.others else None
         return self._backend(target).request(call, target.params, meta)
+
+    def _try_next(self, call: Call, target: Target, meta: Fields, code: int) -> bool:
+        """Ask the next server that a request may be for: reading harms nobody, and an unknown method did nothing."""
+        if code != METHOD_NOT_FOUND and not target.asked:
+            return False
+        following, *others = target.others
+        call.is_repeated = False
+        self._carry(call, self._send(call, following._replace(others=tuple(others)), meta))
+        return True
 
     async def _find(self, call: Call, params: Fields, method: str | None = None) -> Target:
         """Where a request leads. What is not there may belong to a backend that is still starting, or to an era that no
@@ -390,7 +413,8 @@ class Proxy:
         if method != _ROOTS_CHANGED:
             names = session.names if session is not None else self._registry.spelling
             with suppress(Fault):  # nobody waits for an answer in which it could be said
-                if (target := self._router.find_unknown(self._registry.view(era, session, names), params)) is not None:
+                target = self._router.find_unknown(self._registry.view(era, session, names), params, method)
+                if target is not None and not target.others:
                     meant = {target.server: target.params}
         elif era == "legacy":
             meant = dict.fromkeys(self._registry.backends, params)

@@ -185,7 +185,8 @@ class Held:
             return
         if self._outcome is not None:
             self._outer = None
-            outer.conclude(self._outcome)
+            if not outer.goes_on(self._outcome):
+                outer.conclude(self._outcome)
         elif self._questions:
             self._outer, self._away[self.state] = None, self
             self._timer = self._clock.later(calls.ANSWER_WAIT, self._forget)

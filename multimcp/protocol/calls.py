@@ -195,6 +195,7 @@ class Call:
         rewrite: how its result is to be changed for the client.
         converse: has the user asked what a modern backend wants to know; None where that crosses as it is.
         ask: has the user asked what a legacy backend wants to know.
+        otherwise: called with the code of an error; goes on with another server if there is one, and says so.
         on_over: called with its answer when it is over.
         on_break: called when the backend has closed the call's stream, and its client is to come back for the rest.
         on_acknowledged: called when the backend acknowledges that it is a listening stream of ours.
@@ -211,6 +212,7 @@ class Call:
     is_repeated = False
     rewrite: Callable[[Raw], Raw] | None = None
     converse: Callable[[Message], bool] | None = None
+    otherwise: Callable[[int], bool] | None = None
     ask: "Ask | None" = None
     on_over: Callable[["Call", Message | None], None] | None = None
     on_break: Callable[[], None] | None = None
@@ -317,12 +319,19 @@ class Call:
                     result = self.rewrite(result)
                 answer = succeeded(to_client(self.method, result, spoken, self.era, self._implementation))
             elif (error := error_of(answer)) is not None:
+                if self.goes_on(answer):
+                    return
                 if error.code == URL_ELICITATION_REQUIRED and self.session is not None:
                     self.session.note_elicitations(error.data)
                 answer = error_to_client(answer, error, spoken, self.era)
         except Fault as fault:
             answer = failed(fault)
         self.conclude(answer)
+
+    def goes_on(self, answer: Message) -> bool:
+        """Whether another server is asked now, as this one has answered with an error."""
+        error = error_of(answer) if self.otherwise is not None else None
+        return error is not None and self.otherwise is not None and self.otherwise(error.code)
 
     def fail(self, fault: Fault) -> None:
         """Answer with an error."""
@@ -351,7 +360,7 @@ class Call:
         if self.on_over is not None:
             self.on_over(self, answer)
         # These lead back here: without them nothing is left for the garbage collector.
-        self.on_over = self.rewrite = self.converse = None
+        self.on_over = self.rewrite = self.converse = self.otherwise = None
 
     def _step(self, event: str) -> None:
         self.state = _STATES.get((self.state, event), self.state)

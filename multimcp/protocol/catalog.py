@@ -123,10 +123,13 @@ class Catalog:
                     owners.setdefault(name, {})[route] = None
         return {kind: {name: tuple(routes) for name, routes in owners.items()} for kind, owners in meant.items()}
 
-    def by_template(self, uri: str) -> Route | None:
-        """Where a URI leads that a listed template generates; the most literal template wins."""
+    def by_template(self, uri: str, *, is_wild: bool = False) -> Route | None:
+        """Where a URI leads that a listed template generates; the most literal template wins.
+
+        A wild one is another matter: it would take what others have.
+        """
         for template, route in self.templates:
-            if template.matches(uri):
+            if template.is_wild == is_wild and template.matches(uri):
                 added = len(self.public[TEMPLATES][route]) - len(route.name)
                 return Route(route.server, shorten(uri, added))
         return None

@@ -144,6 +144,17 @@ def united(servers: Mapping[str, Fields]) -> tuple[Fields, list[str]]:
     return shown, left_out
 
 
+def owners(servers: Mapping[str, Fields], method: str) -> list[str]:
+    """The servers that a request may be for which nobody knows: they have an extension that is shown, as theirs alone.
+
+    If the method is called as extensions are (`notes/list` and `com.example/notes`), those of that name.
+    """
+    names = [name for extensions in servers.values() for name in extensions]
+    alone = {name for name in names if name not in EXTENSIONS and names.count(name) == 1}
+    called = {name for name in alone if method.startswith((f"{name}/", f"{name.rpartition('/')[2]}/"))}
+    return [server for server, extensions in servers.items() if extensions.keys() & (called or alone)]
+
+
 def _merged(first: Raw, *others: Raw) -> Raw:
     merged = value(first)
     for other in others:

@@ -2,14 +2,16 @@
 
 Rules:
 - Nothing is routed by splitting a tool's or prompt's name: it is looked up.
-- A URI is routed by: the list; a link that was renamed on its way out; a template; a link as it was announced; its
-  qualified spelling; the only backend that has resources. Else it is not found.
-- A method that MCP does not know goes to the backend that its name, URI or task belongs to, or to the only one.
+- A URI is routed by: what clients were given, in a list or a result; a template; the backend that it names behind its
+  scheme, first as it is spelled and then as our qualified spelling; the only backend that has resources. Else it is not
+  found.
+- A method that MCP does not know goes to the backend that its name, URI or task belongs to; or to the only one; or to
+  those with an extension that only they have and nobody knows, one after the other, as far as they do not know it.
 - A URI in a result keeps its spelling, unless another backend already offers it.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
@@ -19,7 +21,7 @@ from msgspec import Raw
 from multimcp.errors import AmbiguousNameError, Fault
 
 from .catalog import Catalog, Route
-from .extensions import RESULTS, respelled
+from .extensions import RESULTS, owners, respelled
 from .message import (
     EMPTY,
     INVALID_PARAMS,
@@ -37,7 +39,9 @@ from .names import Spelling, qualify, unqualify
 from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Offer
 
 LINKS = 10_000
-"""How many URIs that were announced in results, but never listed, are remembered; and how many tasks."""
+LINKS_SIZE = 4 * 1024 * 1024
+"""How many URIs of a server that were announced in results, but never listed, are remembered, and how many characters
+of them; and how many tasks."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,55 @@ class View:
 class Target(NamedTuple):
     """Where a message leads: the server, and the params under its own names.
 
-    `asked` maps URIs that the client spelled itself, by the backend's spelling.
+    `asked` maps URIs that the client spelled itself, by the backend's spelling. `others` are where it leads, one after
+    the other, if the server answers with an error.
     """
 
     server: str
     params: Fields
     asked: Mapping[str, str] = {}
+    others: "tuple[Target, ...]" = ()
+
+    @property
+    def ways(self) -> "tuple[Target, ...]":
+        """All that it leads to, in order."""
+        return (self, *self.others)
+
+
+class Links:
+    """URIs that servers have mentioned, but nobody lists, as clients were given them: of each server the latest."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, Route] = {}
+        self._of: dict[str, OrderedDict[str, int]] = {}
+        """By server, its URIs and how many characters each takes."""
+        self._size: dict[str, int] = {}
+
+    def get(self, uri: str, servers: Collection[str]) -> Route | None:
+        """Where a URI leads, if its server is still one of these."""
+        route = self._routes.get(uri)
+        return route if route is not None and route.server in servers else None
+
+    def add(self, uri: str, route: Route, servers: Collection[str]) -> None:
+        """Remember one that is new; those of servers that are gone are forgotten."""
+        for gone in self._of.keys() - servers:
+            del self._size[gone]
+            for each in self._of.pop(gone):
+                del self._routes[each]
+        mine = self._of.setdefault(route.server, OrderedDict())
+        self._routes[uri], mine[uri] = route, len(uri) + len(route.name)
+        self._size[route.server] = self._size.get(route.server, 0) + mine[uri]
+        while len(mine) > LINKS or self._size[route.server] > LINKS_SIZE:
+            oldest, size = mine.popitem(last=False)
+            self._size[route.server] -= size
+            del self._routes[oldest]
 
 
 class Router:
     """Finds routes; remembers the links and tasks that backends have mentioned."""
 
     def __init__(self) -> None:
-        self._links: OrderedDict[str, Route] = OrderedDict()
+        self._links = Links()
         self._tasks: OrderedDict[str, Route] = OrderedDict()
 
     def find(self, view: View, method: str, params: Fields) -> Target | None:
@@ -87,7 +127,9 @@ class Router:
         """
         if (kind := _BY_NAME.get(method)) is not None:
             return self._find_name(view, kind, params)
-        return _FINDERS.get(method, Router.find_unknown)(self, view, params)
+        if (finder := _FINDERS.get(method)) is not None:
+            return finder(self, view, params)
+        return self.find_unknown(view, params, method)
 
     def _find_name(self, view: View, kind: Kind, params: Fields) -> Target | None:
         name = string(params, "name")
@@ -95,11 +137,11 @@ class Router:
         return Target(route.server, {**params, "name": pack(route.name)}) if route is not None else None
 
     def find_resource(self, view: View, params: Fields) -> Target | None:
-        uri = string(params, "uri")
-        route = self.route_uri(view, uri)
-        if route is None:
-            return None
-        return Target(route.server, {**params, "uri": pack(route.name)}, {route.name: uri})
+        return self._by_uri(view, params, string(params, "uri"))
+
+    def _by_uri(self, view: View, params: Fields, uri: str) -> Target | None:
+        routes = self.routes_of(view, uri)
+        return _in_order([Target(way.server, {**params, "uri": pack(way.name)}, {way.name: uri}) for way in routes])
 
     def find_completion(self, view: View, params: Fields) -> Target | None:
         ref = params.get("ref")
@@ -108,14 +150,14 @@ class Router:
         opened = fields(ref)
         if "uri" in opened:
             name, uri = "uri", string(opened, "uri")
-            route = view.catalog.route(TEMPLATES, uri) or self.route_uri(view, uri)
+            route = view.catalog.route(TEMPLATES, uri) or next(iter(self.routes_of(view, uri)), None)
         else:
             name, route = "name", _understood(view.catalog, PROMPTS, string(opened, "name"))
         if route is None:
             return None
         return Target(route.server, {**params, "ref": pack({**opened, name: pack(route.name)})})
 
-    def find_unknown(self, view: View, params: Fields) -> Target | None:
+    def find_unknown(self, view: View, params: Fields, method: str) -> Target | None:
         """Where a message leads of which we know nothing."""
         name, uri, task = (text(params.get(key)) or "" for key in ("name", "uri", "taskId"))
         route = view.catalog.route(TOOLS, name) or view.catalog.route(PROMPTS, name)
@@ -123,36 +165,48 @@ class Router:
             route = _understood(view.catalog, TOOLS, name) or _understood(view.catalog, PROMPTS, name)
         if route is not None:
             return Target(route.server, {**params, "name": pack(route.name)})
-        if uri and (route := self.route_uri(view, uri)) is not None:
-            return Target(route.server, {**params, "uri": pack(route.name)})
+        if uri and (target := self._by_uri(view, params, uri)) is not None:
+            return target
         if (route := self._tasks.get(task)) is not None:
             return Target(route.server, params)
-        return Target(view.servers[0], params) if len(view.servers) == 1 else None
+        if len(view.servers) == 1:
+            return Target(view.servers[0], params)
+        extended = {name: offer.extensions for name, offer in view.offers.items()}
+        return _in_order([Target(server, params) for server in owners(extended, method)])
 
-    def route_uri(self, view: View, uri: str) -> Route | None:
-        """Where a URI leads."""
-        announced = self._announced(view, uri)
-        renamed = announced if announced is not None and announced.name != uri else None
-        found = view.catalog.route(RESOURCES, uri) or renamed or view.catalog.by_template(uri) or announced
+    def routes_of(self, view: View, uri: str) -> Sequence[Route]:
+        """Where a URI leads: to the first of these, or, if that one does not have it, to the next."""
+        found = self._known(view, uri) or view.catalog.by_template(uri)
         if found is not None:
-            return found
+            return (found,)
         able = [name for name, offer in view.offers.items() if "resources" in offer.capabilities]
-        qualified = unqualify(uri)
-        if qualified is not None and qualified[0] in able:
-            return Route(*qualified)
+        server, shorter = unqualify(uri) or ("", "")
+        routes: list[Route] = []
+        if server in able:
+            routes = [Route(server, uri), Route(server, shorter)]
+            if routes[1] in view.catalog.public.get(RESOURCES, {}):  # it was handed out so while another had its name
+                return routes[1:]
+        if (wild := view.catalog.by_template(uri, is_wild=True)) is not None:
+            routes.append(wild)
         # One that is still starting may be able, too.
-        return Route(able[0], uri) if len(able) == 1 and not view.is_starting else None
+        only = [Route(able[0], uri)] if len(able) == 1 and not view.is_starting else []
+        return routes or only
+
+    def _known(self, view: View, uri: str) -> Route | None:
+        """Where a URI leads that clients were given."""
+        return view.catalog.route(RESOURCES, uri) or self._links.get(uri, view.servers)
 
     def public_uri(self, view: View, server: str, uri: str) -> str:
         """How a client has to spell a URI that a server mentions, so that it comes back to that server."""
         route = Route(server, uri)
         if (listed := view.catalog.public.get(RESOURCES, {}).get(route)) is not None:
             return listed
-        owner = view.catalog.route(RESOURCES, uri) or view.catalog.by_template(uri) or self._announced(view, uri)
-        if owner is not None and owner.server == server:
-            return uri
-        public = uri if owner is None else qualify(server, uri)
-        _remember(self._links, public, route)
+        public, owner = uri, self._known(view, uri) or view.catalog.by_template(uri)
+        while owner is not None and owner != route:
+            public = qualify(server, public)
+            owner = self._known(view, public)
+        if owner is None:
+            self._links.add(public, route, view.servers)
         return public
 
     def result(self, view: Callable[[], View], method: str, target: Target, result: Raw) -> Raw:
@@ -176,11 +230,6 @@ class Router:
                 changes[name] = changed
         return pack({**parts, **changes}) if changes else result
 
-    def _announced(self, view: View, uri: str) -> Route | None:
-        """Where a URI leads that a server, which is still there, has mentioned."""
-        route = self._links.get(uri)
-        return route if route is not None and route.server in view.servers else None
-
 
 _BY_NAME: Final[Mapping[str, Kind]] = {"tools/call": TOOLS, "prompts/get": PROMPTS}
 _FINDERS: Final[Mapping[str, Callable[[Router, View, Fields], Target | None]]] = {
@@ -189,6 +238,11 @@ _FINDERS: Final[Mapping[str, Callable[[Router, View, Fields], Target | None]]] =
     "resources/unsubscribe": Router.find_resource,
     "completion/complete": Router.find_completion,
 }
+
+
+def _in_order(targets: Sequence[Target]) -> Target | None:
+    """The first of these, with the others behind it."""
+    return targets[0]._replace(others=tuple(targets[1:])) if targets else None
 
 
 def _understood(catalog: Catalog, kind: Kind, name: str) -> Route | None:

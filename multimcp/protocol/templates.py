@@ -24,12 +24,14 @@ class Template:
     Attributes:
         literals: how many of its characters stand fast; of two that match, the one with more is meant.
         is_broad: whether one of its variables goes on behind a slash.
+        is_wild: whether no scheme stands fast: what it generates may be anyone's.
     """
 
     def __init__(self, template: str) -> None:
         self.literals = len(re.sub(r"\{[^}]*\}", "", template))
         self.is_broad = _BROAD.search(template) is not None
         self._prefix = template[: max(template.find("{"), 0)]
+        self.is_wild = ":" not in self._prefix
         self._pattern = _compile(template)
 
     def matches(self, uri: str) -> bool:

@@ -51,7 +51,7 @@ def found(where: View, method: str, params: Any, router: Router | None = None) -
         ("resources/read", {"uri": "n://b/x"}, ("b", {"uri": "n://x"})),
         ("resources/read", {"uri": "n://7"}, ("a", {"uri": "n://7"})),
         ("resources/read", {"uri": "n://b/7"}, ("b", {"uri": "n://7"})),
-        ("resources/read", {"uri": "o://b/7"}, ("b", {"uri": "o://7"})),
+        ("resources/read", {"uri": "o://b/7"}, ("b", {"uri": "o://b/7"})),
         ("resources/read", {"uri": "o://7"}, None),
         ("resources/read", {"uri": "o://c/7"}, None),
         ("resources/subscribe", {"uri": "m://y"}, ("b", {"uri": "m://y"})),
@@ -178,9 +178,86 @@ def test_a_uri_that_the_client_spelled_itself_is_spelled_so_in_the_result() -> N
     router = Router()
     target = router.find(BOTH, "resources/read", opened(pack({"uri": "o://b/7"})))
     assert target is not None
-    assert result(router, target, {"contents": [{"uri": "o://7"}]}, "resources/read") == {
-        "contents": [{"uri": "o://b/7"}]
-    }
+    for way, uri in zip(target.ways, ("o://b/7", "o://7"), strict=True):
+        assert result(router, way, {"contents": [{"uri": uri}]}, "resources/read") == {"contents": [{"uri": "o://b/7"}]}
+
+
+FOUR = view(
+    a=offer(resources=["n://x"], templates=["{+any}", "n://{id}"]),
+    b=offer(resources=["n://x", "m://y"], templates=["{+any}", "n://{id}"]),
+    c=offer(tools=["t"]),
+    d=offer(resources=["m://d/z"]),
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "ways"),
+    [
+        ("m://y", ["b m://y"]),
+        ("m://b/y", ["b m://y"]),  # as it would have been handed out beside another
+        ("m://d/z", ["d m://d/z"]),
+        ("n://b/x", ["b n://x"]),
+        ("n://b/7", ["b n://7"]),
+        ("n://7", ["a n://7"]),
+        ("m://7", ["a m://7"]),
+        ("m://b/7", ["b m://b/7", "b m://7", "a m://b/7"]),
+        ("m://c/7", ["a m://c/7"]),  # which has no resources
+        ("m://d/7", ["d m://d/7", "d m://7", "a m://d/7"]),
+        ("ui://d/view", ["d ui://d/view", "d ui://view", "a ui://d/view"]),
+    ],
+)
+def test_the_ways_of_a_uri_in_order(uri: str, ways: list[str]) -> None:
+    """What was handed out; a template; as it is spelled; as we would spell it; a template that says nothing."""
+    assert [f"{way.server} {way.name}" for way in Router().routes_of(FOUR, uri)] == ways
+    target = Router().find(FOUR, "resources/read", opened(pack({"uri": uri})))
+    assert target is not None
+    assert [f"{way.server} {json.loads(bytes(way.params['uri']))}" for way in target.ways] == ways
+    assert [list(way.asked.values()) for way in target.ways] == [[uri]] * len(ways)
+
+
+def test_a_wild_template_does_not_take_over_what_others_announce() -> None:
+    router = Router()
+    loose = {"content": [{"type": "resource_link", "uri": "o://1"}]}
+    assert result(router, Target("d", {}), loose, where=FOUR) == loose
+    assert found(FOUR, "resources/read", {"uri": "o://1"}, router) == ("d", {"uri": "o://1"})
+
+
+def test_what_was_handed_out_leads_back_although_a_template_that_came_later_fits() -> None:
+    router = Router()
+    loose = {"content": [{"type": "resource_link", "uri": "n://7"}]}
+    before = view(a=offer(tools=["t"]), b=offer(resources=["m://y"]))
+    assert result(router, B, loose, where=before) == loose
+    assert found(BOTH, "resources/read", {"uri": "n://7"}, router) == ("b", {"uri": "n://7"})
+    # Its template's owner has to spell its own differently, then.
+    assert result(router, A, loose)["content"][0]["uri"] == "n://a/7"
+    assert found(BOTH, "resources/read", {"uri": "n://a/7"}, router) == ("a", {"uri": "n://7"})
+
+
+def test_no_server_can_list_what_another_ones_link_is_to_be_called() -> None:
+    router, where = Router(), view(a=offer(resources=["n://x", "n://b/x", "n://b/b/x"]), b=offer(resources=["m://y"]))
+    link = {"content": [{"type": "resource_link", "uri": "n://x"}]}
+    assert result(router, B, link, where=where)["content"][0]["uri"] == "n://b/b/b/x"
+    assert found(where, "resources/read", {"uri": "n://b/b/b/x"}, router) == ("b", {"uri": "n://x"})
+    own = {"content": [{"type": "resource_link", "uri": "n://b/b/b/x"}]}  # which it calls so itself
+    assert result(router, B, own, where=where)["content"][0]["uri"] == "n://b/b/b/b/x"
+
+
+def with_extensions(**servers: dict[str, Any]) -> View:
+    offers = {name: Offer("v", extensions=opened(pack(each))) for name, each in servers.items()}
+    return View(build(offers, Names(), {}), offers, tuple(offers), is_starting=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "servers"),
+    [("vendor/do", "ac"), ("notes/list", "a"), ("com.example/notes/list", "a"), ("x/list", "ac"), ("note/list", "ac")],
+)
+def test_what_nobody_knows_goes_to_those_with_an_extension_of_their_own(method: str, servers: str) -> None:
+    known, both = "io.modelcontextprotocol/ui", "org.other/both"
+    where = with_extensions(a={"com.example/notes": {}, both: {}}, b={known: {}, both: {}}, c={"org.other/y": {}}, d={})
+    target = Router().find(where, method, opened(pack({"uri": "o://7", "name": "x"})))
+    assert target is not None
+    assert [way.server for way in target.ways] == [*servers]
+    assert found(with_extensions(a={known: {}}, b={both: {}}, d={both: {}}), method, {}) is None
 
 
 def test_links_that_nobody_lists_lead_back_to_who_announced_them() -> None:
@@ -221,3 +298,27 @@ def test_not_everything_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         result(router, A, {"taskId": task})
     asked = [found(BOTH, "tasks/get", {"taskId": task}, router) is not None for task in ("1", "2", "3")]
     assert asked == [True, False, True]
+
+
+def link(router: Router, target: Target, uri: str, where: View = BOTH) -> Any:
+    return result(router, target, {"content": [{"type": "resource_link", "uri": uri}]}, where=where)
+
+
+def test_a_server_that_mentions_much_is_forgotten_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "LINKS", 2)
+    monkeypatch.setattr(routing, "LINKS_SIZE", 100)
+    router = Router()
+    for target, uri in ((A, "o://a"), (B, "o://1"), (B, "o://2"), (B, "o://3")):
+        link(router, target, uri)
+
+    def known(*uris: str, where: View = BOTH) -> list[bool]:
+        return [found(where, "resources/read", {"uri": uri}, router) is not None for uri in uris]
+
+    assert known("o://a", "o://1", "o://2", "o://3") == [True, False, True, True]
+    link(router, B, "o://" + "x" * 45)
+    assert known("o://a", "o://2", "o://3", "o://" + "x" * 45) == [True, False, False, True]
+    link(router, B, "o://" + "x" * 50)  # too long for anybody to be remembered
+    assert known("o://a", "o://" + "x" * 45, "o://" + "x" * 50) == [True, False, False]
+    link(router, A, "o://2", where=view(a=BOTH.offers["a"], c=BOTH.offers["b"]))  # without b, whose links are forgotten
+    assert len(router._links._routes) == 2
+    assert router._links._of.keys() == router._links._size.keys() == {"a"}
