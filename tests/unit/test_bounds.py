@@ -52,7 +52,7 @@ def test_each_row_has_the_values_of_the_code() -> None:
         if row.option:
             assert options.pop(row.option) == row.numbers, row
         else:
-            [values] = [values for start, values in FIXED.items() if row.bound.startswith(start)] or [None]
+            values = next((values for start, values in FIXED.items() if row.bound.startswith(start)), None)
             assert values is not None, f"no values for {row.bound!r}"
             assert list(values) == row.numbers, row
     assert options == {}
