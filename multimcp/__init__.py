@@ -63,12 +63,12 @@ backend under names that never collide. Read the modules in this order; each imp
       clients.stdio         our own standard streams
 
     serving/              what is around the proxy
+      serving.log           our stderr: a thread writes, and nobody waits for whoever reads
       serving.guard         who is let in over HTTP: Host, Origin and the API key
       serving.reload        the configuration file: followed when it changes, and written back
       serving.page          the page at /, for people
       serving.admin         /mcp_servers, /mcp_tools, health
       serving.app           the one place where the parts are put together
-      serving.log           our stderr: a thread writes, and nobody waits for whoever reads
       serving.check         `multi-mcp check`: connect to every server once, and tell how it went
       serving.cli           the options
 

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def understand(document: Document, environ: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: the operator's.
     """
-    return parse(document, Machine(ChainMap(dict(environ), _places(environ)), is_program, variables))
+    return parse(document, Machine(dict(environ), _places(environ), is_program, variables))
 
 
 def _places(environ: Mapping[str, str]) -> dict[str, str]:

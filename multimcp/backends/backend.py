@@ -28,7 +28,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from multimcp.errors import BackendError, ChainError, Fault, backend_failure, describe, unwrap
+from multimcp.errors import BackendError, ChainError, Fault, backend_failure, describe, printable, unwrap
 from multimcp.protocol.bridge import Converse, HeldCalls
 from multimcp.protocol.calls import Call, Clients, Listener, Session, most_verbose
 from multimcp.protocol.chain import Chain
@@ -63,6 +63,9 @@ SETTLE_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that the connections of a backend have to end politely, before it is ended."""
 
+LONGEST = 2000
+"""Characters of what a server's failure is said to be."""
+
 EXCESS_PAUSE = 60.0
 """Seconds before a server that goes over a bound again has another line for that bound."""
 
@@ -79,9 +82,10 @@ class Backend:
     ) -> None:
         now = CLOCK.now()
         hidden = launch.secrets(os.environ)
-        self.stderr = Stderr(
-            lambda said: config.redact(said, hidden), lambda line: logger.info("%s: stderr: %s", name, line), CLOCK.now
-        )
+        self._blank = config.blanker(hidden)
+        self.blank = config.blanker(hidden, only_sure=True)
+        """Blanks its secrets where more than this server is spoken of."""
+        self.stderr = Stderr(self._blank, lambda line: logger.info("%s: stderr: %s", name, line), CLOCK.now)
         self.name = name
         self.config = config
         self.since = datetime.now(UTC)
@@ -92,7 +96,7 @@ class Backend:
         self._on_change = on_change
         self._changed = anyio.Event()
         self._clients = clients
-        self._context = Context(name, config, clients, chain, self.stderr, self._hear)
+        self._context = Context(name, config, clients, chain, self.stderr, self._hear, self._clean)
         self._transport: Transport = config.transport
         """How the backend is reached: what the first connection found out."""
         self._roster: Roster[Connection] = Roster(config.scope == "session")
@@ -200,11 +204,11 @@ class Backend:
             reason = await self._serve(None, self._ways(), attempt)
             leads_back = reason != LOST
         except Exception as exc:
-            reason = self._explain(exc)
+            reason = describe(exc)
             leads_back = isinstance(unwrap(exc), ChainError)
         if leads_back:
             self.offers = {}  # what came through ourselves must not stay offered
-        self._take_down("failed", reason if leads_back else reason + attempt.last_words)
+        self._take_down("failed", reason if leads_back else self._clean(reason + attempt.last_words))
         pause = self._life.next_pause(random.random())
         self._report(pause)
         with anyio.move_on_after(pause):
@@ -319,7 +323,7 @@ class Backend:
         try:
             await self._serve(key, [Way(self._transport, era)], attempt)
         except Exception as exc:
-            problem = self._explain(exc) + attempt.last_words
+            problem = self._clean(describe(exc) + attempt.last_words)
             logger.debug("%s: a further connection ended: %s", self.name, problem)
             self._roster.fail(key, problem, isinstance(unwrap(exc), OSError | Unreachable), CLOCK.now())
         finally:
@@ -492,7 +496,8 @@ class Backend:
             try:
                 await self._settle(connection, uri)
             except Fault as fault:
-                logger.warning("%s: %s cannot be subscribed to any more: %s", self.name, uri, fault.message)
+                problem = self._clean(f"{uri} cannot be subscribed to any more: {fault.message}")
+                logger.warning("%s: %s", self.name, problem)
 
     async def _settle(self, connection: Connection, uri: str) -> None:
         """Subscribe to a resource on a connection, or unsubscribe, as its watchers want it by now."""
@@ -524,7 +529,7 @@ class Backend:
             case Said(method, params, data):
                 self._clients.broadcast(method, params, data, partial(self._is_audience, link))
             case Noise(said):
-                shown = self._redact(said)[:80]
+                shown = self._blank(said)[:80]
                 self._warn(Noise, f"sends what is not MCP (ignored from here on): {shown!r}")
             case Doubt(problem):
                 self._warn(Doubt, problem)
@@ -550,10 +555,11 @@ class Backend:
         """Log a line on something that a program usually goes on doing: the next one follows after so many seconds."""
         if CLOCK.now() - self._warned.get(about, -math.inf) > pause or about not in self._warned:
             self._warned[about] = CLOCK.now()
-            logger.warning("%s: %s", self.name, problem)
+            logger.warning("%s: %s", self.name, self._clean(problem))
 
-    def _redact(self, said: str) -> str:
-        return self.config.redact(said)
+    def _clean(self, said: str) -> str:
+        """What others say, as it may be shown: without secrets, on one line, not too long."""
+        return printable(self._blank(said[: 4 * LONGEST]), LONGEST)
 
     def _is_audience(self, link: Link, session: Session) -> bool:
         connection = self._roster.serving("legacy", session)
@@ -577,7 +583,7 @@ class Backend:
         # While there is no connection, what was offered stays offered.
         before: dict[Key, Offer] = {key: offer for key, offer in self.offers.items() if not isinstance(key, Session)}
         self.offers = {key: each.offer for key, each in self._roster.connections.items()} or before
-        problems = dict.fromkeys(self._redact(said) for offer in self.offers.values() for said in offer.problems)
+        problems = dict.fromkeys(self._clean(said) for offer in self.offers.values() for said in offer.problems)
         for problem in problems.keys() - self._problems.keys():
             logger.warning("%s: %s", self.name, problem)
         self._problems = problems
@@ -618,9 +624,6 @@ class Backend:
             counts = ", ".join(f"{n} {noun}{'s' * (n != 1)}" for noun, n in numbers.items() if n)
             return f"ready ({self.config.transport}, {primary.offer.protocol_version}): {counts or 'nothing'} offered"
         return self.state
-
-    def _explain(self, exc: Exception) -> str:
-        return self._redact(describe(exc))
 
 
 def _client(call: Call | Watcher) -> tuple[Era, Session | None]:

@@ -134,6 +134,8 @@ class Context:
     chain: Chain
     stderr: Stderr
     emit: Callable[[Link, Event], None]
+    clean: Callable[[str], str]
+    """Makes what others say fit to be shown."""
 
     def link(self, era: Era, owner: Session | None, lists: Lists) -> Link:
         """A link that tells `lists` of changed lists, and the backend of all else that belongs to no call."""
@@ -482,7 +484,7 @@ def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport) 
         from .sse import SseWire
 
         wire = (SseWire if transport == "sse" else HttpWire)(link, config.url or "", config.headers, limits)
-    wire.greeting = {HEADER: ",".join(context.chain.ids)}
+    wire.greeting, wire.clean = {HEADER: ",".join(context.chain.ids)}, context.clean
     link.use(wire)
     return wire
 

@@ -137,7 +137,8 @@ class HttpWire(WebWire):
             self._link.emit(Excess(f"{problem} (--max-message)"))
             fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': {problem}")
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': its response broke off: {exc}")
+            problem = self.clean(f"its response broke off: {exc}")
+            fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': {problem}")
         finally:
             self._unheard.discard(number)
             self._by_number.pop(number, None)

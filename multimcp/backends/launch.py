@@ -56,13 +56,15 @@ def environment(ours: Mapping[str, str], own: Mapping[str, str]) -> dict[str, st
 
 
 def secrets(ours: Mapping[str, str]) -> tuple[str, ...]:
-    """What servers inherit of our environment and nobody else is to see: passwords of proxies, keys of registries."""
+    """What of our environment nobody is to see: what servers inherit of passwords and keys, and our own keys."""
     found = []
     for name, value in ours.items():
         if _INHERITED.fullmatch(name):
             if SECRET_NAME.search(name):
                 found.append(value)
             found += url_passwords(value)
+        elif name == "MULTI_MCP_API_KEY":
+            found += value.split(",")
     return tuple(found)
 
 

@@ -383,7 +383,7 @@ class Registry:
             "connect to /mcp?names=llm or /sse?names=llm, or start with --names llm (MULTI_MCP_NAMES=llm)",
             len(refused),
             len(self.catalog("legacy").routes[TOOLS]),
-            refused[0],
+            self.blank(refused[0]),
             LLM_NAMES,
         )
 
@@ -407,9 +407,15 @@ class Registry:
         self._report(logging.WARNING, "%s", left_out)
         self._reported &= collisions | left_out
 
+    def blank(self, text: str) -> str:
+        """A text without what is surely a secret of some server."""
+        for backend in self._backends.values():
+            text = backend.blank(text)
+        return text
+
     def _report(self, level: int, line: str, texts: Iterable[str]) -> None:
         for text in sorted({*texts} - self._reported):
-            logger.log(level, line, text)
+            logger.log(level, line, self.blank(text))
             self._reported.add(text)
 
     def _tell_all(self, listeners: Iterable[Session | Listener]) -> None:

@@ -230,7 +230,7 @@ class WebWire(Wire):
         return b"".join(parts)
 
     def _fault(self, reason: str) -> Fault:
-        return backend_failure(self._link.server, reason)
+        return backend_failure(self._link.server, self.clean(reason))
 
     def _refused(self, status: int, words: str, did: str = "answered") -> Fault:
         """The failure of a request that was answered with this status and no message."""

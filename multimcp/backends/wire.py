@@ -1,7 +1,7 @@
 """How bytes get to a backend and back: what all transports have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from multimcp.protocol.eras import ParamHeaders
 from multimcp.protocol.limits import Limits
@@ -19,6 +19,7 @@ class Wire(ABC):
         version: the negotiated legacy revision, where later messages have to name it.
         annotated: the headers that tools want their arguments repeated in, by tool, where there are headers.
         greeting: HTTP headers that go with a greeting, where there are headers.
+        clean: makes what others say fit to be shown.
         has_stream: whether the backend can send what belongs to no call.
         has_headers: whether arguments are repeated in headers.
     """
@@ -34,6 +35,7 @@ class Wire(ABC):
         self.version: str | None = None
         self.annotated: Mapping[str, ParamHeaders] = {}
         self.greeting: Mapping[str, str] = {}
+        self.clean: Callable[[str], str] = str
         self.has_stream = True
         self._link = link
 

@@ -22,7 +22,7 @@ from multimcp.errors import ConfigError, printable
 
 from .document import TOO_DEEP, Document, Place, spell
 from .foreign import Entry, is_silent, kind, switched_off
-from .secrets import SECRET_NAME, redact, url_passwords
+from .secrets import Blank, blanker, named, under_names, url_passwords
 
 Transport = Literal["stdio", "sse", "http"]
 IsProgram = Callable[[str], bool]
@@ -93,11 +93,16 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             return "stdio"
         return "sse" if urlsplit(self.url or "").path.rstrip("/").endswith("/sse") else "http"
 
-    def redact(self, text: str, more: Iterable[str] = ()) -> str:
-        """`text` without this server's secrets (`protocol.secrets` has the rules), and without those in `more`."""
-        values = [*self.env.values(), *self.headers.values(), *self.secrets, *more]
-        values += [password for value in (*self.args, *values) for password in url_passwords(value)]
-        return redact(text, values, self.url)
+    def blanker(self, more: Iterable[str] = (), *, only_sure: bool = False) -> Blank:
+        """What blanks this server's secrets in a text (`protocol.secrets` has the rules), and those in `more`.
+
+        `only_sure` leaves out the values of `env` and `headers` of which nothing says that they are secrets.
+        """
+        tables = (self.env, self.headers)
+        values = [value for table in tables for value in table.values()]
+        sure = [*self.secrets, *more, *named(self.args), *(value for table in tables for value in under_names(table))]
+        sure += [password for value in (*values, *sure) for password in url_passwords(value)]
+        return blanker(sure, () if only_sure else values, self.url)
 
 
 @dataclass(frozen=True)
@@ -179,11 +184,13 @@ class Machine:
 
     Attributes:
         environ: where `${VAR}` is looked up.
+        places: where it is looked up next: folders and the like, which are no secrets.
         is_program: tells a path with blanks in it from a command line.
         variables: what the file at a path says as an `envFile`; a `ConfigError` says why it cannot be read.
     """
 
     environ: Mapping[str, str]
+    places: Mapping[str, str]
     is_program: IsProgram
     variables: Callable[[str], Mapping[str, str]]
 
@@ -280,7 +287,7 @@ def _server(
     if is_off or entry.is_off:
         bad = {place[0] for place, _ in SERVER.mistakes(entry.settings)}
         return _model(entry.settings, bad, disabled=True), {}, []
-    filling = _Filling(machine.environ)
+    filling = _Filling(machine)
     filled = filling.fill(entry.settings, ())
     filled["type"] = kind(filled.get("type"))
     filled = {key: value for key, value in filled.items() if value is not None}
@@ -333,12 +340,11 @@ class _Filling:
     """Fills what stands for a variable in every string of a value.
 
     `unset` are the variables that were not there, by the place where they are wanted, and are left as they are written;
-    `foreign` are mistakes: what only another client can fill; `secrets` are the values that were filled in and that
-    nobody is to see.
+    `foreign` are mistakes: what only another client can fill; `secrets` are the values that were filled in.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
         self.unset: dict[Place, str] = {}
         self.foreign: dict[Place, str] = {}
         self.secrets: list[str] = []
@@ -361,14 +367,15 @@ class _Filling:
             )
             return match.group()
         name, default = match["name"] or match["bare"], match["default"]
-        found = self._environ.get(name)
-        if default is not None:
-            found = found or default  # as in a shell, `:-` stands in for an empty variable too
+        found = self._machine.environ.get(name)
+        if not found and (found is None or default is not None):  # as in a shell, `:-` stands in for an empty one too
+            if name in self._machine.places:
+                return self._machine.places[name]
+            found = default
         if found is None:
             self.unset.setdefault(place, name)
             return match.group()
-        if SECRET_NAME.search(name):
-            self.secrets.append(found)
+        self.secrets.append(found)
         return found
 
 

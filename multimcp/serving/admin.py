@@ -11,6 +11,7 @@ Rules:
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import anyio.to_thread
@@ -139,9 +140,10 @@ class Admin:
         document = decode(body)
         if self._access.admin == "remote-only" and (problems := beyond_remote(document)):
             raise HTTPException(403, "\n".join(problems))
+        config = understand(document, os.environ)
         if self._keep:  # in whose words it will be read again
             understand(Document({"mcpServers": document.entries}), os.environ)
-        return document.entries, understand(document, os.environ)
+        return document.entries, config
 
     async def _remove_server(self, request: Request) -> Response:
         self._check_writable()
@@ -171,8 +173,9 @@ class Admin:
         tools: dict[str, list[str]] = {name: [] for name in self._registry.backends}
         names: dict[str, list[str]] = {name: [] for name in self._registry.backends}
         for public, route in self._registry.catalog("legacy", None, spelling).routes[TOOLS].items():
-            tools[route.server].append(route.name)
-            names[route.server].append(public)
+            blank = self._registry.backends[route.server].blank
+            tools[route.server].append(blank(route.name))
+            names[route.server].append(blank(public))
         return JSONResponse({"tools": tools, "names": names})
 
     async def _health(self, request: Request) -> Response:
@@ -207,12 +210,26 @@ def _status(backend: Backend) -> dict[str, Any]:
         "transport": backend.config.transport,
         "era": next(iter(offers), None),
         "protocolVersion": offer.protocol_version if offer else None,
-        "serverInfo": offer.server_info if offer else None,
+        "serverInfo": _each(offer.server_info, backend.blank) if offer else None,
         **counts,
         "error": backend.error,
         "stderr": backend.stderr.lines,
         "since": backend.since.isoformat(timespec="seconds"),
     }
+
+
+def _each(value: Any, do: Callable[[str], str], levels: int = 8) -> Any:
+    """A JSON value with something done to each of its texts; what is nested deeper is left out."""
+    match value:
+        case str():
+            return do(value)
+        case dict() | list() if not levels:
+            return None
+        case dict():
+            return {key: _each(item, do, levels - 1) for key, item in value.items()}
+        case list():
+            return [_each(item, do, levels - 1) for item in value]
+    return value
 
 
 _STATUS: dict[type[Exception], int] = {UnknownServerError: 404, NameInUseError: 409, ConfigError: 500}

@@ -42,6 +42,7 @@ from multimcp.protocol.http import Header
 from multimcp.protocol.limits import DEFAULT, Limits
 from multimcp.proxy import Proxy
 
+from . import log
 from .admin import ERRORS, Admin
 from .guard import REMEDY, Access, Guard
 from .reload import ConfigFile, reported, watch
@@ -209,6 +210,7 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
         parts.follow()
         read_keys()
 
+    log.Lines.blank = staticmethod(parts.registry.blank)
     signals = _Signals(look, web)
     if refusal := parts.registry.chain.refusal:
         logger.error("no server is started and no client is served: %s", refusal)

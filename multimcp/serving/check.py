@@ -163,7 +163,7 @@ def as_table(results: Mapping[str, Result]) -> str:
 
 
 def _complain(code: int, text: str) -> int:
-    print(text, file=sys.stderr)
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr)
     return code
 
 

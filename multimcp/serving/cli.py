@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 
 from multimcp import __version__
-from multimcp.errors import ConfigError, ListenError
+from multimcp.errors import ConfigError, ListenError, printable
 from multimcp.protocol.catalog import Names
 from multimcp.protocol.limits import BOUNDS, Limits, read_number, shown
 from multimcp.protocol.names import SPELLINGS
@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
             file.check_writable()
         keys = Keys({} if options.transport == "stdio" else environ)
     except ConfigError as exc:
-        print(exc.at("multi-mcp: "), file=sys.stderr)
+        for problem in exc.at("multi-mcp: ").problems:
+            print(printable(problem), file=sys.stderr)
         return 2
     prefix = Prefix(options.root_path, options.forwarded_allow_ips)
     settings = Settings(

@@ -14,7 +14,11 @@ import os
 import select
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
+
+from multimcp.errors import printable
 
 WAITING = 1024 * 1024
 """Characters that wait to be written at most."""
@@ -89,6 +93,20 @@ class Stderr(io.TextIOBase):
             return text
 
 
+class Lines(logging.Formatter):
+    """One line per event, whatever is in it; below it, indented, the lines of a traceback, without secrets."""
+
+    blank: Callable[[str], str] = staticmethod(str)
+    """Blanks secrets; set once it is known what they are."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {printable(line)}" for line in map(self.blank, lines))
+
+
 def set_up(level: str) -> None:
     """Have our own lines, from this level on, on stderr. Others' logs are not shown: they may hold secrets."""
     if sys.stderr is None:  # closed by who started us: what is opened next would be taken for it
@@ -96,7 +114,7 @@ def set_up(level: str) -> None:
     sys.stderr = Stderr()
     atexit.register(sys.stderr.close)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     ours = logging.getLogger("multimcp")
     ours.addHandler(handler)
     ours.setLevel(level)

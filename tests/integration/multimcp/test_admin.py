@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import httpx2
@@ -12,7 +14,7 @@ import pytest
 
 from multimcp import __version__
 from multimcp.serving.admin import OFF, REMOTE_ONLY
-from tests.support.processes import TIMEOUT, RawClient, descendants, fixture, proxy, raw, raw_http, until, within
+from tests.support.processes import TIMEOUT, RawClient, descendants, fixture, proxy, raw, raw_http, run, until, within
 
 SECRET = "s3cr3t-t0ken"
 
@@ -241,6 +243,47 @@ def test_no_secret_is_in_an_answer_or_a_log(tmp_path: Path) -> None:
         running.expect(r"said: sends what is not MCP.*'\*\*\* the server!'")
         shown = "\n".join([*answers, running.stderr]).replace(f'"name":"{SECRET}"', "")  # serverInfo is the server's
         assert SECRET not in shown
+
+
+SPELLED = "import base64, json, os, sys, urllib.parse as u; s = os.environ['VALUE']; "
+SPELLED += "words = [s, repr(s), json.dumps(s), u.quote(s, safe=''), base64.b64encode(('me:' + s).encode()).decode()]; "
+SPELLED += "sys.stderr.write(chr(10).join(words) + chr(10)); sys.stderr.flush(); "
+SPELLED += "os.write(2, s[:7].encode()); import time; time.sleep(0.2); os.write(2, (s[7:] + chr(10)).encode()); "
+SPELLED += "sys.stdout.write('oops ' + s + chr(10)); sys.stdout.flush(); sys.exit(3)"
+FILLED = 'p@ss/w"ord-12 3'
+
+
+def test_no_value_that_was_filled_in_shows_anywhere(tmp_path: Path) -> None:
+    """Wherever it stands in the settings, and whatever quotes it: we, the system, the server, an HTTP library."""
+    servers: dict[str, Any] = {
+        "command": {"command": "/no/${FILLED}"},
+        "folder": {"command": "sh", "cwd": "/no/${FILLED}"},
+        "argument": {"command": sys.executable, "args": ["${FILLED}/x.py"]},
+        "says": {"command": sys.executable, "args": ["-c", SPELLED], "env": {"VALUE": "${FILLED}"}},
+        "greets": raw("error:initialize", "says:initialize=${FILLED}"),
+        "calls-itself": raw("name=${FILLED}", "tool=${FILLED}"),
+        "path": {"url": "http://127.0.0.1:1/${FILLED}/mcp"},
+        "query": {"url": "http://127.0.0.1:1/sse?a=${FILLED}"},
+        "user": {"url": "http://me:${QUOTED}@127.0.0.1:1/mcp"},
+        "header": {"url": "http://127.0.0.1:1/mcp", "headers": {"X": "a ${FILLED}"}},
+        "name": {"url": "http://${NAME}.invalid/mcp"},
+    }
+    variables = {"FILLED": FILLED, "QUOTED": quote(FILLED, safe=""), "NAME": "a-secret-host"}
+    with proxy(tmp_path, servers, "--log-level", "DEBUG", "--separator", "_", env=variables) as running:
+        for name in servers.keys() - {"calls-itself"}:
+            running.expect(f" {name}: failed: ")
+        running.wait_ready()
+        shown = [running.http("GET", path, headers={"Accept": accept}).text for path, accept in PAGES]
+        shown += [running.stderr, *(running.add(**{f"new-{name}": server}).text for name, server in servers.items())]
+    for options in ((), ("--json",)):
+        checked = run("check", *options, str(tmp_path / "mcp.json"), cwd=tmp_path, **variables)
+        shown += [checked.stdout, checked.stderr]
+    for text in shown:
+        for secret in (FILLED, "ss/w", "ord-12", "ss%2Fw", "bWU6cEBzcy93", "a-secret-host"):
+            assert secret not in text, text[max(0, text.find(secret) - 300) : text.find(secret) + 100]
+
+
+PAGES = (("/", "text/html"), ("/", "*/*"), ("/mcp_servers", "*/*"), ("/mcp_tools", "*/*"))
 
 
 def test_a_backend_gets_the_safe_environment_and_its_own(tmp_path: Path) -> None:

@@ -380,7 +380,7 @@ def test_an_env_file_is_read(tmp_path: Path) -> None:
         "LINES": "1\n2",
         "BOTH": "own",
     }
-    assert config.servers["w"].redact("1\n2 x\ny") == "1\n2 x\ny"
+    assert config.servers["w"].blanker()("1\n2 x\ny") == "1\n2 x\ny"
     assert config.warnings == ()
 
 

@@ -1,8 +1,10 @@
 """Our stderr: nobody waits for whoever reads it, and what is left out is counted. Pipe and thread are real."""
 
 import fcntl
+import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -45,6 +47,24 @@ def test_all_that_is_read_comes_in_order(pipe: tuple[int, int]) -> None:
     stream.close()
 
 
+@pytest.mark.parametrize(
+    "character", ["\n", "\r", "\x1b", "\x00", "\x85", "\x9b", "\u2028", "\u2029", "\u202e", "\u2066", "\ud800"]
+)
+def test_an_event_is_one_line_whatever_is_in_it(character: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log.Lines, "blank", lambda self, text: text.replace("sesame", "***"))
+    name, told = f"a{character}ERROR forged", None
+    try:
+        raise ValueError(f"{name} sesame")
+    except ValueError:
+        told = sys.exc_info()
+    record = logging.LogRecord("x", logging.INFO, "", 0, "%s: failed", (name,), told)
+    head, *below = log.Lines("%(levelname)s %(message)s").format(record).split("\n")
+    assert head == f"INFO a{ascii(character)[1:-1]}ERROR forged: failed"
+    assert [line for line in below if not line.startswith("    ")] == []
+    assert below[-1].endswith("ERROR forged ***")
+    assert character not in "".join([head, *below])
+
+
 def test_a_line_is_there_when_it_has_been_written(pipe: tuple[int, int]) -> None:
     stream = Stderr(pipe[1])
     os.set_blocking(pipe[0], False)
@@ -71,7 +91,7 @@ def test_what_nobody_reads_is_left_out_and_counted(pipe: tuple[int, int], monkey
 
 def test_the_end_does_not_wait_for_a_reader(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "LAST", 0.01)
-    stream = Stderr(pipe[1])
+    stream = Stderr(os.dup(pipe[1]))  # its thread lives on, until nobody can read: not with a number that is used anew
     stream.write(100 * LINE)
     stream.close()
     os.set_blocking(pipe[1], False)
