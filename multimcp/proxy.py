@@ -12,6 +12,7 @@ Rules:
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from math import inf
@@ -43,6 +44,7 @@ from .protocol.message import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
+    RESOURCE_NOT_FOUND,
     Era,
     Fields,
     Message,
@@ -54,7 +56,8 @@ from .protocol.message import (
     text,
     value,
 )
-from .protocol.offer import BY_METHOD, Kind
+from .protocol.names import unqualify
+from .protocol.offer import BY_METHOD, SKILLS, Kind
 from .protocol.routing import Router, Target, View, not_found
 from .protocol.seen import Seen
 from .protocol.waiting import Purpose
@@ -277,7 +280,9 @@ class Proxy:
         return self._after("a list", call, since, partial(self._answer_list, kind, call))
 
     def _answer_list(self, kind: Kind, call: Call) -> None:
-        self._registry.refresh(call.era, call.session)
+        if kind is SKILLS and not any(SKILLS.is_in({}, each.extensions) for each in self._view(call).offers.values()):
+            raise Fault(METHOD_NOT_FOUND, "Method not found", call.method)
+        self._registry.refresh(kind, call.era, call.session)
         page = self._registry.hand_out(call, kind).page(kind, call.era, IMPLEMENTATION)
         call.conclude(succeeded(page))  # in the client's era already
 
@@ -373,6 +378,9 @@ class Proxy:
         if code != METHOD_NOT_FOUND and not target.asked:
             return False
         following, *others = target.others
+        named = [(unqualify(uri) or ("",))[0] for uri in target.asked.values()]
+        if target.server in named and following.server != target.server and code not in _MISSING:
+            return False  # what has a server's name is that server's, unless it says otherwise
         call.is_repeated = False
         self._carry(call, self._send(call, following._replace(others=tuple(others)), meta))
         return True
@@ -390,7 +398,8 @@ class Proxy:
             return self._router.find(self._view(call), method, params)
 
         await self._registry.wait("a name", call.era, CLOCK.now(), lambda: look_up() is not None)
-        if (target := look_up()) is None:
+        # Who is still starting is waited for no more.
+        if (target := self._router.find(replace(self._view(call), is_starting=False), method, params)) is None:
             raise not_found(method, params, call.era)
         return target
 
@@ -441,6 +450,10 @@ def _fail(call: Call, exc: Exception) -> None:
 
 def _log_leaving(number: int, name: str, since: float) -> None:
     logger.info("client %d disconnected: %s, after %.1f s", number, name, CLOCK.now() - since)
+
+
+_MISSING = (INVALID_PARAMS, RESOURCE_NOT_FOUND, METHOD_NOT_FOUND)
+"""With these errors a server says that it has no such thing."""
 
 
 def _uri(target: Target) -> str:

@@ -37,7 +37,7 @@ from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_
 from multimcp.protocol.lifecycle import Happening, Lifecycle, State, first_state
 from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Missed, Noise, Said, Unsent, Updated
 from multimcp.protocol.message import REQUEST_TIMEOUT, Era, Fields, pack, text
-from multimcp.protocol.offer import KINDS, Offer
+from multimcp.protocol.offer import KINDS, Kind, Offer
 from multimcp.protocol.roster import Key, Roster, serving
 from multimcp.protocol.stderr import Stderr, last_words
 from multimcp.protocol.watching import Watcher, Watchers, to_settle
@@ -570,11 +570,11 @@ class Backend:
 
     # Lists
 
-    def refresh(self, era: Era, session: Session | None) -> None:
-        """Have a client's lists read again if they may have changed unnoticed. Does not wait for that."""
+    def refresh(self, kind: Kind, era: Era, session: Session | None) -> None:
+        """Have a client's lists read again if they may have changed unnoticed, as it asks for one. Does not wait."""
         connections = self._roster.connections
         if (key := serving(connections, era, session)) is not None:
-            connections[key].refresh()
+            connections[key].refresh(kind)
 
     def _publish(self, connection: Connection | None = None, announced: Collection[str] = ()) -> None:
         """Offer what was listed last; a connection's backend has `announced` changes of these capabilities."""

@@ -211,7 +211,7 @@ class Connection:
         self._lists = lists
         self._lists_due = anyio.Event()
         self._reading = anyio.Lock()
-        lists.declare(hello.capabilities, CLOCK.now())
+        lists.declare(hello.capabilities, hello.extensions, CLOCK.now())
         lists.wake = lambda: self._lists_due.set()
 
     @property
@@ -230,9 +230,9 @@ class Connection:
 
     # Lists
 
-    def refresh(self) -> None:
-        """Have the lists read again that may have changed unnoticed. Does not wait for that."""
-        self._lists.asked(CLOCK.now(), is_heard=self._hears_changes and self._wire.has_stream)
+    def refresh(self, kind: Kind) -> None:
+        """Have the lists read again that may have changed unnoticed, as a client asks for one. Does not wait."""
+        self._lists.asked(kind, CLOCK.now(), is_heard=self._hears_changes and self._wire.has_stream)
 
     async def follow_lists(self, publish: Callable[[set[str]], None]) -> None:
         """Read the lists again whenever they are due; several words of the backend while reading are one.
@@ -274,7 +274,7 @@ class Connection:
     async def _read_due(self) -> set[str]:
         kinds, heard = self._lists.begin(CLOCK.now())
         for kind in kinds:
-            pages = Pages(kind, self.era, has_headers=self._wire.has_headers)
+            pages = Pages(kind, self.era, has_headers=self._wire.has_headers, server=self._context.name)
             self._lists.take(kind, pages, await self._read(kind, pages), CLOCK.now())
         listings = dict(self._lists.listings)
         if TOOLS in listings:

@@ -335,10 +335,10 @@ class Registry:
             seen.is_settled = True
             self._wake()
 
-    def refresh(self, era: Era, session: Session | None) -> None:
-        """Have a client's lists read again that may have changed unnoticed. Does not wait for that."""
+    def refresh(self, kind: Kind, era: Era, session: Session | None) -> None:
+        """Have a client's lists read again that may have changed unnoticed, as it asks for one. Does not wait."""
         for backend in self._backends.values():
-            backend.refresh(era, session)
+            backend.refresh(kind, era, session)
 
     async def set_level(self) -> None:
         """Have the backends send the log messages that are wanted by now."""

@@ -6,10 +6,12 @@ Rules:
   the other is named otherwise, or hidden with namespace "never", and `collisions` says so.
 - A name that is not offered as it stands is understood all the same if it is a spelling of one tool (or prompt) only.
 - A URI is renamed only if an earlier server has it already, and then the same way inside what its server returns.
+- Skills are always listed under qualified URIs: what a user has approved must not become another server's when the
+  first one is removed. What lies in a skill's directory, in either spelling, is its server's, listed or not.
 - Each list is encoded once for each era and spelling; a request for it costs no more than writing the bytes.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -20,8 +22,8 @@ from multimcp.errors import AmbiguousNameError
 from . import extensions
 from .eras import ParamHeaders, to_client
 from .message import EMPTY, Era, Fields, encode, fields, pack
-from .names import Namespace, Spelling, is_legal, llm_names, public_name, qualify, shorten, spellings
-from .offer import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Kind, Listing, Offer
+from .names import Namespace, Spelling, directories, is_legal, llm_names, public_name, qualify, shorten, spellings
+from .offer import KINDS, PROMPTS, RESOURCES, SKILLS, TEMPLATES, TOOLS, Entry, Kind, Listing, Offer
 from .templates import Template
 
 NAMED = (TOOLS, PROMPTS)
@@ -64,6 +66,8 @@ class Catalog:
     public: Mapping[Kind, Mapping[Route, str]] = field(default_factory=dict)
     templates: Sequence[tuple[Template, Route]] = ()
     headers: Mapping[Route, ParamHeaders] = field(default_factory=dict)
+    skills: Mapping[str, Route] = field(default_factory=dict)
+    """Whose a skill's directory is, in both spellings."""
     collisions: tuple[str, ...] = ()
     names: Names = Names()
     plain: "Catalog | None" = field(default=None, repr=False, compare=False)
@@ -77,6 +81,10 @@ class Catalog:
     def route(self, kind: Kind, name: str) -> Route | None:
         """Where the public `name` leads, if it is listed."""
         return self.routes[kind].get(name) if kind in self.routes else None
+
+    def handed_out(self, uri: str) -> Route | None:
+        """Where a URI leads that is listed, or lies in the directory of a skill that is."""
+        return self.route(RESOURCES, uri) or self.route(SKILLS, uri) or _held(self.skills, uri)
 
     def understand(self, kind: Kind, name: str) -> Route | None:
         """Where `name` leads: to the tool or prompt that is listed so, or else to the one that can be spelled so.
@@ -167,8 +175,13 @@ def build(
     listings: dict[Kind, Listing] = {}
     routes: dict[Kind, dict[str, Route]] = {}
     collisions: list[str] = []
+    skills = {
+        qualify(server, directory): Route(server, directory)
+        for server, offer in offers.items()
+        for directory in _directories(offer.entries(SKILLS))
+    }
     for kind in KINDS:
-        entries, routes[kind], hidden = _merge(kind, offers, names, filters if kind is TOOLS else {})
+        entries, routes[kind], hidden = _merge(kind, offers, names, filters if kind is TOOLS else {}, skills)
         collisions += hidden
         last = before.listings.get(kind) if before is not None else None
         parts = [offer.listings[kind] for offer in offers.values() if kind in offer.listings]
@@ -179,22 +192,29 @@ def build(
         )
     headers = {routes[TOOLS][entry.name]: entry.headers for entry in listings[TOOLS].entries if entry.headers}
     templates = _templates(routes[TEMPLATES].items())
-    return Catalog(listings, routes, _reversed(routes), templates, headers, tuple(collisions), names)
+    return Catalog(listings, routes, _reversed(routes), templates, headers, skills, tuple(collisions), names)
 
 
 def _merge(
-    kind: Kind, offers: Mapping[str, Offer], names: Names, filters: Mapping[str, Admits]
+    kind: Kind, offers: Mapping[str, Offer], names: Names, filters: Mapping[str, Admits], skills: dict[str, Route]
 ) -> tuple[tuple[Entry, ...], dict[str, Route], list[str]]:
-    """Of one kind: the entries under their public names, the routes there, and which are hidden by others."""
+    """Of one kind: the entries under their public names, the routes there, and which are hidden by others.
+
+    With the resources the directories of `skills` get their plain spelling, too, where that is not taken.
+    """
     entries: list[Entry] = []
     taken: dict[str, Route] = {}
     hidden: list[str] = []
     for server, offer in offers.items():
         admits = filters.get(server)
+        if kind is RESOURCES and SKILLS.is_in(offer.capabilities, offer.extensions):
+            for directory in _directories((*offer.entries(SKILLS), *offer.entries(RESOURCES))):
+                if f"{directory}/{SKILL_MD}" not in taken and _held(skills, directory) is None:
+                    skills[directory] = Route(server, directory)
         for entry in offer.entries(kind):
             if admits is not None and not admits(entry.name):
                 continue
-            public = _public(kind, server, entry.name, taken, names)
+            public = _public(kind, Route(server, entry.name), taken, names, skills)
             if public in taken:
                 hidden.append(f"{kind.noun} '{public}' of '{server}' is hidden by '{taken[public].server}'")
                 continue
@@ -206,19 +226,38 @@ def _merge(
     return tuple(entries), taken, hidden
 
 
+SKILL_MD = "SKILL.md"
+
+
+def _directories(entries: Iterable[Entry]) -> Iterator[str]:
+    """The directories of skills that are among these entries."""
+    return (entry.name.removesuffix(f"/{SKILL_MD}") for entry in entries if entry.name.endswith(f"/{SKILL_MD}"))
+
+
+def _held(skills: Mapping[str, Route], uri: str) -> Route | None:
+    """Where a URI leads that lies in the directory of a skill; if in several, the innermost counts."""
+    for directory in directories(uri) if skills else ():
+        if route := skills.get(directory):
+            return Route(route.server, route.name + uri[len(directory) :])
+    return None
+
+
 def _reversed(routes: Mapping[Kind, Mapping[str, Route]]) -> dict[Kind, dict[Route, str]]:
     return {kind: {route: public for public, route in taken.items()} for kind, taken in routes.items()}
 
 
 def _renamed(entry: Entry, kind: Kind, public: str) -> Entry:
-    if public == entry.name:
+    if public == entry.name or kind is SKILLS:  # whose entries have been qualified where they were read
         return entry
     return Entry(public, pack({**fields(entry.raw), kind.id: Raw(encode(public))}), entry.headers)
 
 
-def _public(kind: Kind, server: str, name: str, taken: Mapping[str, Route], names: Names) -> str:
-    if kind in (RESOURCES, TEMPLATES):
-        while name in taken:
+def _public(kind: Kind, route: Route, taken: Mapping[str, Route], names: Names, skills: Mapping[str, Route]) -> str:
+    server, name = route.server, route.name
+    if kind is SKILLS:
+        name = qualify(server, name)
+    elif kind in (RESOURCES, TEMPLATES):
+        while name in taken or (kind is RESOURCES and _held(skills, name) not in (None, route)):
             name = qualify(server, name)
     elif names.namespace == "always":
         name = public_name(server, name, names.separator)
@@ -246,6 +285,8 @@ def capabilities(offers: Mapping[str, Offer], *, may_be_more: bool, is_only: boo
         is_only: whether no other server is meant: what else it says of itself holds here, too.
     """
     declared = {name for offer in offers.values() for name in offer.capabilities}
+    if any(SKILLS.is_in({}, offer.extensions) for offer in offers.values()):
+        declared.add(SKILLS.capability)  # whoever declares skills has to (ext-skills, capability negotiation)
     can_subscribe = any(offer.declares("resources", "subscribe") for offer in offers.values())
     if may_be_more or not offers:
         declared |= {"completions", "logging"} | {kind.capability for kind in KINDS}

@@ -5,7 +5,7 @@ Rules:
   are nobody's business.
 - An optional field that is null is as good as not there; it is taken out where clients would refuse it.
 
-Spec: 2025-11-25 and 2026-07-28, schema (Tool, Prompt, Resource, ResourceTemplate)
+Spec: 2025-11-25 and 2026-07-28, schema (Tool, Prompt, Resource, ResourceTemplate); ext-skills (Skill)
 """
 
 from datetime import datetime
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from .message import Era, fields, is_object, pack
-from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind
+from .offer import PROMPTS, RESOURCES, SKILLS, TEMPLATES, TOOLS, Kind
 
 Text = str | UnsetType
 Flag = bool | UnsetType
@@ -89,10 +89,30 @@ class _Template(_Listed, kw_only=True):
     annotations: _Annotations | UnsetType = UNSET
 
 
+Uri = Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9+.-]*:")]
+
+
 class _Resource(_Template, kw_only=True):
     uriTemplate: Text = UNSET  # type: ignore[assignment]
-    uri: Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9+.-]*:")]
+    uri: Uri
     size: int | float | UnsetType = UNSET
+
+
+class _Front(Struct):
+    name: str
+    description: str
+
+
+class _File(Struct):
+    uri: Uri
+    digest: str
+    size: Annotated[int, Meta(ge=0)]
+
+
+class _Skill(Struct):
+    uri: Uri
+    frontmatter: _Front
+    resources: list[_File] | Literal["dynamic"]
 
 
 _SHAPES: Final[dict[Kind, msgspec.json.Decoder[Any]]] = {
@@ -100,6 +120,7 @@ _SHAPES: Final[dict[Kind, msgspec.json.Decoder[Any]]] = {
     PROMPTS: msgspec.json.Decoder(_Prompt),
     RESOURCES: msgspec.json.Decoder(_Resource),
     TEMPLATES: msgspec.json.Decoder(_Template),
+    SKILLS: msgspec.json.Decoder(_Skill),
 }
 _LEGACY_TOOL: Final = msgspec.json.Decoder(_LegacyTool)
 

@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from multimcp.errors import Fault
 
+from .extensions import EXTENSIONS
 from .message import (
     EMPTY,
     HEADER_MISMATCH,
@@ -59,7 +60,7 @@ UNKNOWN_IN: Final[Mapping[Era, frozenset[str]]] = {
 
 CACHEABLE: Final = frozenset(
     {"server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"}
-)
+).union(*(extension.cacheable for extension in EXTENSIONS.values()))
 """The methods whose results say in the modern era how long they hold and for whom."""
 
 NAMED: Final[Mapping[str, str]] = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}

@@ -54,11 +54,13 @@ class Extension:
         id: its identifier.
         ways: its requests, and how each finds its server.
         results: by method, where marks stand in the result.
+        cacheable: the methods whose results say in the modern era how long they hold and for whom.
     """
 
     id: str
     ways: Mapping[str, Way] = field(default_factory=dict)
     results: Mapping[str, Shape] = field(default_factory=dict)
+    cacheable: frozenset[str] = frozenset()
 
 
 _PREFIX: Final = "io.modelcontextprotocol/"
@@ -67,9 +69,20 @@ APPS: Final = Extension(_PREFIX + "ui")
 
 TASKS: Final = Extension(_PREFIX + "tasks", ways=dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "task"))
 
+SKILL: Final[Shape] = {"uri": Mark.URI, "resources": {EACH: {"uri": Mark.URI}}}
+"""A skill's entry: the URIs of its `SKILL.md` and of its files. What the digests cover is the files (ext-skills)."""
+
+DIRECTORY_READ: Final = "resources/directory/read"
+"""Only servers that say so in their settings are asked this."""
+
 SKILLS: Final = Extension(
     _PREFIX + "skills",
-    ways={"skills/list": "merged", "skills/get": "uri", "resources/directory/read": "uri"},
+    ways={"skills/list": "merged", "skills/get": "uri", DIRECTORY_READ: "uri"},
+    results={
+        "skills/get": {"skill": SKILL},
+        DIRECTORY_READ: {"resources": {EACH: {"uri": Mark.URI}}},
+    },
+    cacheable=frozenset({"skills/list", "skills/get"}),
 )
 
 EXTENSIONS: Final[Mapping[str, Extension]] = {each.id: each for each in (APPS, TASKS, SKILLS)}
@@ -178,20 +191,26 @@ _list = msgspec.json.Decoder(list[Raw])
 
 def respelled(raw: Raw, shape: Shape | Mark, spell: Callable[[Mark, str], str]) -> Raw | None:
     """JSON with what stands at the marks of its shape in another spelling; None where nothing is to be changed."""
+    changed = _respelled(raw, shape, spell)
+    return pack(changed) if changed is not None else None
+
+
+def _respelled(raw: Raw, shape: Shape | Mark, spell: Callable[[Mark, str], str]) -> Any:
+    """The same as plain data with `Raw` in it, to be encoded at once."""
     if isinstance(shape, Mark):
         spelled = text(raw)
         changed = spell(shape, spelled) if spelled is not None else None
-        return pack(changed) if changed != spelled else None
+        return changed if changed != spelled else None
     if EACH in shape:
         try:
             items = _list.decode(raw)
         except (ValueError, RecursionError):
             return None
-        news = [respelled(item, shape[EACH], spell) for item in items]
+        news = [_respelled(item, shape[EACH], spell) for item in items]
         if all(new is None for new in news):
             return None
-        return pack([old if new is None else new for old, new in zip(items, news, strict=True)])
+        return [old if new is None else new for old, new in zip(items, news, strict=True)]
     opened = fields(raw)
-    changes = {key: respelled(opened[key], inner, spell) for key, inner in shape.items() if key in opened}
+    changes = {key: _respelled(opened[key], inner, spell) for key, inner in shape.items() if key in opened}
     changed_only = {key: new for key, new in changes.items() if new is not None}
-    return pack({**opened, **changed_only}) if changed_only else None
+    return {**opened, **changed_only} if changed_only else None

@@ -5,7 +5,7 @@ Rules:
 - An entry that cannot be addressed (no name, no URI), comes twice or would be refused by clients cannot be offered: it
   is left out, and `problems` says so.
 - A list is read again when the backend says that it changed; where it does not promise to, or could not keep that, when
-  a client asks and it is older than `FRESH`.
+  a client asks and it is older than `FRESH`. Nobody promises to tell that a skill's files, and so its digests, changed.
 - One that cannot be read keeps what was read of it last. It is read again soon, then after longer and longer pauses.
 """
 
@@ -19,8 +19,10 @@ from multimcp.errors import BackendError
 
 from .entries import usable
 from .eras import ParamHeaders, param_headers
+from .extensions import SKILL, respelled
 from .message import Era, Fields, fields, text, value
-from .offer import KINDS, TOOLS, Entry, Kind, Listing, declares
+from .names import qualify
+from .offer import KINDS, SKILLS, TOOLS, Entry, Kind, Listing, declares
 
 MAX_PAGES = 1000
 
@@ -43,14 +45,15 @@ class Pages:
         kind: of what.
         era: that the backend speaks.
         has_headers: whether arguments of tools are repeated in HTTP headers.
-
+        server: whose list it is. The URIs of skills are qualified here, once: there may be many.
     """
 
-    def __init__(self, kind: Kind, era: Era = "legacy", *, has_headers: bool = False) -> None:
+    def __init__(self, kind: Kind, era: Era = "legacy", *, has_headers: bool = False, server: str = "") -> None:
         self._problems: list[str] = []
         self._kind = kind
         self._era = era
         self._has_headers = has_headers
+        self._server = server
         self._entries: dict[str, Entry] = {}
         self._hints: list[tuple[int, bool]] = []
         self._cursors: set[str] = set()
@@ -111,6 +114,8 @@ class Pages:
         try:
             raw = usable(kind, self._era, raw)
             headers = self._headers(raw) if kind is TOOLS else {}
+            if kind is SKILLS:
+                raw = respelled(raw, SKILL, lambda _, uri: qualify(self._server, uri)) or raw
         except ValueError as exc:
             self._problems.append(f"{method}: '{name}' is left out: {exc}")
             return
@@ -171,9 +176,9 @@ class Lists:
         """The capabilities whose changes the backend promises to tell."""
         return sorted(self._promised)
 
-    def declare(self, capabilities: Fields, now: float) -> None:
-        """The backend has these capabilities: their lists have to be read."""
-        self._kinds = [kind for kind in KINDS if kind.capability in capabilities]
+    def declare(self, capabilities: Fields, extensions: Fields, now: float) -> None:
+        """The backend has these capabilities and extensions: their lists have to be read."""
+        self._kinds = [kind for kind in KINDS if kind.is_in(capabilities, extensions)]
         self._due = dict.fromkeys(self._kinds, now)
         self._promised = {
             kind.capability for kind in self._kinds if declares(capabilities, kind.capability, "listChanged")
@@ -189,10 +194,11 @@ class Lists:
         """The backend may have said something that did not reach us, or nothing though these have changed."""
         self._expire(kinds, now)
 
-    def asked(self, now: float, *, is_heard: bool) -> None:
-        """A client asks for lists; `is_heard`: there is a stream on which the backend can keep its promise."""
-        old = [kind for kind, read_at in self._read_at.items() if now - read_at > FRESH]
-        self._expire([kind for kind in old if not (is_heard and kind.capability in self._promised)], now)
+    def asked(self, kind: Kind, now: float, *, is_heard: bool) -> None:
+        """A client asks for a list; `is_heard`: there is a stream on which the backend can keep its promise."""
+        old = [each for each, read_at in self._read_at.items() if now - read_at > FRESH]
+        heard = self._promised if is_heard else set()
+        self._expire([each for each in old if (each is kind if each is SKILLS else each.capability not in heard)], now)
 
     def _expire(self, kinds: Iterable[Kind], now: float) -> None:
         if due := {kind: now for kind in kinds if kind in self._kinds}:

@@ -15,6 +15,7 @@ Rules:
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from hashlib import sha256
 from itertools import count
 from typing import Final, Literal, get_args
@@ -36,6 +37,9 @@ _ILLEGAL = re.compile("[^a-zA-Z0-9_-]")
 _LLM_SEPARATOR = "__"
 _DIGITS = 8
 """Hexadecimal digits of a hash in a name: of 1,000 names that begin alike, two are the same in one of 8,000 cases."""
+
+DEPTH: Final = 64
+"""How many directories around a URI are looked at, from the outermost on."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(//)?")
 
@@ -98,7 +102,12 @@ def _replaced(name: str) -> str:
 def qualify(server: str, uri: str) -> str:
     """`uri` (or URI template) of `server`, spelled so that it says which server is meant."""
     scheme = _scheme(uri)
-    return f"{scheme}{quote(server, safe='')}/{uri[len(scheme) :]}"
+    return f"{scheme}{_quoted(server)}/{uri[len(scheme) :]}"
+
+
+@lru_cache
+def _quoted(server: str) -> str:
+    return quote(server, safe="")
 
 
 def unqualify(uri: str) -> tuple[str, str] | None:
@@ -117,6 +126,24 @@ def shorten(uri: str, by: int) -> str:
     """`uri` without the `by` characters that qualifying has put behind its scheme."""
     scheme = _scheme(uri)
     return scheme + uri[len(scheme) + by :]
+
+
+def alike(asked: str, name: str, other: str) -> str:
+    """`other` as it is spelled by whoever has `asked` for `name`: with its server's name, or as the server does."""
+    scheme, own = _scheme(name), _scheme(other)
+    added = asked[len(scheme) : len(asked) - len(name) + len(scheme)]
+    return f"{own}{added}{other[len(own) :]}"
+
+
+def directories(uri: str) -> Iterator[str]:
+    """Where a URI could be in: itself, then the directories around it, the innermost first; `DEPTH` at most."""
+    yield uri
+    ends: list[int] = []
+    end = len(_scheme(uri))
+    while len(ends) < DEPTH and (end := uri.find("/", end)) >= 0:
+        ends.append(end)
+        end += 1
+    yield from (uri[:end] for end in reversed(ends))
 
 
 def _scheme(uri: str) -> str:

@@ -1,7 +1,7 @@
 """What one backend says of itself and lists, in one era. Pure data, read from raw answers.
 
 Rules:
-- Entries stay the bytes that were sent.
+- Entries stay the bytes that were sent; but the URIs in those of skills are qualified already.
 """
 
 from collections.abc import Mapping
@@ -10,16 +10,17 @@ from typing import Any, Final
 
 from msgspec import Raw
 
+from . import extensions
 from .eras import ParamHeaders
 from .message import Fields, fields, value
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One of the four things a server lists.
+    """One of the things a server lists.
 
     `method` lists them, under `key` of its result; an entry is addressed by its field `id`; a server that has them
-    declares `capability`. People call an entry a `noun`.
+    declares `capability`, and the extension that they are of. People call an entry a `noun`.
     """
 
     method: str
@@ -27,13 +28,21 @@ class Kind:
     id: str
     capability: str
     noun: str
+    extension: str | None = None
+
+    def is_in(self, capabilities: Fields, declared: Fields) -> bool:
+        """Whether a server with these capabilities and extensions lists such."""
+        return self.capability in capabilities if self.extension is None else self.extension in declared
 
 
 TOOLS = Kind("tools/list", "tools", "name", "tools", "tool")
 PROMPTS = Kind("prompts/list", "prompts", "name", "prompts", "prompt")
 RESOURCES = Kind("resources/list", "resources", "uri", "resources", "resource")
 TEMPLATES = Kind("resources/templates/list", "resourceTemplates", "uriTemplate", "resources", "template")
-KINDS: Final = (TOOLS, PROMPTS, RESOURCES, TEMPLATES)
+SKILLS = Kind("skills/list", "skills", "uri", "resources", "skill", extensions.SKILLS.id)
+"""Skills are resources: what tells that those changed, tells it of skills, too (ext-skills has nothing of its own)."""
+
+KINDS: Final = (TOOLS, PROMPTS, RESOURCES, TEMPLATES, SKILLS)
 BY_METHOD: Final[Mapping[str, Kind]] = {kind.method: kind for kind in KINDS}
 
 LIST_CHANGED: Final[Mapping[str, str]] = {

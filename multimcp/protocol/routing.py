@@ -3,8 +3,10 @@
 Rules:
 - Nothing is routed by splitting a tool's or prompt's name: it is looked up.
 - A URI is routed by: what clients were given, in a list or a result; a template; the backend that it names behind its
-  scheme, first as it is spelled and then as our qualified spelling; the only backend that has resources. Else it is not
-  found.
+  scheme, first as it is spelled and then as our qualified spelling; the backends that have skills, one after the other;
+  the only backend that has resources. Else it is not found.
+- What lies in a skill's directory goes where the skill is. An answer about a skill has its URIs in the spelling of the
+  one that was asked for.
 - A method that MCP does not know goes to the backend that its name, URI or task belongs to; or to the only one; or to
   those with an extension that only they have and nobody knows, one after the other, as far as they do not know it.
 - A URI in a result keeps its spelling, unless another backend already offers it.
@@ -20,8 +22,8 @@ from msgspec import Raw
 
 from multimcp.errors import AmbiguousNameError, Fault
 
-from .catalog import Catalog, Route
-from .extensions import RESULTS, owners, respelled
+from .catalog import SKILL_MD, Catalog, Route
+from .extensions import DIRECTORY_READ, RESULTS, SKILLS, owners, respelled
 from .message import (
     EMPTY,
     INVALID_PARAMS,
@@ -34,8 +36,9 @@ from .message import (
     pack,
     string,
     text,
+    value,
 )
-from .names import Spelling, qualify, unqualify
+from .names import Spelling, alike, directories, qualify, unqualify
 from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Offer
 
 LINKS = 10_000
@@ -129,6 +132,8 @@ class Router:
             return self._find_name(view, kind, params)
         if (finder := _FINDERS.get(method)) is not None:
             return finder(self, view, params)
+        if method in SKILLS.results and (able := _with_skills(view, method)):
+            return self._find_skill(view, params, able)
         return self.find_unknown(view, params, method)
 
     def _find_name(self, view: View, kind: Kind, params: Fields) -> Target | None:
@@ -142,6 +147,16 @@ class Router:
     def _by_uri(self, view: View, params: Fields, uri: str) -> Target | None:
         routes = self.routes_of(view, uri)
         return _in_order([Target(way.server, {**params, "uri": pack(way.name)}, {way.name: uri}) for way in routes])
+
+    def _find_skill(self, view: View, params: Fields, able: Collection[str]) -> Target | None:
+        """Where a request about a skill or a directory leads: to none but who is `able` to answer it (ext-skills)."""
+        target = self.find_resource(view, params)
+        if target is None:
+            return None
+        if not (ways := [way for way in target.ways if way.server in able]):
+            uri = text(params["uri"])
+            raise Fault(INVALID_PARAMS, f"Neither a skill nor a directory: {uri}", {"uri": uri})
+        return _in_order(ways)
 
     def find_completion(self, view: View, params: Fields) -> Target | None:
         ref = params.get("ref")
@@ -176,25 +191,34 @@ class Router:
 
     def routes_of(self, view: View, uri: str) -> Sequence[Route]:
         """Where a URI leads: to the first of these, or, if that one does not have it, to the next."""
-        found = self._known(view, uri) or view.catalog.by_template(uri)
-        if found is not None:
+        if (found := self._known(view, uri)) is not None:
             return (found,)
-        able = [name for name, offer in view.offers.items() if "resources" in offer.capabilities]
+        skilled, template = _with_skills(view), view.catalog.by_template(uri)
+        if template is not None and template.server not in skilled:
+            return (template,)
+        able = [name for name, offer in view.offers.items() if name in skilled or "resources" in offer.capabilities]
         server, shorter = unqualify(uri) or ("", "")
         routes: list[Route] = []
-        if server in able:
+        if server in (able if template is None else skilled):
             routes = [Route(server, uri), Route(server, shorter)]
             if routes[1] in view.catalog.public.get(RESOURCES, {}):  # it was handed out so while another had its name
                 return routes[1:]
-        if (wild := view.catalog.by_template(uri, is_wild=True)) is not None:
-            routes.append(wild)
-        # One that is still starting may be able, too.
-        only = [Route(able[0], uri)] if len(able) == 1 and not view.is_starting else []
-        return routes or only
+        if (found := template or view.catalog.by_template(uri, is_wild=True)) is not None:
+            routes.append(found)
+        if not view.is_starting:  # one that is still starting may be able, too
+            routes += [Route(name, uri) for name in skilled]
+            if not routes and len(able) == 1:
+                routes = [Route(able[0], uri)]
+        return tuple(dict.fromkeys(routes))
 
     def _known(self, view: View, uri: str) -> Route | None:
-        """Where a URI leads that clients were given."""
-        return view.catalog.route(RESOURCES, uri) or self._links.get(uri, view.servers)
+        """Where a URI leads that clients were given, or that lies in the directory of a skill that they were given."""
+        if (found := view.catalog.handed_out(uri) or self._links.get(uri, view.servers)) is not None:
+            return found
+        for directory in directories(uri):
+            if (skill := self._links.get(f"{directory}/{SKILL_MD}", view.servers)) is not None:
+                return Route(skill.server, skill.name.removesuffix(f"/{SKILL_MD}") + uri[len(directory) :])
+        return None
 
     def public_uri(self, view: View, server: str, uri: str) -> str:
         """How a client has to spell a URI that a server mentions, so that it comes back to that server."""
@@ -219,6 +243,8 @@ class Router:
             _remember(self._tasks, number, Route(target.server, number))
 
         def public(uri: str) -> str:
+            if method in SKILLS.results:
+                return self._public_of_skill(view(), target, uri)
             return target.asked.get(uri) or self.public_uri(view(), target.server, uri)
 
         if (shape := RESULTS.get(method)) is not None:
@@ -230,6 +256,20 @@ class Router:
                 changes[name] = changed
         return pack({**parts, **changes}) if changes else result
 
+    def _public_of_skill(self, view: View, target: Target, uri: str) -> str:
+        """A URI in the answer about a skill or a directory: as that was spelled in the request, if it leads back so."""
+        [(name, asked)] = target.asked.items()
+        self._note(view, asked, Route(target.server, name))
+        spelled, route = alike(asked, name, uri), Route(target.server, uri)
+        return spelled if self._note(view, spelled, route) == route else self.public_uri(view, target.server, uri)
+
+    def _note(self, view: View, uri: str, route: Route) -> Route:
+        """Where a URI leads: remember this route if it leads nowhere so far."""
+        if (known := self._known(view, uri)) is not None:
+            return known
+        self._links.add(uri, route, view.servers)
+        return route
+
 
 _BY_NAME: Final[Mapping[str, Kind]] = {"tools/call": TOOLS, "prompts/get": PROMPTS}
 _FINDERS: Final[Mapping[str, Callable[[Router, View, Fields], Target | None]]] = {
@@ -238,6 +278,15 @@ _FINDERS: Final[Mapping[str, Callable[[Router, View, Fields], Target | None]]] =
     "resources/unsubscribe": Router.find_resource,
     "completion/complete": Router.find_completion,
 }
+
+
+def _with_skills(view: View, method: str = "skills/get") -> list[str]:
+    """The servers that have skills, and answer this method."""
+    able = [name for name, offer in view.offers.items() if SKILLS.id in offer.extensions]
+    if method != DIRECTORY_READ:
+        return able
+    settings = {name: fields(view.offers[name].extensions[SKILLS.id]) for name in able}
+    return [name for name in able if value(settings[name].get("directoryRead")) is True]
 
 
 def _in_order(targets: Sequence[Target]) -> Target | None:

@@ -51,6 +51,7 @@
   changes           has another tool from its first call on, and says so
   restless          says that its tools changed whenever they are listed
   nan               says that its version is NaN
+  skills=JSON       serves these Agent Skills (`raw_skills.py`)
 """
 
 import json
@@ -62,6 +63,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
 Json = dict[str, Any]
@@ -101,9 +103,12 @@ class Server:
         self.name = self.has.get("name", "raw")
         self.called = False
         self.answers: queue.Queue[Json] = queue.Queue()
+        self.skills: Json = json.loads(self.has.get("skills", "{}"))
 
     def hello(self) -> Json:
         capabilities: Json = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
+        if self.skills:
+            capabilities |= ours("raw_skills").capabilities(self.skills)
         return {
             "capabilities": capabilities | json.loads(self.has.get("able", "{}")),
             "instructions": f"I am {self.name}.",
@@ -133,6 +138,8 @@ class Server:
         return result
 
     def result(self, method: str, params: Json, era: str) -> Json:
+        if self.skills and (found := ours("raw_skills").answer(self.skills, method, params)) is not None:
+            return dict(found)
         if method in RESULTS:
             return RESULTS[method](self, params, era)
         raise LookupError({"code": -32601, "message": f"no {method}"})
@@ -253,10 +260,7 @@ class Server:
             time.sleep(600)
 
     def serve_http(self) -> None:
-        sys.path.insert(0, os.path.abspath(os.path.join(__file__, "../../..")))
-        from tests.support.raw_http import Web
-
-        with Web(self) as web:
+        with ours("raw_http").Web(self) as web:
             complain(f"listening on http://127.0.0.1:{web.server_port}")
             web.serve_forever()
 
@@ -284,6 +288,13 @@ RESULTS: dict[str, Callable[[Server, Json, str], Json]] = {
     "logging/setLevel": lambda server, params, era: {},
 }
 """What it answers, by method; given are the server, the params and the era."""
+
+
+def ours(module: str) -> Any:
+    """A module beside this one, which takes its time to import, or is for a few."""
+    if (root := os.path.abspath(os.path.join(__file__, "../../.."))) not in sys.path:
+        sys.path.insert(0, root)
+    return import_module(f"tests.support.{module}")
 
 
 def start_daemon(path: str) -> None:

@@ -26,6 +26,7 @@ from multimcp.protocol.eras import (
     to_backend,
     to_client,
 )
+from multimcp.protocol.extensions import SKILLS
 from multimcp.protocol.message import Message, error_of, opened, pack
 
 K = "io.modelcontextprotocol/"
@@ -55,7 +56,7 @@ def test_the_methods_of_each_era() -> None:
     for versions in (eras.LEGACY_VERSIONS,):  # there are the same in each
         for spoken in versions[1:]:
             assert {method for method, other in methods.CLIENT_REQUESTS if other == spoken} == known["legacy"]
-    assert eras.CACHEABLE == methods.CACHEABLE_METHODS
+    assert eras.CACHEABLE - SKILLS.cacheable == methods.CACHEABLE_METHODS  # the SDK knows no extension
     assert eras.NAMED == inbound.NAME_BEARING_METHODS
 
 

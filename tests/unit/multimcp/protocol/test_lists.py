@@ -154,7 +154,7 @@ LISTING: Listing = LISTED.listing()
 
 def lists(**capabilities: Any) -> Lists:
     made = Lists()
-    made.declare({name: pack(capability) for name, capability in capabilities.items()}, 0.0)
+    made.declare({name: pack(capability) for name, capability in capabilities.items()}, {}, 0.0)
     return made
 
 
@@ -193,7 +193,7 @@ def test_what_is_declared_is_read_once() -> None:
 def test_what_a_request_has_read_again(is_heard: bool, after: float, expected: list[Kind]) -> None:
     held = lists(tools={"listChanged": True}, resources={})
     read(held, 0.0)
-    held.asked(after, is_heard=is_heard)
+    held.asked(TOOLS, after, is_heard=is_heard)
     assert due(held, after) == expected
 
 
@@ -250,9 +250,9 @@ def test_a_change_or_a_request_does_not_wait_for_the_pause() -> None:
     for now in (0.0, 1.0, 3.0, 7.0):
         assert due(held, now) == [TOOLS]
         held.take(TOOLS, NONE, "why", now)
-    held.asked(8.0, is_heard=True)
+    held.asked(TOOLS, 8.0, is_heard=True)
     assert due(held, 8.0) == []
-    held.asked(7.1 + FRESH, is_heard=True)
+    held.asked(TOOLS, 7.1 + FRESH, is_heard=True)
     assert due(held, 7.1 + FRESH) == [TOOLS]
 
 
