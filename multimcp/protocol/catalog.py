@@ -8,10 +8,12 @@ Rules:
 - A URI is renamed only if an earlier server has it already, and then the same way inside what its server returns.
 - Skills are always listed under qualified URIs: what a user has approved must not become another server's when the
   first one is removed. What lies in a skill's directory, in either spelling, is its server's, listed or not.
+- The page that a tool names is a resource of its server, listed or not: it leads there, and is renamed like a listed
+  one, where the tool names it, too. What is listed comes first.
 - Each list is encoded once for each era and spelling; a request for it costs no more than writing the bytes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -19,10 +21,21 @@ from msgspec import Raw
 
 from multimcp.errors import AmbiguousNameError
 
-from . import extensions
 from .eras import ParamHeaders, to_client
+from .extensions import PAGE, respelled, united
 from .message import EMPTY, Era, Fields, encode, fields, pack
-from .names import Namespace, Spelling, directories, is_legal, llm_names, public_name, qualify, shorten, spellings
+from .names import (
+    Namespace,
+    Spelling,
+    directories,
+    is_legal,
+    llm_names,
+    public_name,
+    qualify,
+    reads_like_anothers,
+    shorten,
+    spellings,
+)
 from .offer import KINDS, PROMPTS, RESOURCES, SKILLS, TEMPLATES, TOOLS, Entry, Kind, Listing, Offer
 from .templates import Template
 
@@ -86,8 +99,14 @@ class Catalog:
         """Where a URI leads that is listed, or lies in the directory of a skill that is."""
         return self.route(RESOURCES, uri) or self.route(SKILLS, uri) or _held(self.skills, uri)
 
-    def understand(self, kind: Kind, name: str) -> Route | None:
+    def understand(self, kind: Kind, name: str, servers: Collection[str] | None = None) -> Route | None:
         """Where `name` leads: to the tool or prompt that is listed so, or else to the one that can be spelled so.
+
+        Args:
+            kind: tools or prompts.
+            name: as a client has it.
+            servers: if given, it may also be what a server itself calls a tool, as the page of an app does; but not if
+                that reads like the name of another one's.
 
         Raises:
             AmbiguousNameError: the client's: several can be spelled so, and none is listed so.
@@ -95,6 +114,9 @@ class Catalog:
         if route := self.route(kind, name):
             return route
         meant = (self.plain or self)._meant[kind].get(name, ())
+        if not meant and servers is not None:
+            separator, own = self.names.separator, self._own.get(name, ())
+            meant = [route for route in own if not reads_like_anothers(name, route.server, servers, separator)]
         if len(meant) > 1:
             shown = [f"'{self.public[kind][route]}'" for route in meant[:MEANT]]
             several = f"{', '.join(shown[:-1])} or {shown[-1]}" + (", among others" if len(meant) > MEANT else "")
@@ -130,6 +152,14 @@ class Catalog:
                 for name in spellings(route.server, route.name, self.names.separator, names):
                     owners.setdefault(name, {})[route] = None
         return {kind: {name: tuple(routes) for name, routes in owners.items()} for kind, owners in meant.items()}
+
+    @cached_property
+    def _own(self) -> Mapping[str, Sequence[Route]]:
+        """By what servers themselves call a tool, whose it is."""
+        own: dict[str, list[Route]] = {}
+        for route in self.public.get(TOOLS, {}):
+            own.setdefault(route.name, []).append(route)
+        return own
 
     def by_template(self, uri: str, *, is_wild: bool = False) -> Route | None:
         """Where a URI leads that a listed template generates; the most literal template wins.
@@ -174,6 +204,7 @@ def build(
     """
     listings: dict[Kind, Listing] = {}
     routes: dict[Kind, dict[str, Route]] = {}
+    merged: dict[Kind, tuple[Entry, ...]] = {}
     collisions: list[str] = []
     skills = {
         qualify(server, directory): Route(server, directory)
@@ -181,8 +212,11 @@ def build(
         for directory in _directories(offer.entries(SKILLS))
     }
     for kind in KINDS:
-        entries, routes[kind], hidden = _merge(kind, offers, names, filters if kind is TOOLS else {}, skills)
+        merged[kind], routes[kind], hidden = _merge(kind, offers, names, filters if kind is TOOLS else {}, skills)
         collisions += hidden
+    templates = _templates(routes[TEMPLATES].items())
+    merged[TOOLS] = _lead_to_pages(merged[TOOLS], routes, templates, skills)
+    for kind, entries in merged.items():
         last = before.listings.get(kind) if before is not None else None
         parts = [offer.listings[kind] for offer in offers.values() if kind in offer.listings]
         listings[kind] = Listing(
@@ -191,7 +225,6 @@ def build(
             bool(parts) and all(part.is_public for part in parts),
         )
     headers = {routes[TOOLS][entry.name]: entry.headers for entry in listings[TOOLS].entries if entry.headers}
-    templates = _templates(routes[TEMPLATES].items())
     return Catalog(listings, routes, _reversed(routes), templates, headers, skills, tuple(collisions), names)
 
 
@@ -242,6 +275,36 @@ def _held(skills: Mapping[str, Route], uri: str) -> Route | None:
     return None
 
 
+def _lead_to_pages(
+    tools: tuple[Entry, ...],
+    routes: Mapping[Kind, dict[str, Route]],
+    templates: Sequence[tuple[Template, Route]],
+    skills: Mapping[str, Route],
+) -> tuple[Entry, ...]:
+    """Add the routes to the pages of these tools, which come back with their pages as clients have to spell them."""
+    resources, entries = routes[RESOURCES], []
+    catalog = Catalog(public=_reversed(routes), templates=templates)
+    public = {route: uri for uri, route in resources.items()}
+    for entry in tools:
+        spelled: dict[str, str] = {}
+        for page in entry.pages:
+            route, name = Route(routes[TOOLS][entry.name].server, page), page
+            if route not in public:
+                owner = resources.get(name) or _held(skills, name) or catalog.by_template(name)
+                while owner is not None and owner != route:
+                    name = qualify(route.server, name)
+                    owner = resources.get(name) or _held(skills, name)
+                resources[name], public[route] = route, name
+            spelled[page] = public[route]
+        entries.append(_respelled(entry, spelled))
+    return tuple(entries)
+
+
+def _respelled(entry: Entry, pages: Mapping[str, str]) -> Entry:
+    raw = respelled(entry.raw, PAGE, lambda mark, uri: pages.get(uri, uri)) if pages else None
+    return entry if raw is None else replace(entry, raw=raw)
+
+
 def _reversed(routes: Mapping[Kind, Mapping[str, Route]]) -> dict[Kind, dict[Route, str]]:
     return {kind: {route: public for public, route in taken.items()} for kind, taken in routes.items()}
 
@@ -249,7 +312,7 @@ def _reversed(routes: Mapping[Kind, Mapping[str, Route]]) -> dict[Kind, dict[Rou
 def _renamed(entry: Entry, kind: Kind, public: str) -> Entry:
     if public == entry.name or kind is SKILLS:  # whose entries have been qualified where they were read
         return entry
-    return Entry(public, pack({**fields(entry.raw), kind.id: Raw(encode(public))}), entry.headers)
+    return replace(entry, name=public, raw=pack({**fields(entry.raw), kind.id: Raw(encode(public))}))
 
 
 def _public(kind: Kind, route: Route, taken: Mapping[str, Route], names: Names, skills: Mapping[str, Route]) -> str:
@@ -291,14 +354,14 @@ def capabilities(offers: Mapping[str, Offer], *, may_be_more: bool, is_only: boo
     if may_be_more or not offers:
         declared |= {"completions", "logging"} | {kind.capability for kind in KINDS}
         can_subscribe = True
-    united: dict[str, dict[str, bool]] = {
+    ours: dict[str, dict[str, bool]] = {
         kind.capability: {"listChanged": True} for kind in KINDS if kind.capability in declared
     }
     if can_subscribe:
-        united.setdefault("resources", {})["subscribe"] = True
-    united |= {name: {} for name in ("completions", "logging") if name in declared}
-    mine = {name: pack(capability) for name, capability in united.items()}
-    shown, _ = extensions.united({name: offer.extensions for name, offer in offers.items()})
+        ours.setdefault("resources", {})["subscribe"] = True
+    ours |= {name: {} for name in ("completions", "logging") if name in declared}
+    mine = {name: pack(capability) for name, capability in ours.items()}
+    shown, _ = united({name: offer.extensions for name, offer in offers.items()})
     if shown:
         mine["extensions"] = pack(shown)
     if is_only:

@@ -95,8 +95,10 @@ RESULTS: Final[Mapping[str, Shape]] = {
 }
 """By method of an extension, where marks stand in its result."""
 
-PAGE: Final[Shape] = {"_meta": {"ui": {"resourceUri": Mark.URI}, "ui/resourceUri": Mark.URI}}
-"""Where a tool names the page that shows its results: in both spellings, the older one last."""
+PAGE: Final[Shape] = {
+    "_meta": {"ui": {"resourceUri": Mark.URI}, **dict.fromkeys(("ui/resourceUri", "openai/outputTemplate"), Mark.URI)}
+}
+"""Where a tool, or a result, names the page that shows it: as Apps have it, had it, and as there was before them."""
 
 
 # What clients declare
@@ -184,7 +186,20 @@ def _both(one: Any, other: Any) -> Any:
     return one or other
 
 
-# Marks in results
+# Marks in results and entries
+
+
+def pages(tool: Raw) -> tuple[str, ...]:
+    """The URIs by which a tool names the page that shows its results."""
+    found: dict[str, None] = {}
+
+    def note(mark: Mark, uri: str) -> str:
+        found[uri] = None
+        return uri
+
+    respelled(tool, PAGE, note)
+    return tuple(found)
+
 
 _list = msgspec.json.Decoder(list[Raw])
 

@@ -19,7 +19,7 @@ from multimcp.errors import BackendError
 
 from .entries import usable
 from .eras import ParamHeaders, param_headers
-from .extensions import SKILL, respelled
+from .extensions import SKILL, pages, respelled
 from .message import Era, Fields, fields, text, value
 from .names import qualify
 from .offer import KINDS, SKILLS, TOOLS, Entry, Kind, Listing, declares
@@ -120,7 +120,10 @@ class Pages:
             self._problems.append(f"{method}: '{name}' is left out: {exc}")
             return
         if name not in self._entries:
-            self._entries[name] = Entry(name, Raw(bytes(raw)), headers)  # a copy: `raw` would keep the whole page
+            found = pages(raw) if kind is TOOLS else ()
+            self._entries[name] = Entry(
+                name, Raw(bytes(raw)), headers, found
+            )  # a copy: `raw` would keep the whole page
         elif not self.is_whole:
             self._problems.append(f"{method}: '{name}' comes twice; the first is kept")
 

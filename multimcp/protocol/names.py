@@ -10,6 +10,8 @@ Rules:
 - In the spelling "llm" tools and prompts have names that LLM APIs take: `server__name`, or just `name` with namespace
   "never". A name that had to be altered for that, or that another server could have as well, ends in a hash of server
   and name: so it depends on no other server, and is the same in every process.
+- What a server itself calls a tool is understood, as the page of an app knows no other name; but never where it reads
+  like the public name of another server's.
 """
 
 import json
@@ -93,6 +95,16 @@ def spellings(server: str, name: str, separator: str, shown: Iterable[str]) -> s
     """
     full = {*shown, *(public_name(server, name, each) for each in (separator, "::", _LLM_SEPARATOR))}
     return full | {_replaced(each) for each in full}
+
+
+def reads_like_anothers(name: str, server: str, servers: Iterable[str], separator: str) -> bool:
+    """Whether a name that a tool of `server` has there reads like a public name of another of these servers' tools.
+
+    One that has a separator of two characters in it may have been that of a server which is gone.
+    """
+    plain = _replaced(name)
+    others = (_replaced(public_name(other, "", separator)) for other in servers if other != server)
+    return _LLM_SEPARATOR in plain or any(plain.startswith(other) for other in others)
 
 
 def _replaced(name: str) -> str:

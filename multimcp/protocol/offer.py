@@ -53,11 +53,13 @@ LIST_CHANGED: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that a backend lists; `headers` are those that a tool wants its arguments repeated in."""
+    """One thing that a backend lists; `headers` are those that a tool wants its arguments repeated in, `pages` the URIs
+    of the page that shows its results."""
 
     name: str
     raw: Raw
     headers: ParamHeaders = field(default_factory=dict)
+    pages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,10 @@ class Router:
 
     def _find_name(self, view: View, kind: Kind, params: Fields) -> Target | None:
         name = string(params, "name")
-        route = view.catalog.route(kind, name) or _understood(view.catalog, kind, name)
+        route = view.catalog.route(kind, name)
+        if route is None:
+            takes_own = kind is TOOLS and not view.is_starting  # one that is still starting may call one so, too
+            route = _understood(view.catalog, kind, name, view.servers if takes_own else None)
         return Target(route.server, {**params, "name": pack(route.name)}) if route is not None else None
 
     def find_resource(self, view: View, params: Fields) -> Target | None:
@@ -294,10 +297,10 @@ def _in_order(targets: Sequence[Target]) -> Target | None:
     return targets[0]._replace(others=tuple(targets[1:])) if targets else None
 
 
-def _understood(catalog: Catalog, kind: Kind, name: str) -> Route | None:
+def _understood(catalog: Catalog, kind: Kind, name: str, servers: Collection[str] | None = None) -> Route | None:
     """`Catalog.understand`, with its error as the client gets it."""
     try:
-        return catalog.understand(kind, name)
+        return catalog.understand(kind, name, servers)
     except AmbiguousNameError as exc:
         raise Fault(INVALID_PARAMS, str(exc)) from None
 

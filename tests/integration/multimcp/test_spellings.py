@@ -143,8 +143,10 @@ def test_a_call_is_understood_in_every_spelling(five: Proxy, era: str, query: st
                 ref, argument = {"type": "ref/prompt", "name": prompt}, {"name": "x", "value": ""}
                 values = client.call("completion/complete", {"ref": ref, "argument": argument})["completion"]["values"]
                 assert values == [server, json.dumps({**ref, "name": "greet"})], prompt
-        for name in ("echo", "r:echo", "r_echo", "nobody::echo"):
+        for name in ("r:echo", "r_echo", "nobody::echo", "b__c"):
             assert client.error("tools/call", {"name": name})["message"] == f"Unknown tool: {name}"
+        assert "'echo' could mean the tool" in client.error("tools/call", {"name": "echo"})["message"]
+        assert owner(client.call("tools/call", {"name": "c"})) == "a__b"  # the only one that calls a tool so itself
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])

@@ -132,7 +132,7 @@ def test_the_introduction_says_the_truth(client: RawClient) -> None:
     ("method", "params", "code", "words"),
     [
         ("tools/call", {"name": "nobody::has"}, -32602, "Unknown tool: nobody::has"),
-        ("tools/call", {"name": "echo"}, -32602, "Unknown tool: echo"),
+        ("tools/call", {"name": "ech"}, -32602, "Unknown tool: ech"),
         ("tools/call", {}, -32602, "name must be a string"),
         ("prompts/get", {"name": "raw::nothing"}, -32602, "Unknown prompt: raw::nothing"),
         ("tools/list", {"cursor": "made up"}, -32602, "cursor"),

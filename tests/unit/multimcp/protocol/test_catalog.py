@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -225,6 +226,84 @@ def test_instructions() -> None:
     offers = {"a": Offer("v", instructions="Do."), "b": Offer("v"), "c": Offer("v", instructions="Do not.")}
     assert instructions(offers) == "# a\n\nDo.\n\n# c\n\nDo not."
     assert instructions({"b": Offer("v")}) is None
+
+
+def with_pages(resources: Sequence[str] = (), templates: Sequence[str] = (), **tools: Any) -> Offer:
+    """A server whose tools have this `_meta`."""
+    pages = Pages(TOOLS)
+    pages.add(pack({"tools": [{"name": t, "inputSchema": {"type": "object"}, "_meta": m} for t, m in tools.items()]}))
+    rest = offer(resources=[*resources], templates=[*templates]).listings
+    return Offer("v", listings={**rest, TOOLS: pages.listing()})
+
+
+def page(uri: str) -> dict[str, Any]:
+    return {"ui": {"resourceUri": uri, "visibility": ["app"]}}
+
+
+def shown_pages(catalog: Catalog) -> dict[str, Any]:
+    return {entry.name: json.loads(bytes(entry.raw))["_meta"] for entry in catalog.listings[TOOLS].entries}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "routes"),
+    [
+        ("ui://v", "ui://w", {"ui://v": "a ui://v", "ui://w": "b ui://w"}),
+        ("ui://v", "ui://v", {"ui://v": "a ui://v", "ui://b/v": "b ui://v"}),
+        # As it is offered by another already, also under the name that it would get.
+        ("ui://b/v", "ui://listed", {"ui://b/v": "a ui://b/v", "ui://b/listed": "b ui://listed"}),
+        ("ui://b/listed", "ui://listed", {"ui://b/listed": "a ui://b/listed", "ui://b/b/listed": "b ui://listed"}),
+        # Its own, listed or from a template, keep the spelling that these have.
+        ("ui://v", "ui://both", {"ui://v": "a ui://v", "ui://b/both": "b ui://both"}),
+        ("ui://v", "t://7", {"ui://v": "a ui://v", "t://b/7": "b t://7"}),
+        ("t://7", "s://7", {"t://7": "a t://7", "s://7": "b s://7"}),
+        ("odd", "odd", {"odd": "a odd", "b/odd": "b odd"}),
+    ],
+)
+@pytest.mark.parametrize("older", [None, "ui/resourceUri", "openai/outputTemplate"])
+def test_pages_lead_to_their_servers_listed_or_not(a: str, b: str, routes: Any, older: str | None) -> None:
+    def meta(uri: str) -> Any:
+        return {older: uri} if older else page(uri)
+
+    catalog = merged(
+        a=with_pages(["ui://listed", "ui://both"], ["t://{id}"], show=meta(a)),
+        b=with_pages(["ui://both"], ["s://{id}", "t://{id}"], show=meta(b), again=meta(b), plain={"x": 1}),
+    )
+    for server, uri in (("a", a), ("b", b)):
+        [public] = [public for public, route in routes.items() if route.startswith(server)]
+        shown = shown_pages(catalog)[f"{server}::show"]
+        assert shown == meta(public)
+        assert catalog.route(RESOURCES, public) == Route(server, uri)
+        assert catalog.public[RESOURCES][Route(server, uri)] == public
+    assert shown_pages(catalog)["b::again"] == shown_pages(catalog)["b::show"]
+    assert shown_pages(catalog)["b::plain"] == {"x": 1}
+    assert listed(catalog, RESOURCES) == ["ui://listed", "ui://both", "ui://b/both"]  # pages are not listed for that
+    assert shown_pages(catalog.spelled("llm"))["b__show"] == shown_pages(catalog)["b::show"]
+
+
+def test_a_page_in_two_spellings_is_one() -> None:
+    two = {**page("ui://v"), "ui/resourceUri": "ui://v", "openai/outputTemplate": "ui://w"}
+    catalog = merged(a=with_pages(show=two), b=with_pages(show=two))
+    assert shown_pages(catalog)["a::show"] == two
+    shown = {**page("ui://b/v"), "ui/resourceUri": "ui://b/v", "openai/outputTemplate": "ui://b/w"}
+    assert shown_pages(catalog)["b::show"] == shown
+
+
+@pytest.mark.parametrize("meta", [{"ui": "ui://v"}, {"ui": {"resourceUri": ["ui://v"]}}, {"ui/resourceUri": None}, {}])
+def test_what_names_no_page_is_left_alone(meta: Any) -> None:
+    catalog = merged(a=with_pages(show=meta), b=with_pages(show=meta))
+    assert shown_pages(catalog)["b::show"] == meta
+    assert catalog.routes[RESOURCES] == {}
+
+
+def test_the_page_of_a_tool_that_is_not_offered_leads_nowhere() -> None:
+    catalog = merged(filters={"a": ToolFilter(exclude=["show"])}, a=with_pages(show=page("ui://v"), more={}))
+    assert catalog.route(RESOURCES, "ui://v") is None
+
+
+def test_tools_whose_pages_are_renamed_the_same_again_are_the_same_list() -> None:
+    offers = {"a": with_pages(show=page("ui://v")), "b": with_pages(show=page("ui://v"))}
+    before = build(offers, Names(), {})
+    assert build(offers, Names(), {}, before).listings[TOOLS].entries is before.listings[TOOLS].entries
 
 
 ODD = ("t", "_t", "b__c", "a::b", "a.b", "a b", "日本", "", "x" * 80, "x" * 81, "search_notes-2")

@@ -11,6 +11,7 @@ from multimcp.protocol.names import (
     public_name,
     qualify,
     read_spelling,
+    reads_like_anothers,
     shorten,
     spellings,
     unknown_spelling,
@@ -118,3 +119,25 @@ def test_a_spelling_that_there_is_not() -> None:
     assert unknown_spelling("x" * 99) == (
         f"names='{'x' * 40}' is not one of plain, llm; correct the query of the URL, or leave it out"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "reads_so"),
+    [
+        ("refresh", "::", False),
+        ("get_weather", "_", False),
+        ("git_status", "_", False),  # its own server's name
+        ("hub_create", "_", True),
+        ("hub.create", "_", True),  # as clients may have spelled it
+        ("hub_create", "::", False),
+        ("hub::create", "::", True),
+        ("hub__create", "::", True),
+        ("gone::create", "::", True),
+        ("gone__create", "-", True),
+        ("hub", "::", False),
+        ("hub.create", ".", True),
+        ("a.b", ".", False),
+    ],
+)
+def test_names_that_read_like_anothers(name: str, separator: str, reads_so: bool) -> None:
+    assert reads_like_anothers(name, "git", ("git", "hub"), separator) is reads_so

@@ -1,6 +1,7 @@
 """Where a message of a client leads, and how URIs come back."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,7 +45,6 @@ def found(where: View, method: str, params: Any, router: Router | None = None) -
     [
         ("tools/call", {"name": "a::t", "x": 1.0}, ("a", {"name": "t", "x": 1.0})),
         ("tools/call", {"name": "b::b::u"}, ("b", {"name": "b::u"})),
-        ("tools/call", {"name": "t"}, None),
         ("tools/call", {"name": "a::p"}, None),
         ("prompts/get", {"name": "b::p"}, ("b", {"name": "p"})),
         ("resources/read", {"uri": "n://x"}, ("a", {"uri": "n://x"})),
@@ -78,6 +78,7 @@ def test_where_a_request_leads(method: str, params: Any, target: Any) -> None:
         ("completion/complete", {}, "ref must be an object"),
         ("completion/complete", {"ref": []}, "ref must be an object"),
         ("completion/complete", {"ref": {}}, "name must be a string"),
+        ("tools/call", {"name": "t"}, "'t' could mean the tool 'a::t' or 'b::t'"),
     ],
 )
 def test_params_that_do_not_say_where(method: str, params: Any, words: str) -> None:
@@ -115,6 +116,30 @@ def test_the_only_server_gets_what_nobody_else_can_be_meant_by() -> None:
     assert found(starting, "resources/read", {"uri": "o://7"}) is None
     beside = view(a=offer(resources=["n://x"]), b=offer(tools=["t"]))
     assert found(beside, "resources/read", {"uri": "o://7"}) == ("a", {"uri": "o://7"})
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("mine", ("a", {"name": "mine"})),
+        ("_odd", ("a", {"name": "_odd"})),
+        ("c::t", None),  # the name of what c offered, or will
+        ("gone__t", None),
+        ("p", None),
+        ("hidden", None),
+    ],
+)
+def test_a_tools_own_name_is_taken_where_one_server_offers_it(name: str, target: Any) -> None:
+    a, b = offer(tools=["mine", "_odd", "c::t", "gone__t", "hidden", "both"], prompts=["p"]), offer(tools=["both"])
+    catalog = build({"a": a, "b": b}, Names(), {"a": lambda name: name != "hidden"})
+    where = View(catalog, {}, ("a", "b", "c"), is_starting=False)
+    assert found(where, "tools/call", {"name": name}) == target
+    assert found(where.spelled("llm"), "tools/call", {"name": name}) == target
+    assert found(replace(where, is_starting=True), "tools/call", {"name": name}) is None
+    with pytest.raises(Fault, match="'both' could mean the tool 'a::both' or 'b::both'"):
+        found(where, "tools/call", {"name": "both"})
+    assert found(where, "prompts/get", {"name": "p"}) is None
+    assert found(where, "vendor/do", {"name": name}) is None
 
 
 # Results
