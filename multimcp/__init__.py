@@ -7,6 +7,7 @@ backend under names that never collide. Read the modules in this order; each imp
 
     protocol/             pure: bytes and values in, bytes and values out; no event loop, clock, socket or file
       protocol.limits       how much is too much: the bounds on what clients and servers may cost us
+      protocol.pool         what many hold together, bounded: whoever holds most has to let go
       protocol.message      one JSON-RPC message: the envelope is read, the payload stays the bytes that came
       protocol.framing      lines and server-sent events: pieces in, whole messages out, bounded in size
       protocol.secrets      which values of a server's settings are secrets, and how they are blanked
@@ -56,9 +57,9 @@ backend under names that never collide. Read the modules in this order; each imp
     proxy                   client -> backend: find the route, rename, forward, rename back
 
     clients/              toward clients
+      clients.connection    one connection over HTTP, bounded in bytes, time and number
       clients.asgi          what the HTTP endpoints have in common
       clients.http          streamable HTTP, both eras
-      clients.head          the head of an HTTP request, bounded in bytes and time
       clients.sse           the older HTTP with SSE
       clients.stdio         our own standard streams
 

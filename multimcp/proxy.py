@@ -39,6 +39,7 @@ from .protocol.eras import (
     LEVELS,
     MODERN_VERSIONS,
 )
+from .protocol.limits import Seldom
 from .protocol.message import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -64,6 +65,9 @@ from .protocol.waiting import Purpose
 from .protocol.watching import Watcher
 
 logger = logging.getLogger(__name__)
+
+LINES = 20
+"""Lines a second at most that say who connected, disconnected, or was seen first: anybody can do that all the time."""
 
 Later = Coroutine[Any, Any, None] | None
 """What has to be awaited before a request is answered or on its way; None if it is."""
@@ -96,6 +100,7 @@ class Proxy:
         self._lists_wait = True
         self._numbers = count(1)
         self._visitors = Visitors()
+        self._tell = Seldom(logger.info, CLOCK.now, LINES)
         self._single_seen: Seen | None = None
         self._in_flight: set[Call] = set()
         self._idle: anyio.Event | None = None
@@ -173,7 +178,7 @@ class Proxy:
             who = (*introduced(meta.get(CLIENT_KEY)), call.origin.transport)
             call.since, is_new = self._visitors.visit(who, CLOCK.now())
             if is_new:
-                logger.info("client seen first: %s %s (%s, %s)", *who, LATEST_MODERN)
+                self._tell("client seen first: %s %s (%s, %s)", *who, LATEST_MODERN)
             call.seen = self._seen_by_single() if call.origin.transport == "stdio" else None
 
     def _seen_by_single(self) -> Seen:
@@ -255,9 +260,12 @@ class Proxy:
         session.on_gone.append(partial(self._registry.forget, session))
         self.clients.join(session)
         name, number = " ".join(introduced(params.get("clientInfo"))), next(self._numbers)
-        logger.info("client %d connected: %s (%s, %s)", number, name, call.origin.transport, version)
-        session.on_gone.append(partial(_log_leaving, number, name, since))
+        self._tell("client %d connected: %s (%s, %s)", number, name, call.origin.transport, version)
+        session.on_gone.append(partial(self._log_leaving, number, name, since))
         call.finish(succeeded(pack(hello)), "legacy")
+
+    def _log_leaving(self, number: int, name: str, since: float) -> None:
+        self._tell("client %d disconnected: %s, after %.1f s", number, name, CLOCK.now() - since)
 
     def _discover(self, call: Call, params: Fields, meta: Fields) -> Later:
         # Its lists are next: backends are connected in its era from now on.
@@ -299,7 +307,16 @@ class Proxy:
 
     async def _subscribe(self, call: Call, params: Fields, meta: Fields) -> None:
         assert call.session is not None
-        await self._watch(call, call.session, string(params, "uri"))
+        uri, watched = string(params, "uri"), call.session.watched
+        self.clients.check_watched(watched | {uri})
+        is_new = uri not in watched
+        watched.add(uri)
+        try:
+            await self._watch(call, call.session, uri)
+        except BaseException:
+            if is_new:
+                watched.discard(uri)
+            raise
         call.finish(succeeded(), "legacy")
 
     async def _watch(self, call: Call, who: Session | Listener, uri: str) -> Backend:
@@ -319,6 +336,7 @@ class Proxy:
     def _unsubscribe(self, call: Call, params: Fields, meta: Fields) -> Later:
         assert call.session is not None
         target = self._router.find(self._view(call), call.method, params)
+        call.session.watched.discard(text(params.get("uri")) or "")
         for way in target.ways if target is not None else ():
             self._backend(way).unwatch(call.session, _uri(way))
         call.finish(succeeded(), "legacy")
@@ -334,6 +352,7 @@ class Proxy:
             seen = self._registry.greet("modern")
             seen.is_settled = True  # it may have asked for lists long ago
         listener = Listener(call, opened(wanted), seen)
+        self.clients.check_watched(listener.uris)
         watched: dict[str, Backend] = {}
 
         async def watch(uri: str) -> None:
@@ -446,10 +465,6 @@ def _fail(call: Call, exc: Exception) -> None:
         logger.error("%s failed; this is a fault of Multi-MCP", call.method, exc_info=exc)
         exc = Fault(INTERNAL_ERROR, f"Multi-MCP failed to handle {call.method}; its log says how")
     call.fail(exc)
-
-
-def _log_leaving(number: int, name: str, since: float) -> None:
-    logger.info("client %d disconnected: %s, after %.1f s", number, name, CLOCK.now() - since)
 
 
 _MISSING = (INVALID_PARAMS, RESOURCE_NOT_FOUND, METHOD_NOT_FOUND)

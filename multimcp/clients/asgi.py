@@ -26,6 +26,18 @@ EVENTS: Final[tuple[Header, ...]] = (
 PING: Final = b": ping\r\n\r\n"
 
 
+class _Body:
+    """What has come of a body; it may have to be let go."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.is_lost = False
+
+    def let_go(self) -> None:
+        self.parts, self.is_lost = [], True
+
+
 async def read_body(receive: Receive, headers: Headers, clients: Clients) -> bytes:
     """The body of a request.
 
@@ -33,18 +45,24 @@ async def read_body(receive: Receive, headers: Headers, clients: Clients) -> byt
         Refusal: the client's: it is too large.
         ConnectionError: the client's: it broke off.
     """
-    length, limit = headers.get(b"content-length", b"0"), clients.limits.message
-    declared, size = int(length) if length.isdigit() else 0, 0
-    parts: list[bytes] = []
-    while max(declared, size) <= limit:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ConnectionError
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if not message.get("more_body") and size <= limit:
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-    clients.warn("client: a message of %d bytes or more is refused, %d are taken", max(declared, size), limit)
+    length, limit, body = headers.get(b"content-length", b"0"), clients.limits.message, _Body()
+    declared = int(length) if length.isdigit() else 0
+    try:
+        while max(declared, body.size) <= limit:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ConnectionError
+            if body.is_lost:
+                clients.warn("client: a body that comes slowly is refused, as those of all are too large together")
+                raise refusal(503, "too many large messages are on their way: try again later")
+            body.parts.append(message.get("body", b""))
+            body.size += len(body.parts[-1])
+            if not message.get("more_body") and body.size <= limit:
+                return body.parts[0] if len(body.parts) == 1 else b"".join(body.parts)
+            clients.bodies.hold(body, body.size)
+    finally:
+        clients.bodies.drop(body)
+    clients.warn("client: a message of %d bytes or more is refused, %d are taken", max(declared, body.size), limit)
     raise refusal(413, f"the message is too large, {limit:,} bytes are taken")
 
 

@@ -18,12 +18,27 @@ from functools import partial
 from multimcp.errors import Fault
 from multimcp.protocol.calls import Call, Port
 from multimcp.protocol.eras import CAPABILITIES_KEY
-from multimcp.protocol.http import Arrived, Head, Header, Refusal, read_head, read_post
+from multimcp.protocol.http import Arrived, Head, Header, Refusal, read_head, read_post, refusal
 from multimcp.protocol.message import EMPTY, INVALID_REQUEST, Message, batch, failed, salvage
 from multimcp.protocol.outbox import Batch, Part, Response, place
 from multimcp.protocol.peer import Client, Front, Sessions, take_note
 
-from .asgi import EVENTS, JSON, PING, Receive, Scope, Send, end, gone, news, quiet, read_body, refuse, reply, stream
+from .asgi import (
+    EVENTS,
+    JSON,
+    PING,
+    Receive,
+    Scope,
+    Send,
+    end,
+    gone,
+    news,
+    quiet,
+    read_body,
+    refuse,
+    reply,
+    stream,
+)
 
 SOON = 0.05
 """Seconds after which a request has taken long enough to watch whether its client is still there."""
@@ -42,7 +57,7 @@ class StreamableHttp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            head = read_head(scope["method"], scope["headers"], scope.get("query_string", b""))
+            head = read_head(scope["method"], scope["headers"], scope.get("query_string", b""), scope.get("key"))
             if head.method == "POST":
                 await self._post(head, receive, send)
             elif head.method == "GET":
@@ -68,7 +83,7 @@ class StreamableHttp:
         message, client = arrived.message, None
         is_first = head.era == "legacy" and message.is_request and message.method == "initialize"
         if is_first:
-            client = self._sessions.new(secrets.token_hex(16), arrived.params)
+            client = self._sessions.new(secrets.token_hex(16), arrived.params, head.origin.key)
         elif head.era == "legacy":
             client = self._sessions.find(head, arrived.id if message.is_request else None)
         if not message.is_request:
@@ -156,10 +171,15 @@ class StreamableHttp:
     async def _get(self, head: Head, receive: Receive, send: Send) -> None:
         """Open a session's stream, or go on with one that broke off."""
         client = self._sessions.find(head)
-        name, number = place(head.headers.get(b"last-event-id", b"").decode("latin-1"))
+        last = head.headers.get(b"last-event-id", b"").decode("latin-1")
+        name, number = place(last)
+        response = client.streams.get(name)
+        if last and response is None:
+            # Not 404, by which a client would take its session for lost.
+            raise refusal(400, "the Last-Event-ID is of no stream of this session that can be resumed")
         try:
             with self._front.clients.streaming():
-                if (response := client.streams.get(name)) is not None:
+                if response is not None:
                     outbox = response.resume(number)
                     await stream(outbox, receive, send, b"")
                     if response.answer is not None and outbox.is_over and not outbox:

@@ -40,7 +40,7 @@ class Sse:
             if scope["method"] != "GET":
                 raise refusal(405, "GET opens the stream", (b"allow", b"GET"))
             try:
-                origin = Origin("sse", asked_spelling(scope.get("query_string", b"")))
+                origin = Origin("sse", asked_spelling(scope.get("query_string", b"")), key=scope.get("key"))
                 with self._front.clients.streaming():
                     await self._serve(origin, scope.get("root_path", ""), receive, send)
             except ValueError as exc:
@@ -73,7 +73,7 @@ class Sse:
                 raise refusal(415, "send the body as it is: no Content-Encoding is taken")
             number = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])[0]
             peer = self._peers.get(number)
-            if peer is None:
+            if peer is None or peer.key != scope.get("key"):
                 raise refusal(404, "there is no such session: open a stream first")
             with suppress(ConnectionError):
                 body = await read_body(receive, headers, self._front.clients)

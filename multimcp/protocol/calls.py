@@ -8,9 +8,9 @@ Rules:
 - A call that waits for the user's answer does not use up its backend's `timeout`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any, Final, Literal, Protocol
@@ -48,6 +48,7 @@ from .message import (
     value,
 )
 from .names import Spelling
+from .pool import Pool
 from .seen import Seen
 
 UPDATED: Final = "notifications/resources/updated"
@@ -108,11 +109,13 @@ class Origin:
         transport: over which transport.
         names: which spelling of names was asked for there, if any.
         chain: which proxies it came through, as an HTTP header says.
+        key: the API key that let it in, if one is wanted.
     """
 
     transport: Literal["stdio", "sse", "http"] = "http"
     names: Spelling | None = None
     chain: str | None = None
+    key: bytes | None = field(default=None, repr=False)
 
 
 class Port(Protocol):
@@ -253,11 +256,11 @@ class Call:
         self.origin = origin
         self._implementation = implementation
         self._questions: set[Question] = set()
-        self._key = key(number)
         if session is not None:
             self.ask, self.capabilities = session.ask, session.for_modern
             self.names, self.since, self.seen = session.names, session.since, session.seen
-            session.calls[self._key] = self
+            self._place = place_of(session.calls, number)
+            session.calls[self._place] = self
 
     @property
     def who(self) -> object:
@@ -354,8 +357,8 @@ class Call:
             self._timer.cancel()
         for question in questions:
             question.end()
-        if self.session is not None and self.session.calls.get(self._key) is self:
-            del self.session.calls[self._key]
+        if self.session is not None:
+            self.session.calls.pop(self._place, None)
         self.port.done(answer)
         if self.on_over is not None:
             self.on_over(self, answer)
@@ -364,6 +367,12 @@ class Call:
 
     def _step(self, event: str) -> None:
         self.state = _STATES.get((self.state, event), self.state)
+
+
+def place_of(calls: Mapping[object, Call], number: Id) -> object:
+    """Under which key a call is kept among its client's: its id; where that is in flight already, one of its own."""
+    place = key(number)
+    return place if place not in calls else (place, object())
 
 
 Ask = Callable[[Asker, "Call | None", str, Fields, Clock], Question]
@@ -402,6 +411,8 @@ class Session:
         """The URLs it was sent to, by `elicitationId`: it wants to know when the user has been there."""
         self.calls: dict[object, Call] = {}
         self.questions: dict[int, Question] = {}
+        self.watched: set[str] = set()
+        """The URIs that it subscribes to, as it spells them."""
         self.on_gone: list[Callable[[], None]] = []
         """Called when it is gone."""
         self._tell = tell
@@ -558,8 +569,11 @@ class Clients:
     ) -> None:
         self.limits = limits
         self.warn = warn
+        self.unread = Pool(limits.all_unread)
+        """What waits for all who do not read."""
+        self.bodies = Pool(limits.bodies)
+        """The bodies that have not come whole yet."""
         self._streams = 0
-        self._is_crowded = False
         self.sessions: dict[str, Session] = {}
         self.listeners: set[Listener] = set()
         self.level: str | None = None
@@ -648,10 +662,19 @@ class Clients:
         """
         if len(calls) < self.limits.session_calls:
             return
-        if not self._is_crowded:  # one line, not one for each call
-            self._is_crowded = True
-            self.warn("a client has %d calls in flight: further ones of it are refused", len(calls))
+        self.warn("a client has %d calls in flight: further ones of it are refused", len(calls))
         raise Fault(INTERNAL_ERROR, f"{len(calls):,} calls of this client are in flight: wait for their answers")
+
+    def check_watched(self, uris: Collection[str]) -> None:
+        """Check whether one client may subscribe to these resources.
+
+        Raises:
+            Fault: the client's: they are too many, or too long.
+        """
+        most = self.limits.subscriptions
+        if len(uris) > most or sum(map(len, uris)) > most * 1024:
+            self.warn("a client subscribes to more than %d resources, or %d KiB of URIs: it is refused", most, most)
+            raise Fault(INVALID_PARAMS, f"Too many subscriptions: {most:,} resources are taken, {most:,} KiB of URIs")
 
     def broadcast(self, method: str, params: Fields, data: bytes, admits: Callable[[Session], bool]) -> None:
         """Send a notification that belongs to no call to the legacy clients that are admitted, and want it."""

@@ -9,6 +9,7 @@ Rules:
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
 """
 
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -42,6 +43,15 @@ EVENTS: Final = "text/event-stream"
 
 _ROUTING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
 _CHAIN: Final = HEADER.lower().encode()
+
+
+def is_elsewhere(target: bytes, headers: Iterable[Header]) -> bool:
+    """Whether the target of a request is a URL whose host is not the one that its Host header says."""
+    if target.startswith(b"/") or target == b"*":
+        return False
+    scheme, _, rest = target.lower().partition(b"://")
+    hosts = [content.lower() for name, content in headers if name == b"host"]
+    return scheme not in (b"http", b"https") or [re.split(rb"[/?#]", rest, maxsplit=1)[0]] != hosts
 
 
 class Refusal(Exception):
@@ -86,8 +96,8 @@ class Head(NamedTuple):
         return self.version == LATEST_LEGACY
 
 
-def read_head(method: str, headers: Iterable[Header], query: bytes) -> Head:
-    """Read the head of a request, and check what can be before its body is read.
+def read_head(method: str, headers: Iterable[Header], query: bytes, key: bytes | None = None) -> Head:
+    """Read the head of a request, and check what can be before its body is read; `key` has let it in.
 
     Raises:
         Refusal: the client's: it asks for what there is not.
@@ -105,7 +115,7 @@ def read_head(method: str, headers: Iterable[Header], query: bytes) -> Head:
         spelling = asked_spelling(query)
     except ValueError as exc:
         raise refusal(400, str(exc)) from None
-    origin = Origin("http", spelling, found.get(_CHAIN, b"").decode("latin-1") or None)
+    origin = Origin("http", spelling, found.get(_CHAIN, b"").decode("latin-1") or None, key)
     version = found.get(b"mcp-protocol-version", b"").decode("latin-1").strip()
     head = Head(method, found, twice, version, origin, *_taken(found.get(b"accept", b"").strip() or b"*/*"))
     checks = _CHECKS.get(method)

@@ -2,8 +2,9 @@
 notices, and one log line names it. Each bound is an option: its field here makes option, variable, help and docs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from math import inf
 from typing import Any, Final, Literal
 
 from multimcp.errors import ConfigError
@@ -34,8 +35,30 @@ class Limits:
     )
     head: int = _bound(64 * 1024, "SIZE", "The largest head of an HTTP request; a larger one is answered with 431")
     head_time: float = _bound(10.0, "SECONDS", "How long a client may take to send the head of an HTTP request")
+    body_time: float = _bound(
+        30.0, "SECONDS", "How long a client may take for 64 KiB of a body, or for its end; then it is answered with 408"
+    )
+    unread_time: float = _bound(
+        60.0,
+        "SECONDS",
+        "How long a client over HTTP may read nothing of its answer; then its connection is closed",
+    )
+    bodies: int = _bound(
+        256 * MIB, "SIZE", "Bodies that have not come whole yet, of all clients together; the largest is refused"
+    )
+    all_unread: int = _bound(
+        256 * MIB, "SIZE", "How much waits for all clients that do not read; the one for whom most waits is let go"
+    )
+    connections: int = _bound(
+        20_000,
+        "N",
+        "Connections of HTTP clients, fewer where there are not so many descriptors",
+    )
     sessions: int = _bound(
-        10_000, "N", "Sessions of HTTP clients; at one more, the session that was silent longest ends"
+        10_000, "N", "Sessions of HTTP clients; at one more, one that asked nothing yet ends, or was silent longest"
+    )
+    subscriptions: int = _bound(
+        1_000, "N", "Resources that one client may subscribe to, and of the length of their URIs, in KiB"
     )
     streams: int = _bound(10_000, "N", "Event streams that clients hold open; further ones are refused")
     session_calls: int = _bound(1_000, "N", "Calls in flight of one client; further ones get an error")
@@ -44,6 +67,37 @@ class Limits:
 
 
 DEFAULT = Limits()
+
+PAUSE = 1.0
+"""Seconds in which a kind of line comes so often in the log."""
+
+
+class Seldom:
+    """Lines for the log that anybody can cause: `most` a second of each kind, and how many were left out.
+
+    Args:
+        log: takes a line, as a format and what is put into it; the kind of a line is its format.
+        now: the time in seconds.
+    """
+
+    def __init__(self, log: Callable[..., None], now: Callable[[], float], most: int = 1) -> None:
+        self._log = log
+        self._now = now
+        self._most = most
+        self._kinds: dict[str, tuple[float, int]] = {}
+        """For each kind when its second began, and how many lines came since."""
+
+    def __call__(self, line: str, *about: object) -> None:
+        """Log a line, or count it."""
+        now, (begun, count) = self._now(), self._kinds.get(line, (-inf, 0))
+        if now - begun < PAUSE and count >= self._most:
+            self._kinds[line] = begun, count + 1
+            return
+        left_out = max(count - self._most, 0) if now - begun >= PAUSE else 0
+        self._kinds[line] = (begun, count + 1) if now - begun < PAUSE else (now, 1)
+        more = f" (and {left_out} more since the last such line)" if left_out else ""
+        self._log(line + more, *about)
+
 
 BOUNDS: Final[Mapping[str, Field[Any]]] = {f"max-{each.name.replace('_', '-')}": each for each in fields(Limits)}
 """The field of each option, without its hyphens."""

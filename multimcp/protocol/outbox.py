@@ -21,7 +21,7 @@ from multimcp.errors import Fault
 
 from .eras import http_status
 from .framing import as_event
-from .message import INVALID_REQUEST, Era, Id, Message, answer, error_of, failed, succeeded
+from .message import INTERNAL_ERROR, INVALID_REQUEST, Era, Id, Message, answer, error_of, failed, succeeded
 
 RETRY = 1000
 """Milliseconds that a client is asked to wait before it comes back."""
@@ -30,6 +30,9 @@ _OVERHEAD = 100
 """Bytes that a message costs besides its own, about."""
 
 _CANCELLED = failed(Fault(INVALID_REQUEST, "Request cancelled"))
+
+
+_TOO_MUCH = failed(Fault(INTERNAL_ERROR, "The answers to this batch are too large together: ask one by one"))
 
 
 class Outbox:
@@ -240,6 +243,7 @@ class Batch(Response):
     def __init__(self, size: int, limit: int, replay: Replay, name: Callable[[], str] | None = None) -> None:
         super().__init__(0, limit, replay, name)
         self._open = size
+        self._room = limit
         self._answers: list[bytes] = []
 
     @property
@@ -250,7 +254,9 @@ class Batch(Response):
     def close(self, number: Id | None = None, message: Message | None = None) -> None:
         """One of its messages is dealt with: answered, unless `message` is None."""
         if message is not None:
-            self._answers.append(answer(number, message))
+            data = answer(number, message)
+            self._room -= len(data)
+            self._answers.append(data if self._room >= 0 else answer(number, _TOO_MUCH))
         self._open -= 1
         if not self._open:
             self.done(_SENT)

@@ -16,10 +16,10 @@ from msgspec import UNSET, Raw
 
 from multimcp.errors import Fault
 
-from .calls import CANCELLED, Call, Clients, Clock, Origin, Session
+from .calls import CANCELLED, Call, Clients, Clock, Origin, Session, place_of
 from .eras import CAPABILITIES_KEY, CLIENT_KEY, ONLY_MODERN, VERSION_KEY, check_envelope
 from .framing import Oversized, as_event
-from .http import Head, Refusal
+from .http import Head, Refusal, refusal
 from .message import (
     EMPTY,
     INVALID_REQUEST,
@@ -61,17 +61,18 @@ class Front(Protocol):
 class _Line:
     """Where a call came from, and its answer goes."""
 
-    __slots__ = ("_id", "_peer")
+    __slots__ = ("_id", "_peer", "place")
 
     def __init__(self, peer: "Peer", number: Id) -> None:
         self._peer = peer
         self._id = number
+        self.place = place_of(peer.calls, number)
 
     def tell(self, data: bytes) -> None:
         self._peer.write(data)
 
     def done(self, message: Message | None) -> None:
-        self._peer.calls.pop(key(self._id), None)
+        self._peer.calls.pop(self.place, None)
         if message is not None:
             self._peer.write(answer(self._id, message))
 
@@ -90,6 +91,8 @@ class Peer:
         self.write = write
         self.session: Session | None = None
         self.calls: dict[object, Call] = {}
+        self.key = origin.key
+        """With which its session is used."""
         self._front = front
         self._name = name
         self._origin = origin
@@ -150,7 +153,7 @@ class Peer:
                     front.clients.leave(self.session)
                 self.session = Session(self._name, params.get("capabilities", EMPTY), self.write, front.clock.now())
             call = Call(port, "legacy", number, method, meta, self.session, origin=self._origin)
-        self.calls[key(number)] = call
+        self.calls[port.place] = call
         front.accept(call, params, meta)
 
     def _read(self, data: bytes | Oversized) -> Message:
@@ -196,8 +199,16 @@ class Client:
     """A legacy client over HTTP: its session, and its streams: one for what belongs to no call, and by their names
     those of requests that may be resumed."""
 
-    def __init__(self, front: Front, number: str, params: Fields, overflowed: Callable[["Client"], None]) -> None:
-        """`overflowed` is called when too much waits for it."""
+    def __init__(
+        self,
+        front: Front,
+        number: str,
+        params: Fields,
+        overflowed: Callable[["Client"], None],
+        key: bytes | None = None,
+    ) -> None:
+        """`overflowed` is called when too much waits for it; `key` opens its session, which is used with no other."""
+        self.key = key
         self._limit = front.clients.limits.unread
         self._overflowed = lambda: overflowed(self)
         self.outbox = Outbox(self._limit, self._overflowed)
@@ -250,19 +261,29 @@ class Sessions:
         self.replay = Replay(front.clients.limits.replay)
         self._front = front
         self._clients: OrderedDict[str, Client] = OrderedDict()
+        self._new: dict[str, None] = {}
+        """Those that have asked for nothing but their session yet: they are missed least."""
         self._is_timed = False
 
-    def new(self, number: str, params: Fields) -> Client:
+    def new(self, number: str, params: Fields, key: bytes | None = None) -> Client:
         """A client that begins with `initialize`; it is not there before `begin`."""
-        return Client(self._front, number, params, self.overflow)
+        return Client(self._front, number, params, self.overflow, key)
 
     def begin(self, client: Client) -> None:
-        """A session begins; where there are too many, another one ends."""
-        self._clients[client.session.id] = client
+        """A session begins; where there are too many, another one ends.
+
+        Raises:
+            Refusal: the client's: all others have a stream open, or a call in flight.
+        """
         limit = self._front.clients.limits.sessions
-        if len(self._clients) > limit:
+        if len(self._clients) >= limit:
             self._front.clients.warn("more than %d sessions: the one that was silent longest is ended", limit)
-            self.end(next(iter(self._clients.values())))
+            idle = (each for each in map(self._clients.get, (*self._new, *self._clients)) if each and not each.is_busy)
+            if (least := next(idle, None)) is None:
+                raise refusal(503, "too many sessions are open, and none is idle: try again later")
+            self.end(least)
+        self._clients[client.session.id] = client
+        self._new[client.session.id] = None
         self._time()
 
     def find(self, head: Head, asked: Id | None = None) -> Client:
@@ -275,9 +296,13 @@ class Sessions:
         if number is None:
             raise Refusal(400, Fault(INVALID_REQUEST, "the Mcp-Session-Id header is missing"), asked)
         client = self._clients.get(number.decode("latin-1"))
-        if client is None:
+        if client is None or client.key != head.origin.key:
             raise Refusal(404, Fault(INVALID_REQUEST, "there is no such session: begin anew with initialize"), asked)
         self._hear(client)
+        if client.session.id in self._new:
+            del self._new[client.session.id]
+            if asked is None:
+                self._new[client.session.id] = None
         return client
 
     def _hear(self, client: Client) -> None:
@@ -309,6 +334,7 @@ class Sessions:
 
     def end(self, client: Client) -> None:
         """Its session is over."""
+        self._new.pop(client.session.id, None)
         if self._clients.pop(client.session.id, None) is not None:
             for response in client.streams.values():
                 response.forget()

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from multimcp.backends.registry import Registry
-from multimcp.clients.head import BoundedHead
+from multimcp.clients.connection import BoundedConnection, Connections
 from multimcp.clients.http import StreamableHttp
 from multimcp.clients.sse import Sse
 from multimcp.clients.stdio import serve_stdio
@@ -39,7 +40,7 @@ from multimcp.protocol.calls import Clients
 from multimcp.protocol.catalog import Names
 from multimcp.protocol.chain import Chain
 from multimcp.protocol.http import Header
-from multimcp.protocol.limits import DEFAULT, Limits
+from multimcp.protocol.limits import DEFAULT, Limits, Seldom
 from multimcp.proxy import Proxy
 
 from . import log
@@ -104,7 +105,7 @@ class _Parts:
         limits: Limits = DEFAULT,
     ) -> None:
         self.file = file
-        self.clients = Clients(is_single, limits, logger.warning)
+        self.clients = Clients(is_single, limits, Seldom(logger.warning, time.monotonic))
         chain = Chain(token_hex(8), os.environ, str(file.path.resolve()))
         self.registry = Registry(names, self.clients, startup_timeout, chain)
         self.proxy = Proxy(self.registry, self.clients)
@@ -305,7 +306,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
     return listeners
 
 
-class _Connection(BoundedHead):
+class _Connection(BoundedConnection):
     """A client's connection, whose requests are answered by a `_Sender`."""
 
     def on_headers_complete(self) -> None:
@@ -366,7 +367,7 @@ class _Uvicorn(uvicorn.Server):
             )
         )
         self.config.load()  # which would forget the headers that are set before
-        self.config.http_protocol_class = partial(_Connection, clients)  # type: ignore[assignment]
+        self.config.http_protocol_class = partial(_Connection, Connections(clients))  # type: ignore[assignment]
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -17,13 +17,11 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 import logging
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from math import inf
 from pathlib import Path
 from secrets import compare_digest
 from typing import Literal
@@ -35,6 +33,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from multimcp.errors import ConfigError, printable, unreadable
+from multimcp.protocol.limits import Seldom
 from multimcp.protocol.message import INVALID_REQUEST
 
 logger = logging.getLogger(__name__)
@@ -44,9 +43,6 @@ _KEY_FILE = "MULTI_MCP_API_KEY_FILE"
 
 REMEDY = f"set {_KEY} or {_KEY_FILE}, or bind to 127.0.0.1 (--host)"
 """What is to be done where others can connect and there is no key."""
-
-PAUSE = 1.0
-"""Seconds between two log lines on requests that are refused for the same reason."""
 
 Network = IPv4Network | IPv6Network
 
@@ -58,6 +54,16 @@ _TAKE_MESSAGES = {"/mcp", "/sse", "/messages"}
 
 _SHOW_PATHS = {"/", "/sse", "/sse/"}
 """Where an answer has paths of ours in it."""
+
+_ONCE = frozenset(
+    {
+        *(b"host", b"origin", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"),
+        *(b"mcp-session-id", b"last-event-id"),
+    }
+)
+"""The headers that must not come twice: who is in front of us may go by the one, and we by the other."""
+
+_HOST = re.compile(rb"(\[[^][\s/@]+\]|[^][\s/@?#:,\\]+)(:\d*)?")
 
 _WELL_KNOWN = "/.well-known/"
 """Below the root, and below an endpoint, too: OAuth clients ask at both."""
@@ -160,25 +166,6 @@ class Access:
         return f"{_peer(scope)} (API key {number})" if number else _peer(scope)
 
 
-class _Refusals:
-    """The log of who was refused: a line a second for each reason at most, which counts what it stands for."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, float] = {}
-        self._left_out: Counter[str] = Counter()
-
-    def note(self, scope: Scope, reason: str, given: str = "") -> None:
-        """A request was refused for a `reason`, one of a few; `given` is what it said, and no secret."""
-        now = time.monotonic()
-        if now - self._last.get(reason, -inf) < PAUSE:
-            self._left_out[reason] += 1
-            return
-        self._last[reason], left_out = now, self._left_out.pop(reason, 0)
-        said = f" '{printable(given, 80)}'" if given else ""
-        more = f" (and {left_out} more since the last such line)" if left_out else ""
-        logger.warning("refused %s: %s%s%s", _peer(scope), reason, said, more)
-
-
 def _peer(scope: Scope) -> str:
     return printable(scope["client"][0], 80) if scope.get("client") else "a client of unknown address"
 
@@ -192,7 +179,7 @@ class Guard:
         self._names = {*_LOOPBACK, access.host.lower()}
         self._origins = {_origin(text) for text in access.origins}
         self._addresses_are_known = not is_loopback(access.host)
-        self._refusals = _Refusals()
+        self._log = Seldom(logger.warning, time.monotonic)
         self._shown = _Pages(self._let_in, access.origins, self._knows_page)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -205,23 +192,32 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         path, headers = scope["path"], Headers(scope=scope)
-        if not self._knows_host(headers.get("host", "")):
+        if problem := _lie(scope):
+            self._note(scope, "a request that contradicts itself")
+            return _refuse(scope, headers, 400, problem)
+        host = headers.get("host", "")
+        if not self._knows_host(host):
             remedy = "if it is one of its names, add it with --allowed-host (MULTI_MCP_ALLOWED_HOST)"
-            self._refusals.note(scope, "an unknown Host,", headers.get("host", ""))
+            self._note(scope, "an unknown Host,", host)
             return _refuse(scope, headers, 421, f"the Host header does not name this proxy; {remedy}")
         if "origin" in headers and not self._knows_origin(headers["origin"]):
             remedy = "to let it in, add its origin with --allowed-origin (MULTI_MCP_ALLOWED_ORIGIN)"
-            self._refusals.note(scope, "a foreign Origin,", headers["origin"])
+            self._note(scope, "a foreign Origin,", headers["origin"])
             return _refuse(scope, headers, 403, f"the Origin header names a foreign web page; {remedy}")
         scope["key"] = self._key(headers) if self._access.keys else None
         if self._access.keys and path not in _WITHOUT_KEY and scope["key"] is None:
             text = "an API key of this proxy is required; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             has_any = "x-api-key" in headers or "authorization" in headers
-            self._refusals.note(scope, "a wrong API key" if has_any else "no API key")
+            self._note(scope, "a wrong API key" if has_any else "no API key")
             if _WELL_KNOWN in path:  # OAuth clients would take a 401 for an authorization server's answer
                 return _refuse(scope, headers, 404, f"there is no OAuth here: {text}")
             return _refuse(scope, headers, 401, text, {"WWW-Authenticate": "Bearer"})
         return None
+
+    def _note(self, scope: Scope, reason: str, given: str = "") -> None:
+        """Log that a request was refused for a `reason`, one of a few; `given` is what it said, and no secret."""
+        said = f" '{printable(given, 80)}'" if given else ""
+        self._log(f"refused %s: {reason}%s", _peer(scope), said)
 
     def _knows_host(self, host: str) -> bool:
         _, name, _ = _origin(f"//{host}")
@@ -243,6 +239,21 @@ class Guard:
             given += [key] if scheme.lower() == "bearer" else []
         keys = [key.strip().encode("latin-1") for key in given]
         return next((key for key in keys if self._access.keys.have(key)), None)
+
+
+def _lie(scope: Scope) -> str | None:
+    """What is wrong with the head of a request that says two things, one to whoever is in front of us."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in _ONCE and name in found:
+            return f"the {name.decode()} header comes more than once"
+        found[name] = value
+    host = found.get(b"host", b"/" if scope.get("http_version") == "1.1" else b"")
+    if host and not _HOST.fullmatch(host):
+        return "the Host header is not the name of a host"
+    if found.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        return "the only Transfer-Encoding that is taken is chunked"
+    return None
 
 
 class _Pages(CORSMiddleware):

@@ -10,9 +10,14 @@ import pytest
 from multimcp.backends.web import HOPS
 from multimcp.protocol.lifecycle import BACKOFF
 from multimcp.protocol.limits import BOUNDS, DEFAULT
+from multimcp.protocol.message import BATCH, BATCH_BYTES
+from multimcp.proxy import LINES
 from tests.support.documentation import ROOT
 
 FIXED: Final[Mapping[str, Iterable[float]]] = {
+    "Messages of a batch": [BATCH, BATCH_BYTES],
+    "The answers to a batch": [],
+    "Lines of the log": [1, LINES],
     "Redirects": [HOPS],
     "Restarts": BACKOFF,
 }

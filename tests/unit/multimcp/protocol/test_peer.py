@@ -164,7 +164,7 @@ def test_a_client_has_so_many_calls_in_flight() -> None:
     for number in (1, 2, 3, 4):
         line.send(id=number, method="tools/call", params={"_meta": ENVELOPE})
     assert [(each["id"], each["error"]["code"]) for each in line.got] == [(3, -32603), (4, -32603)]
-    assert len(line.front.warned) == 1
+    assert len(line.front.warned) == 2
     line.front.calls[0].conclude(succeeded())
     line.send(id=5, method="tools/call", params={"_meta": ENVELOPE})
     assert len(line.front.calls) == 3
@@ -334,6 +334,43 @@ def test_the_session_that_was_silent_longest_goes_first() -> None:
         assert sessions.find(head(name)) is clients[name]
     with pytest.raises(Refusal):
         sessions.find(head("b"))
+
+
+def test_a_session_that_was_used_outlives_those_that_were_only_opened() -> None:
+    sessions = Sessions(Front(sessions=3))
+    used, busy = sessions.new("used", {}), sessions.new("busy", {})
+    for client in (used, busy):
+        sessions.begin(client)
+    sessions.find(head("used"), asked=1)
+    busy.has_stream = True
+    for number in range(5):
+        sessions.begin(sessions.new(str(number), {}))
+    for name in ("used", "busy", "4"):
+        assert sessions.find(head(name)).session.state == "greeted"
+    with pytest.raises(Refusal):
+        sessions.find(head("3"))
+
+
+def test_no_session_ends_that_is_busy() -> None:
+    sessions = Sessions(Front(sessions=1))
+    busy = sessions.new("busy", {})
+    sessions.begin(busy)
+    busy.has_stream = True
+    with pytest.raises(Refusal) as refused:
+        sessions.begin(sessions.new("more", {}))
+    assert refused.value.status == 503
+    assert sessions.find(head("busy")) is busy
+
+
+def test_a_session_is_used_with_the_key_that_opened_it() -> None:
+    sessions = Sessions(Front())
+    client = sessions.new("a", {}, b"one")
+    sessions.begin(client)
+    for key in (None, b"", b"two"):
+        with pytest.raises(Refusal) as refused:
+            sessions.find(read_head("POST", [(b"mcp-session-id", b"a")], b"", key))
+        assert refused.value.status == 404
+    assert sessions.find(read_head("POST", [(b"mcp-session-id", b"a")], b"", b"one")) is client
 
 
 def test_the_session_of_a_client_that_does_not_read_ends() -> None:
