@@ -50,28 +50,34 @@ class Connections:
         self.clients = clients
         self.limits = clients.limits
         self.most = most_connections(clients.limits.connections)
-        self.count = 0
+        self.open: set[BoundedConnection] = set()
         self.silent: dict[BoundedConnection, None] = {}
         """Those that never had a request, the oldest first."""
         self.kept: dict[BoundedConnection, None] = {}
         """Those that wait for another request, the one that waits longest first."""
 
-    def make_room(self) -> bool:
-        """Have one go where there are too many; returns whether there is room for one more."""
-        if self.count <= self.most:
-            return True
-        victim = next(iter(self.silent or self.kept), None)
-        self.clients.warn("clients: more than %d connections: one without a request is closed", self.most)
-        if victim is None:
-            return False
-        self.forget(victim)
-        victim.transport.abort()
+    def admit(self, connection: "BoundedConnection") -> bool:
+        """Take a new one; where there are too many, another one goes. Returns whether there is room for it."""
+        if len(self.open) >= self.most:
+            self.clients.warn("clients: more than %d connections: one without a request is closed", self.most)
+            victim = next(iter(self.silent or self.kept), None)
+            if victim is None:
+                return False
+            self.forget(victim)
+            victim.transport.abort()
+        self.open.add(connection)
+        self.silent[connection] = None
         return True
 
-    def forget(self, connection: "BoundedConnection") -> None:
-        """It is busy, or gone."""
+    def busy(self, connection: "BoundedConnection") -> None:
+        """It has a request."""
         self.silent.pop(connection, None)
         self.kept.pop(connection, None)
+
+    def forget(self, connection: "BoundedConnection") -> None:
+        """It is gone."""
+        self.busy(connection)
+        self.open.discard(connection)
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -93,15 +99,12 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._all.count += 1
-        self._all.silent[self] = None
-        if self._all.make_room():
+        if self._all.admit(self):
             self._wait(self._limits.head_time)
         else:
             self._refuse(503, "too many connections are open: try again later")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._all.count -= 1
         self._all.forget(self)
         self._all.clients.unread.drop(self)
         self.pipeline.clear()
@@ -134,8 +137,7 @@ class BoundedConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.flow.pause_reading()
-        self._unread = self.transport.get_write_buffer_size()
-        self._stalled = self.loop.call_later(self._limits.unread_time, self._stall)
+        self._watch()
         self._all.clients.unread.hold(self, self._unread)
 
     def resume_writing(self) -> None:
@@ -144,8 +146,9 @@ class BoundedConnection(HttpToolsProtocol):
             self._stalled = None
         self._all.clients.unread.drop(self)
         super().resume_writing()
-        self.flow.resume_reading()
-        self._go_on()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._go_on()
 
     # What the parser calls
 
@@ -169,7 +172,7 @@ class BoundedConnection(HttpToolsProtocol):
             raise ValueError("it is for another host")
         self._is_in_head, self._size = False, 0
         self._end_timer()
-        self._all.forget(self)
+        self._all.busy(self)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -204,14 +207,17 @@ class BoundedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._is_running = False
         self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._watch()
+            return
         self._go_on()
         if self._has_begun and not self._is_in_head and self.cycle.response_complete:
             self._end_timer()
-            self._timer = self.loop.call_later(LINGER, self.transport.close)
+            self._timer = self.loop.call_later(LINGER, self._close)
 
     def _go_on(self) -> None:
         """Begin the next request that has come, or wait for one: once the client has read the last answer."""
-        if self._is_running or self.flow.write_paused or self.transport.is_closing():
+        if self._is_running or self.flow.write_paused:
             return
         self._unset_keepalive_if_required()
         if self.pipeline:
@@ -239,19 +245,30 @@ class BoundedConnection(HttpToolsProtocol):
             return
         if self._is_in_head:
             self._all.clients.warn("client: no head of a request within %g s: closed", self._limits.head_time)
-            self.transport.close()
+            self._close()
         elif self.flow.read_paused or self._size >= PIECE:
             self._size = 0
             self._wait(self._limits.body_time)
         else:
             self._refuse(408, f"a body that does not go on within {self._limits.body_time:g} s is refused")
 
+    def _close(self) -> None:
+        self.transport.close()
+        self._watch()
+
+    timeout_keep_alive_handler = _close
+
+    def _watch(self) -> None:
+        """Have it closed at once when the client reads nothing of what waits for it."""
+        self._unread = self.transport.get_write_buffer_size()
+        if self._unread and self._stalled is None:
+            self._stalled = self.loop.call_later(self._limits.unread_time, self._stall)
+
     def _stall(self) -> None:
         """The client has not read for long: is it slow, or gone?"""
-        before, self._unread = self._unread, self.transport.get_write_buffer_size()
-        if self._unread < before:
-            self._stalled = self.loop.call_later(self._limits.unread_time, self._stall)
-        elif not self.transport.is_closing():
+        before, self._stalled = self._unread, None
+        self._watch()
+        if self._unread >= before:
             self._all.clients.warn("client: nothing of its answer read for %g s: closed", self._limits.unread_time)
             self.transport.abort()
 
@@ -268,4 +285,4 @@ class BoundedConnection(HttpToolsProtocol):
             body = answer(None, failed(Fault(INVALID_REQUEST, text)))
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        self._close()

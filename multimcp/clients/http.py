@@ -54,6 +54,7 @@ class StreamableHttp:
         self._front = front
         self._sessions = Sessions(front)
         self.close_streams = self._sessions.close_streams
+        self.check_keys = self._sessions.check_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

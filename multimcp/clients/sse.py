@@ -8,6 +8,7 @@ Spec: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#
 """
 
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import parse_qs
 
@@ -27,12 +28,18 @@ class Sse:
     def __init__(self, front: Front) -> None:
         self._front = front
         self._peers: dict[str, Peer] = {}
-        self._outboxes: set[Outbox] = set()
+        self._outboxes: dict[Peer, Outbox] = {}
 
     def close(self) -> None:
         """End all streams."""
-        for outbox in self._outboxes:
+        for outbox in self._outboxes.values():
             outbox.end()
+
+    def check_keys(self, is_good: Callable[[bytes | None], bool]) -> None:
+        """End the streams whose key is good no more."""
+        for peer, outbox in list(self._outboxes.items()):
+            if not is_good(peer.key):
+                outbox.end()
 
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client for as long as its stream is open."""
@@ -54,13 +61,13 @@ class Sse:
         number = secrets.token_hex(16)
         outbox = Outbox(self._front.clients.limits.unread, lambda: self._overflowed(outbox))
         peer = self._peers[number] = Peer(self._front, number, origin, lambda data: outbox.put(as_event(data)))
-        self._outboxes.add(outbox)
+        self._outboxes[peer] = outbox
         try:
             endpoint = f"event: endpoint\r\ndata: {root}/messages/?session_id={number}\r\n\r\n"
             await stream(outbox, receive, send, endpoint.encode())
         finally:
             del self._peers[number]
-            self._outboxes.discard(outbox)
+            del self._outboxes[peer]
             peer.leave()
 
     async def message(self, scope: Scope, receive: Receive, send: Send) -> None:

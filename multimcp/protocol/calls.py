@@ -690,10 +690,11 @@ class Clients:
         """Who is to be told of changed lists."""
         return [*self.sessions.values(), *self.listeners]
 
-    def end_listening(self) -> None:
-        """End all listening streams politely."""
+    def end_listening(self, is_good: Callable[[bytes | None], bool] = lambda key: False) -> None:
+        """End all listening streams politely, but for those whose key is good."""
         for listener in list(self.listeners):
-            listener.end()
+            if not is_good(listener.call.origin.key):
+                listener.end()
 
 
 def most_verbose(levels: Iterable[str | None]) -> str | None:

@@ -342,6 +342,11 @@ class Sessions:
         self._front.clients.leave(client.session)
         client.outbox.end()
 
+    def check_keys(self, is_good: Callable[[bytes | None], bool]) -> None:
+        """End the sessions whose key is good no more."""
+        for client in [each for each in self._clients.values() if not is_good(each.key)]:
+            self.end(client)
+
     def close_streams(self) -> None:
         """End the streams that are open for what belongs to no call."""
         for client in self._clients.values():

@@ -246,5 +246,5 @@ async def _error(request: Request, exc: Exception) -> Response:
     return error_response(500, "Multi-MCP failed; its log says how")
 
 
-ERRORS: dict[Any, ExceptionHandler] = dict.fromkeys((*_STATUS, HTTPException, Exception), _error)
+ERRORS: dict[Any, ExceptionHandler] = dict.fromkeys((*_STATUS, HTTPException, ClientDisconnect, Exception), _error)
 """For Starlette: how each error is answered."""

@@ -132,6 +132,11 @@ class _Parts:
         async with self.registry.running(self.file.servers), self.proxy.running():
             yield
 
+    def check_keys(self, is_good: Callable[[bytes | None], bool]) -> None:
+        """End what was opened with a key that is good no more."""
+        for check in (self.http.check_keys, self.sse.check_keys, self.clients.end_listening):
+            check(is_good)
+
     async def drain(self) -> None:
         """Requests in flight have a moment; then open streams end, for whose end a server waits as for an answer."""
         self.clients.end_listening()
@@ -210,6 +215,8 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
     def look() -> None:
         parts.follow()
         read_keys()
+        if keys:
+            parts.check_keys(lambda key: key is not None and keys.have(key))
 
     log.Lines.blank = staticmethod(parts.registry.blank)
     signals = _Signals(look, web)
