@@ -15,6 +15,7 @@ backend under names that never collide. Read the modules in this order; each imp
       protocol.foreign      what other clients write into a server's entry -> our words
       protocol.config       servers as they are written -> frozen models
       protocol.extensions   what extends MCP, one table each; who is told of which
+      protocol.tasks        a task's public id <-> (server, its id), and where messages name a task
       protocol.eras         ALL that one hop rewrites, on one page: ids, tokens, _meta, headers, envelopes
       protocol.names        public name <-> (server, name)
       protocol.templates    URI templates, read backwards

@@ -39,6 +39,7 @@ from .protocol.eras import (
     LEVELS,
     MODERN_VERSIONS,
 )
+from .protocol.extensions import RELATED_KEY, TASKS, WAYS, check_declared
 from .protocol.limits import Seldom
 from .protocol.message import (
     INTERNAL_ERROR,
@@ -61,6 +62,7 @@ from .protocol.names import unqualify
 from .protocol.offer import BY_METHOD, SKILLS, Kind
 from .protocol.routing import Router, Target, View, not_found
 from .protocol.seen import Seen
+from .protocol.tasks import own_related
 from .protocol.waiting import Purpose
 from .protocol.watching import Watcher
 
@@ -115,6 +117,7 @@ class Proxy:
             "resources/unsubscribe": self._unsubscribe,
             "subscriptions/listen": self._listen,
             **{method: partial(self._list, kind) for method, kind in BY_METHOD.items()},
+            **{method: self._forward_of_task for method, way in WAYS.items() if way == "task"},
         }
 
     @asynccontextmanager
@@ -256,7 +259,7 @@ class Proxy:
         version = asked if asked in LEGACY_VERSIONS else LATEST_LEGACY
         hello = {"protocolVersion": pack(version), **self._introduction("legacy"), "serverInfo": IMPLEMENTATION}
         session.since, session.seen = since, self._registry.greet("legacy")
-        session.names = call.origin.names or self._registry.spelling
+        session.names, session.key = call.origin.names or self._registry.spelling, call.holder
         session.on_gone.append(partial(self._registry.forget, session))
         self.clients.join(session)
         name, number = " ".join(introduced(params.get("clientInfo"))), next(self._numbers)
@@ -375,10 +378,29 @@ class Proxy:
         call.carried(_Carrier(end), 0)
         listener.acknowledge([uri for uri in listener.uris if uri in watched])
 
+    # Tasks
+
+    def _forward_of_task(self, call: Call, params: Fields, meta: Fields) -> Later:
+        """Ask a backend for a task, if it can be that this client has begun it."""
+        if call.era == "modern":
+            check_declared(TASKS, call.capabilities)
+        target = self._router.find(self._view(call), call.method, params, call.holder)
+        if target is not None:
+            call.task = text(target.params["taskId"])
+        if target is None or self._is_anothers(call, target):
+            raise not_found(call.method, params, call.era)
+        return self._send(call, target, meta)
+
+    def _is_anothers(self, call: Call, target: Target) -> bool:
+        """Whether the task that a legacy client asks for is known to be another one's."""
+        if call.session is None or self._backend(target).config.scope == "session":
+            return False
+        return self.clients.tasks.is_anothers(target.server, call.task or "", call.session)
+
     # Everything else goes to a backend
 
     def _forward(self, call: Call, params: Fields, meta: Fields) -> Later:
-        target = self._router.find(self._view(call), call.method, params)
+        target = self._router.find(self._view(call), call.method, params, call.holder)
         return self._send(call, target, meta) if target is not None else self._forward_later(call, params, meta)
 
     async def _forward_later(self, call: Call, params: Fields, meta: Fields) -> None:
@@ -388,8 +410,10 @@ class Proxy:
 
     def _send(self, call: Call, target: Target, meta: Fields) -> Later:
         call.server = target.server
-        call.rewrite = partial(self._router.result, partial(self._view, call), call.method, target)
+        call.rewrite = partial(self._router.result, partial(self._view, call), call.method, target, key=call.holder)
         call.otherwise = partial(self._try_next, call, target, meta) if target.others else None
+        if RELATED_KEY in meta:
+            meta = own_related(meta, target.server, call.holder)
         return self._backend(target).request(call, target.params, meta)
 
     def _try_next(self, call: Call, target: Target, meta: Fields, code: int) -> bool:
@@ -414,7 +438,7 @@ class Proxy:
         method = method or call.method
 
         def look_up() -> Target | None:
-            return self._router.find(self._view(call), method, params)
+            return self._router.find(self._view(call), method, params, call.holder)
 
         await self._registry.wait("a name", call.era, CLOCK.now(), lambda: look_up() is not None)
         # Who is still starting is waited for no more.
@@ -441,7 +465,8 @@ class Proxy:
         if method != _ROOTS_CHANGED:
             names = session.names if session is not None else self._registry.spelling
             with suppress(Fault):  # nobody waits for an answer in which it could be said
-                target = self._router.find_unknown(self._registry.view(era, session, names), params, method)
+                view = self._registry.view(era, session, names)
+                target = self._router.find_unknown(view, params, method, session.key if session else b"")
                 if target is not None and not target.others:
                     meant = {target.server: target.params}
         elif era == "legacy":

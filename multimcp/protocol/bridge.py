@@ -99,7 +99,15 @@ class Held:
         """`outer` is the client's request that is in flight."""
         self.state = all_held.new_state()
         self.call = Call(
-            self, "modern", outer.id, outer.method, meta, None, outer.capabilities, all_held.implementation
+            self,
+            "modern",
+            outer.id,
+            outer.method,
+            meta,
+            None,
+            outer.capabilities,
+            all_held.implementation,
+            outer.origin,
         )
         self.call.ask = self.ask
         self.call.rewrite = outer.rewrite

@@ -8,12 +8,13 @@ Rules:
 - A call that waits for the user's answer does not use up its backend's `timeout`.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from msgspec import UNSET, Raw
 
@@ -57,6 +58,10 @@ LOG: Final = "notifications/message"
 PROGRESS: Final = "notifications/progress"
 CANCELLED: Final = "notifications/cancelled"
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
+
+TASKS: Final = 10_000
+"""How many tasks are remembered for who has begun them, and of how many characters their ids may be."""
+LONGEST_TASK: Final = 1000
 
 ANSWER_WAIT = 600.0
 """Seconds a backend's question waits for its answer: a person may have to be found."""
@@ -208,6 +213,7 @@ class Call:
         seen: which lists the client has, where that is known.
         server: the backend that it was sent to.
         carrier: who has taken it, who knows it by its `number`.
+        task: the task that it is about, under its server's id; empty where it may begin one, None where neither.
         headers: of the HTTP request that it came by in the modern era, with lower-case names.
     """
 
@@ -226,6 +232,7 @@ class Call:
     server = ""
     state: CallState = "waiting"
     carrier: Carrier | None = None
+    task: str | None = None
     headers: Mapping[bytes, bytes] = {}
     number = 0
     _clock: Clock | None = None
@@ -266,6 +273,11 @@ class Call:
     def who(self) -> object:
         """The same for two requests if they are known to be of the same client."""
         return self.session or self
+
+    @property
+    def holder(self) -> bytes:
+        """The API key that let it in; empty where none is wanted."""
+        return self.origin.key or b""
 
     @property
     def is_over(self) -> bool:
@@ -403,6 +415,8 @@ class Session:
         self.abilities = fields(capabilities)
         self.since = since
         self.names: Spelling = "plain"
+        self.key = b""
+        """The API key that let it in; empty where none is wanted."""
         self.seen = Seen({}, 0)
         self.state: SessionState = "greeted"
         self.level: str | None = None
@@ -496,6 +510,43 @@ class Session:
             self.elicitations.add(number)
 
 
+class Begun(NamedTuple):
+    """Who has begun a task, with which request: its number at the backend, and the client's progress token."""
+
+    session: Session
+    number: int = 0
+    token: Raw | None = None
+
+
+class Tasks:
+    """The tasks of 2025-11-25 that legacy clients have begun here: who is told of them, and may ask for them.
+
+    That is all they are remembered for: one that is not known here any more belongs to the next who asks for it.
+    """
+
+    def __init__(self) -> None:
+        self._begun: OrderedDict[tuple[str, Session | None, str], Begun] = OrderedDict()
+
+    def begin(self, server: str, owner: Session | None, task: str, begun: Begun) -> None:
+        """A client has begun this task of a server, or has found one that is nobody's; of one that it has for itself if
+        there is an `owner`."""
+        if len(task) <= LONGEST_TASK:
+            self._begun[server, owner, task] = begun
+            self._begun.move_to_end((server, owner, task))
+            if len(self._begun) > TASKS:
+                self._begun.popitem(last=False)
+
+    def of(self, server: str, owner: Session | None, task: str) -> Begun | None:
+        """Who has begun it, if that is known, and the client is still there."""
+        begun = self._begun.get((server, owner, task)) or (Begun(owner) if owner is not None else None)
+        return begun if begun is not None and begun.session.state != "gone" else None
+
+    def is_anothers(self, server: str, task: str, session: Session) -> bool:
+        """Whether it is of a server that clients share, and another client than this has begun it."""
+        begun = self.of(server, None, task)
+        return begun is not None and begun.session is not session
+
+
 class Listener:
     """A `subscriptions/listen` stream of a modern client: it hears of the changes it asked for, and of nothing else.
 
@@ -576,6 +627,7 @@ class Clients:
         self._streams = 0
         self.sessions: dict[str, Session] = {}
         self.listeners: set[Listener] = set()
+        self.tasks = Tasks()
         self.level: str | None = None
         """The most verbose level of log messages that a legacy client has asked for."""
         self._is_single = is_single

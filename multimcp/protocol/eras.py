@@ -54,7 +54,7 @@ ONLY_MODERN: Final = frozenset({"server/discover", "subscriptions/listen"})
 _OF_SERVERS: Final = frozenset({"sampling/createMessage", "elicitation/create", "roots/list", ""})
 UNKNOWN_IN: Final[Mapping[Era, frozenset[str]]] = {
     "legacy": ONLY_MODERN | _OF_SERVERS,
-    "modern": ONLY_LEGACY | _OF_SERVERS,
+    "modern": ONLY_LEGACY | _OF_SERVERS | {"tasks/result", "tasks/list"},
 }
 """The requests of MCP that a client cannot make in an era."""
 
@@ -179,7 +179,11 @@ def _with_meta(params: Fields, meta: Fields) -> Fields:
 
 
 def to_client(method: str, result: Raw, spoken: Era, era: Era, server: Raw) -> Raw:
-    """A result that was given in the era `spoken`, in the envelope of the client's `era`; `server` is who we are."""
+    """A result that was given in the era `spoken`, in the envelope of the client's `era`; `server` is who we are.
+
+    Raises:
+        Fault: the backend's: it began a task, though nobody has declared that.
+    """
     if spoken == era == "legacy":
         return result
     opened = fields(result)
@@ -191,7 +195,8 @@ def to_client(method: str, result: Raw, spoken: Era, era: Era, server: Raw) -> R
             opened.setdefault("cacheScope", _PRIVATE)
         meta[SERVER_KEY] = server
     else:
-        opened.pop("resultType", None)
+        if text(opened.pop("resultType", None)) == "task":
+            raise Fault(INTERNAL_ERROR, f"The server began a task for {method}, which the client cannot read")
         if method in CACHEABLE:
             opened.pop("ttlMs", None)
             opened.pop("cacheScope", None)

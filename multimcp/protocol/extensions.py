@@ -18,9 +18,9 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw
 
-from multimcp.errors import printable
+from multimcp.errors import Fault, printable
 
-from .message import Fields, fields, is_object, pack, text, value
+from .message import MISSING_CLIENT_CAPABILITY, Fields, fields, is_object, pack, text, value
 
 MOST: Final = 100
 """How many extensions of one server are shown."""
@@ -67,7 +67,25 @@ _PREFIX: Final = "io.modelcontextprotocol/"
 
 APPS: Final = Extension(_PREFIX + "ui")
 
-TASKS: Final = Extension(_PREFIX + "tasks", ways=dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "task"))
+RELATED_KEY: Final = _PREFIX + "related-task"
+RELATED: Final[Shape] = {"_meta": {RELATED_KEY: {"taskId": Mark.TASK}}}
+TASK: Final[Shape] = {"taskId": Mark.TASK, **RELATED}
+BEGUN: Final[Shape] = {"task": {"taskId": Mark.TASK}, **RELATED}
+"""Of any other answer: a task of 2025-11-25 that it has begun, or belongs to."""
+
+TASKS: Final = Extension(
+    _PREFIX + "tasks",
+    # The last two are of revision 2025-11-25, which had tasks of its own.
+    ways={
+        **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel", "tasks/result"), "task"),
+        "tasks/list": "merged",
+    },
+    results={
+        **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), TASK),
+        "tasks/result": RELATED,
+        "tasks/list": {"tasks": {EACH: TASK}},
+    },
+)
 
 SKILL: Final[Shape] = {"uri": Mark.URI, "resources": {EACH: {"uri": Mark.URI}}}
 """A skill's entry: the URIs of its `SKILL.md` and of its files. What the digests cover is the files (ext-skills)."""
@@ -95,6 +113,8 @@ RESULTS: Final[Mapping[str, Shape]] = {
 }
 """By method of an extension, where marks stand in its result."""
 
+_NOTHING = Raw(b"null")
+
 PAGE: Final[Shape] = {
     "_meta": {"ui": {"resourceUri": Mark.URI}, **dict.fromkeys(("ui/resourceUri", "openai/outputTemplate"), Mark.URI)}
 }
@@ -115,6 +135,13 @@ def for_modern(capabilities: Raw) -> Raw:
     if extensions.pop(TASKS.id, None) is None:
         return capabilities
     return pack({**opened, "extensions": extensions})
+
+
+def check_declared(extension: Extension, capabilities: Raw) -> None:
+    """Raise the error of a modern client with these capabilities if it has not declared an extension that it uses."""
+    if not is_object(fields(fields(capabilities).get("extensions")).get(extension.id, _NOTHING)):
+        data: dict[str, Any] = {"requiredCapabilities": {"extensions": {extension.id: {}}}}
+        raise Fault(MISSING_CLIENT_CAPABILITY, f"The client did not declare the extension {extension.id}", data)
 
 
 # What servers declare

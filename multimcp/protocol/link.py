@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from multimcp.errors import Fault, backend_failure
 
@@ -26,6 +26,7 @@ from .calls import (
     OVER,
     PROGRESS,
     UPDATED,
+    Begun,
     Call,
     Clients,
     Clock,
@@ -66,6 +67,7 @@ from .message import (
     value,
 )
 from .offer import LIST_CHANGED
+from .tasks import STATUS, task_of, to_client, to_server
 
 _OURS = pack({"extensions": OURS})
 """What requests of the proxy itself declare, on connections that are shared."""
@@ -255,6 +257,8 @@ class Link:
             return number
         self.pending[number] = call
         call.carried(self, number)
+        if call.session is not None and "task" in params:
+            call.task = ""
         if self._timeout is not None and not call.is_ours:
             call.limit(self._clock, self._timeout, lambda: self._expire(number, call))
         level = call.session.level if call.session else None
@@ -433,6 +437,8 @@ class Link:
         if number is not None and (call := self.pending.pop(number, None)) is not None:
             if self._notices and number > self._noticed:
                 self._notices = 0
+            if call.task is not None and call.session is not None and message.result is not UNSET:
+                self._note_task(call, call.session, message.result)
             call.finish(message, self.era)
             if self._unclaimed:
                 self._claim()
@@ -446,6 +452,17 @@ class Link:
                 self._claim_timer = self._clock.later(UNCLAIMED_WAIT, partial(self._claim, is_late=True))
             self._suspects |= {each for each, call in self.pending.items() if call.on_acknowledged is None}
             self._claim()
+
+    def _note_task(self, call: Call, session: Session, result: Raw) -> None:
+        """A legacy client has begun a task, or was told of one that it may have begun before we were started."""
+        begin = partial(self._clients.tasks.begin, self.server, self.owner)
+        if (begun := text(fields(fields(result).get("task")).get("taskId"))) is not None:
+            begin(begun, Begun(session, call.number, call.token))
+        elif call.task and self._beginner(call.task) is None:
+            begin(call.task, Begun(session))
+
+    def _beginner(self, task: str) -> Begun | None:
+        return self._clients.tasks.of(self.server, self.owner, task)
 
     # Answers under ids that are none of ours: each may belong to one of the requests that were in flight then
 
@@ -488,12 +505,35 @@ class Link:
             self._said(message, method, params, via)
 
     def _progressed(self, params: Fields) -> None:
-        token = number_of(value(params.get(TOKEN_KEY)))
-        call = self.pending.get(token) if token is not None else None
+        number = number_of(value(params.get(TOKEN_KEY)))
+        call = self.pending.get(number) if number is not None else None
+        task = task_of(PROGRESS, params)
         if call is not None and call.token is not None:
-            call.port.tell(notification(PROGRESS, {**params, TOKEN_KEY: call.token}))
+            params = {**params, TOKEN_KEY: call.token}
+            call.port.tell(self._notice(PROGRESS, params, call.holder if task is not None else None))
+        begun = self._beginner(task) if task is not None and call is None else None
+        if begun is not None and begun.token and begun.number == number:  # the call is over, its task is not
+            begun.session.tell(self._notice(PROGRESS, {**params, TOKEN_KEY: begun.token}, begun.session.key))
+
+    def _notice(self, method: str, params: Fields | Raw | UnsetType, key: bytes | None) -> bytes:
+        """A notification; with a `key`, under the ids of tasks of clients that have that one."""
+        return notification(method, params if key is None else to_client(pack(params), self.server, key))
+
+    def _of_task(self, method: str, params: Fields, via: int | None, task: str) -> None:
+        """Take a notification on a task: for who has begun it; or, unless it tells a status, for who asks for it."""
+        begun = self._beginner(task)
+        if self.era == "legacy" and begun is not None:
+            data = self._notice(method, params, begun.session.key)
+            self._clients.broadcast(method, params, data, lambda session: session is begun.session)
+        elif method != STATUS:
+            for call in self._meant(via) or []:
+                if (via is not None or call.task == task) and (method != LOG or call.wants(text(params.get("level")))):
+                    call.port.tell(self._notice(method, params, call.holder))
 
     def _said(self, message: Message, method: str, params: Fields, via: int | None) -> None:
+        if (task := task_of(method, params)) is not None:
+            self._of_task(method, params, via, task)
+            return
         # As it came, but for what speaks of this hop.
         data = notification(method, params if "_meta" in fields(message.params) else message.params)
         calls = self._meant(via)
@@ -531,6 +571,8 @@ class Link:
             if self.era == "modern":
                 raise Fault(METHOD_NOT_FOUND, f"There is no {method} in this revision of MCP")
             params = end_to_end(opened(message.params))
+            if (task := task_of(method, params)) is not None:
+                return self._ask_of_task(number, method, params, via, task)
             calls = self._meant(via)
             if calls is None:
                 self._ask_outside(number, method, params)
@@ -541,6 +583,24 @@ class Link:
         except Fault as fault:
             self._write(answer(number, failed(fault)))
         return None
+
+    def _ask_of_task(self, number: Id, method: str, params: Fields, via: int | None, task: str) -> None:
+        """Ask who has begun a task, on the request that waits for its result if there is one, or who waits for it.
+
+        Raises:
+            Fault: nobody is known to have begun it.
+        """
+        begun = self._beginner(task)
+        calls = [call for call in self.pending.values() if call.task == task and call.method == "tasks/result"]
+        if begun is not None:
+            calls = [call for call in calls if call.session is begun.session]
+        elif not calls:
+            calls = self._meant(via) or []
+        if begun is None and len(calls) != 1:
+            raise self._doubt(method, len(calls))
+        call = calls[0] if calls else None
+        holder = call.holder if call is not None else begun.session.key if begun is not None else b""
+        self._ask(number, call, begun.session if begun is not None else None, method, params, holder)
 
     def _ask_outside(self, number: Id, method: str, params: Fields) -> None:
         """Ask what belongs to no call: the client that has this connection, or the only one there is.
@@ -561,18 +621,31 @@ class Link:
         if self.owner is not None or not self._clients.single(ask):
             ask(self.owner)
 
-    def _ask(self, number: Id, call: Call | None, session: Session | None, method: str, params: Fields) -> None:
+    def _ask(
+        self,
+        number: Id,
+        call: Call | None,
+        session: Session | None,
+        method: str,
+        params: Fields,
+        holder: bytes | None = None,
+    ) -> None:
+        """Put a question; with a `holder`, it is about a task, and to a client with that API key."""
+        if holder is not None:
+            params = fields(to_client(pack(params), self.server, holder))
         ask = call.ask if call is not None else session.ask if session is not None else None
         if ask is None:
             raise Fault(INTERNAL_ERROR, OVER)
-        question = ask(partial(self._settled, number), call, method, params, self._clock)
+        question = ask(partial(self._settled, number, holder), call, method, params, self._clock)
         if question.is_open:
             self._questions[key(number)] = question
 
-    def _settled(self, number: Id, message: Message | None) -> None:
+    def _settled(self, number: Id, holder: bytes | None, message: Message | None) -> None:
         """A question of the backend has its answer; None: it does not wait for one any more."""
         self._questions.pop(key(number), None)
         if message is not None:
+            if holder is not None and message.result is not UNSET:
+                message = succeeded(to_server(message.result, self.server, holder))
             self._write(answer(number, message))
 
     def _doubt(self, method: str, clients: int) -> Fault:

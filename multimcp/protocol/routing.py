@@ -7,6 +7,7 @@ Rules:
   the only backend that has resources. Else it is not found.
 - What lies in a skill's directory goes where the skill is. An answer about a skill has its URIs in the spelling of the
   one that was asked for.
+- A task's id says its server. A URI or an id in a result is changed where the shape of the result has one.
 - A method that MCP does not know goes to the backend that its name, URI or task belongs to; or to the only one; or to
   those with an extension that only they have and nobody knows, one after the other, as far as they do not know it.
 - A URI in a result keeps its spelling, unless another backend already offers it.
@@ -23,7 +24,18 @@ from msgspec import Raw
 from multimcp.errors import AmbiguousNameError, Fault
 
 from .catalog import SKILL_MD, Catalog, Route
-from .extensions import DIRECTORY_READ, RESULTS, SKILLS, owners, respelled
+from .extensions import (
+    BEGUN,
+    DIRECTORY_READ,
+    RELATED_KEY,
+    RESULTS,
+    SKILLS,
+    TASK,
+    WAYS,
+    Mark,
+    owners,
+    respelled,
+)
 from .message import (
     EMPTY,
     INVALID_PARAMS,
@@ -40,11 +52,12 @@ from .message import (
 )
 from .names import Spelling, alike, directories, qualify, unqualify
 from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Offer
+from .tasks import own_task, public_task
 
 LINKS = 10_000
 LINKS_SIZE = 4 * 1024 * 1024
 """How many URIs of a server that were announced in results, but never listed, are remembered, and how many characters
-of them; and how many tasks."""
+of them."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +129,13 @@ class Links:
 
 
 class Router:
-    """Finds routes; remembers the links and tasks that backends have mentioned."""
+    """Finds routes; remembers the links that backends have mentioned."""
 
     def __init__(self) -> None:
         self._links = Links()
-        self._tasks: OrderedDict[str, Route] = OrderedDict()
 
-    def find(self, view: View, method: str, params: Fields) -> Target | None:
-        """Where a request leads; None while that is not known.
+    def find(self, view: View, method: str, params: Fields, key: bytes = b"") -> Target | None:
+        """Where a request leads, of a client with this API key; None while that is not known.
 
         Raises:
             Fault: the client's: its params do not say.
@@ -134,7 +146,9 @@ class Router:
             return finder(self, view, params)
         if method in SKILLS.results and (able := _with_skills(view, method)):
             return self._find_skill(view, params, able)
-        return self.find_unknown(view, params, method)
+        if WAYS.get(method) == "task":
+            return find_task(view, params, key)
+        return self.find_unknown(view, params, method, key)
 
     def _find_name(self, view: View, kind: Kind, params: Fields) -> Target | None:
         name = string(params, "name")
@@ -175,9 +189,9 @@ class Router:
             return None
         return Target(route.server, {**params, "ref": pack({**opened, name: pack(route.name)})})
 
-    def find_unknown(self, view: View, params: Fields, method: str) -> Target | None:
+    def find_unknown(self, view: View, params: Fields, method: str, key: bytes = b"") -> Target | None:
         """Where a message leads of which we know nothing."""
-        name, uri, task = (text(params.get(key)) or "" for key in ("name", "uri", "taskId"))
+        name, uri = (text(params.get(each)) or "" for each in ("name", "uri"))
         route = view.catalog.route(TOOLS, name) or view.catalog.route(PROMPTS, name)
         if name and route is None:
             route = _understood(view.catalog, TOOLS, name) or _understood(view.catalog, PROMPTS, name)
@@ -185,8 +199,8 @@ class Router:
             return Target(route.server, {**params, "name": pack(route.name)})
         if uri and (target := self._by_uri(view, params, uri)) is not None:
             return target
-        if (route := self._tasks.get(task)) is not None:
-            return Target(route.server, params)
+        if (target := find_task(view, params, key)) is not None:
+            return target
         if len(view.servers) == 1:
             return Target(view.servers[0], params)
         extended = {name: offer.extensions for name, offer in view.offers.items()}
@@ -236,23 +250,25 @@ class Router:
             self._links.add(public, route, view.servers)
         return public
 
-    def result(self, view: Callable[[], View], method: str, target: Target, result: Raw) -> Raw:
-        """A backend's result as the client gets it: URIs that another backend has, too, are spelled differently."""
+    def result(self, view: Callable[[], View], method: str, target: Target, result: Raw, key: bytes = b"") -> Raw:
+        """A backend's result as a client with this API key gets it: under public ids of tasks, and with those URIs that
+        another backend has, too, spelled differently."""
         if _is_plain(result):
             return result
-        parts = fields(result)
-        task = fields(parts["task"]) if "task" in parts else parts
-        if (number := text(task.get("taskId"))) is not None:
-            _remember(self._tasks, number, Route(target.server, number))
 
         def public(uri: str) -> str:
             if method in SKILLS.results:
                 return self._public_of_skill(view(), target, uri)
             return target.asked.get(uri) or self.public_uri(view(), target.server, uri)
 
-        if (shape := RESULTS.get(method)) is not None:
-            return respelled(result, shape, lambda mark, spelled: public(spelled)) or result
-        changes: Fields = {}
+        def spell(mark: Mark, spelled: str) -> str:
+            return public(spelled) if mark is Mark.URI else public_task(target.server, spelled, key)
+
+        has_begun = text(fields(result).get("resultType")) == "task"
+        result = respelled(result, TASK if has_begun else RESULTS.get(method, BEGUN), spell) or result
+        parts, changes = fields(result), dict[str, Raw]()
+        if WAYS.get(method) == "task" and "result" in parts:  # what the call that it began would have answered
+            changes["result"] = self.result(view, "tools/call", target, parts["result"], key)
         for name, change in _WITH_URIS.items():
             of_a_read = name == "contents"
             if of_a_read == (method == "resources/read") and (changed := _each(parts.get(name), change, public)):
@@ -305,8 +321,18 @@ def _understood(catalog: Catalog, kind: Kind, name: str, servers: Collection[str
         raise Fault(INVALID_PARAMS, str(exc)) from None
 
 
+def find_task(view: View, params: Fields, key: bytes = b"") -> Target | None:
+    """Where a request leads that names a task, of a client with this API key."""
+    found = own_task(text(params.get("taskId")) or "", key)
+    if found is None or found[0] not in view.servers:
+        return None
+    return Target(found[0], {**params, "taskId": pack(found[1])})
+
+
 def not_found(method: str, params: Fields, era: Era) -> Fault:
     """The error for a request that leads nowhere."""
+    if WAYS.get(method) == "task":
+        return Fault(INVALID_PARAMS, "Task not found")
     ref = fields(params.get("ref")) if method == "completion/complete" else params
     name, uri = text(ref.get("name")), text(ref.get("uri"))
     if method not in _FINDERS and method not in _BY_NAME:
@@ -332,6 +358,10 @@ class _Typed(msgspec.Struct, gc=False):
     type: Literal["text", "image", "audio"]
 
 
+class _PlainMeta(msgspec.Struct, gc=False):
+    task: None = msgspec.field(default=None, name=RELATED_KEY)
+
+
 class _Plain(msgspec.Struct, gc=False):
     """Of the results that nothing is to be changed in, those that are told at a glance: most."""
 
@@ -340,6 +370,7 @@ class _Plain(msgspec.Struct, gc=False):
     contents: None = None
     task: None = None
     taskId: None = None
+    meta: _PlainMeta | None = msgspec.field(default=None, name="_meta")
 
 
 _list = msgspec.json.Decoder(list[Raw])

@@ -306,23 +306,61 @@ def test_a_link_leads_back_even_where_a_template_of_another_server_fits_its_new_
     assert found(broad, "resources/read", {"uri": "o://1"}, router) == ("a", {"uri": "o://1"})
 
 
-def test_a_task_is_asked_for_where_it_was_begun() -> None:
-    router = Router()
-    result(router, B, {"task": {"taskId": "t1"}})
-    result(router, A, {"taskId": "t2"})
-    result(router, A, {"taskId": 7, "task": None})
-    assert found(BOTH, "tasks/get", {"taskId": "t1"}, router) == ("b", {"taskId": "t1"})
-    assert found(BOTH, "tasks/get", {"taskId": "t2"}, router) == ("a", {"taskId": "t2"})
-    assert found(BOTH, "tasks/get", {"taskId": "t3"}, router) is None
+RELATED: dict[str, Any] = {"_meta": {"v/x": 1, "io.modelcontextprotocol/related-task": {"taskId": "1", "v/y": 2}}}
+RELATED_TO_B: dict[str, Any] = {
+    "_meta": {"v/x": 1, "io.modelcontextprotocol/related-task": {"taskId": "b::1", "v/y": 2}}
+}
 
 
-def test_not_everything_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "LINKS", 2)
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel", "tasks/result", "vendor/pause"])
+def test_a_task_is_asked_for_where_it_was_begun(method: str) -> None:
+    assert found(BOTH, method, {"taskId": "b::1", "n": 1}) == ("b", {"taskId": "1", "n": 1})
+    assert found(BOTH, method, {"taskId": "a::b::1"}) == ("a", {"taskId": "b::1"})
+    for unknown in ("1", "c::1", "b:1", "b", "", 7, None):
+        assert found(BOTH, method, {"taskId": unknown}) is None
+    assert found(view(b=BOTH.offers["b"]), method, {"taskId": "a::1"}) in (None, ("b", {"taskId": "a::1"}))
+
+
+@pytest.mark.parametrize(
+    ("method", "came", "went"),
+    [
+        ("tools/call", {"resultType": "task", "taskId": "1"}, {"resultType": "task", "taskId": "b::1"}),
+        ("tools/call", {"task": {"taskId": "1", "ttl": 5}}, {"task": {"taskId": "b::1", "ttl": 5}}),
+        ("tools/call", {"content": [], **RELATED}, {"content": [], **RELATED_TO_B}),
+        ("prompts/get", {"messages": [], **RELATED}, {"messages": [], **RELATED_TO_B}),
+        ("tools/call", {"content": [], "taskId": "1"}, {"content": [], "taskId": "1"}),  # of no task of the protocol
+        ("tools/call", {"taskId": 7, "task": None}, {"taskId": 7, "task": None}),
+        ("tasks/get", {"resultType": "complete", "taskId": "1"}, {"resultType": "complete", "taskId": "b::1"}),
+        ("tasks/cancel", {"taskId": "b::1"}, {"taskId": "b::b::1"}),
+        ("tasks/result", {"content": [], **RELATED}, {"content": [], **RELATED_TO_B}),
+        ("tasks/list", {"tasks": [{"taskId": "1"}, 7, {}]}, {"tasks": [{"taskId": "b::1"}, 7, {}]}),
+    ],
+)
+def test_where_a_task_is_named_in_a_result(method: str, came: Any, went: Any) -> None:
+    assert json.loads(bytes(Router().result(lambda: BOTH, method, B, pack(came)))) == went
+
+
+def test_links_in_the_result_of_a_task_lead_back_to_its_server() -> None:
     router = Router()
-    for task in ("1", "2", "1", "3"):
-        result(router, A, {"taskId": task})
-    asked = [found(BOTH, "tasks/get", {"taskId": task}, router) is not None for task in ("1", "2", "3")]
-    assert asked == [True, False, True]
+    loose = {"content": [{"type": "resource_link", "uri": "o://1"}], **RELATED}
+    assert result(router, A, loose)["content"][0]["uri"] == "o://1"
+    renamed = {"content": [{"type": "resource_link", "uri": "o://b/1"}], **RELATED_TO_B}
+    for method, came, went in (
+        ("tasks/get", {"taskId": "1", "result": loose}, {"taskId": "b::1", "result": renamed}),
+        ("tasks/result", loose, renamed),
+    ):
+        assert json.loads(bytes(router.result(lambda: BOTH, method, B, pack(came)))) == went
+
+
+def test_a_task_is_known_under_the_key_of_its_client_only() -> None:
+    router = Router()
+    began = router.result(lambda: BOTH, "tools/call", B, pack({"task": {"taskId": "1"}}), b"key")
+    task = json.loads(bytes(began))["task"]["taskId"]
+    assert "key" not in task
+    params = opened(pack({"taskId": task}))
+    assert router.find(BOTH, "tasks/get", params, b"key") == Target("b", opened(pack({"taskId": "1"})))
+    assert router.find(BOTH, "tasks/get", params, b"other") is None
+    assert router.find(BOTH, "tasks/get", params) is None
 
 
 def link(router: Router, target: Target, uri: str, where: View = BOTH) -> Any:
