@@ -75,6 +75,10 @@ class Heard:
         """Send a message, its fields given by name."""
         self.send(message)
 
+    def reply(self, **result: Any) -> None:
+        """Answer the request that this message is."""
+        self.say(id=self.message["id"], result=result)
+
     def ask(self, key: str, method: str, **params: Any) -> None:
         self.say(id=key, method=method, params=params)
 
@@ -262,7 +266,8 @@ class Peer:
             }
             params = {**params, "_meta": {**params.get("_meta", {}), **envelope}}
             headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
-            headers |= {"Mcp-Name": params["name"]} if "name" in params else {}
+            named = params.get("name") or params.get("taskId")
+            headers |= {"Mcp-Name": named} if named else {}
         return self._begin("POST", {"id": self._id, "method": method, "params": params}, headers)
 
     def call(self, tool: str, /, **arguments: Any) -> Pending:

@@ -247,11 +247,12 @@ async def test_a_task_is_asked_for_where_it_was_begun(tmp_path: Path) -> None:
     servers = {name: Scripted(tmp_path, name) for name in ("one", "two")}
     async with served(tmp_path, servers) as clients:
         client = await clients()
-        await client.ask("vendor/begin", {"name": "two::say", "result": {"task": {"taskId": "t1"}}})
-        assert (await client.ask("tasks/get", {"taskId": "t1"}))["asked"]["method"] == "tasks/get"
+        begun = await client.ask("vendor/begin", {"name": "two::say", "result": {"task": {"taskId": "t1"}}})
+        asked = (await client.ask("tasks/get", begun["task"]))["asked"]
+        assert (asked["method"], asked["params"]["taskId"]) == ("tasks/get", "t1")
         assert (len(servers["one"].heard("tasks/get")), len(servers["two"].heard("tasks/get"))) == (0, 1)
-        response = await (await client.request("tasks/get", {"taskId": "t2"})).response()
-        assert response["error"]["code"] == -32601
+        response = await (await client.request("tasks/get", {"taskId": "t1"})).response()
+        assert response["error"]["code"] == -32602
 
 
 async def test_changed_roots_are_told_to_every_legacy_backend(tmp_path: Path) -> None:
