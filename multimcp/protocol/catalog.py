@@ -251,9 +251,10 @@ def _merge(
             if public in taken:
                 hidden.append(f"{kind.noun} '{public}' of '{server}' is hidden by '{taken[public].server}'")
                 continue
-            if kind in NAMED and (first := taken.get(public_name(server, entry.name, names.separator))):
-                shorter = f"the shorter name is that of '{first.name}' of '{first.server}'"
-                hidden.append(f"{kind.noun} '{entry.name}' of '{server}' is offered as '{public}': {shorter}")
+            shorter = public_name(server, entry.name, names.separator) if kind in NAMED else qualify(server, entry.name)
+            if len(public) > len(shorter) and (first := taken.get(shorter)) is not None:
+                reason = f"the shorter name is that of '{first.name}' of '{first.server}'"
+                hidden.append(f"{kind.noun} '{entry.name}' of '{server}' is offered as '{public}': {reason}")
             taken[public] = Route(server, entry.name)
             entries.append(_renamed(entry, kind, public))
     return tuple(entries), taken, hidden

@@ -87,6 +87,8 @@ def test_without_a_namespace_the_first_wins() -> None:
     assert listed(catalog, TOOLS) == ["t", "u"]
     assert catalog.route(TOOLS, "t") == Route("a", "t")
     assert catalog.collisions == ("tool 't' of 'b' is hidden by 'a'",)
+    # Names that would be the same only with the server in front are none.
+    assert merged(Names(namespace="never"), a=offer(tools=["b::t"]), b=offer(tools=["t"])).collisions == ()
 
 
 def test_filters() -> None:
@@ -117,7 +119,10 @@ def test_a_renamed_uri_that_another_has_too_is_renamed_again() -> None:
     assert listed(catalog, TEMPLATES) == ["n://{id}", "n://b/{id}", "n://b/b/{id}"]
     assert catalog.by_template("n://b/b/7") == Route("b", "n://7")
     assert catalog.by_template("n://b/7") == Route("a", "n://b/7")
-    assert catalog.collisions == ()
+    assert catalog.collisions == (
+        "resource 'n://x' of 'b' is offered as 'n://b/b/x': the shorter name is that of 'n://b/x' of 'a'",
+        "template 'n://{id}' of 'b' is offered as 'n://b/b/{id}': the shorter name is that of 'n://b/{id}' of 'a'",
+    )
 
 
 @pytest.mark.parametrize(
