@@ -67,11 +67,16 @@ _PREFIX: Final = "io.modelcontextprotocol/"
 
 APPS: Final = Extension(_PREFIX + "ui")
 
+PAGE_KEYS: Final = ("ui", "ui/resourceUri", "openai/outputTemplate")
+_PAGE: Final[Shape] = {"ui": {"resourceUri": Mark.URI}, **dict.fromkeys(PAGE_KEYS[1:], Mark.URI)}
+PAGE: Final[Shape] = {"_meta": _PAGE}
+"""Where a tool, or a result, names the page that shows it: as Apps have it, had it, and as there was before them."""
+
 RELATED_KEY: Final = _PREFIX + "related-task"
-RELATED: Final[Shape] = {"_meta": {RELATED_KEY: {"taskId": Mark.TASK}}}
+RELATED: Final[Shape] = {"_meta": {RELATED_KEY: {"taskId": Mark.TASK}, **_PAGE}}
 TASK: Final[Shape] = {"taskId": Mark.TASK, **RELATED}
 BEGUN: Final[Shape] = {"task": {"taskId": Mark.TASK}, **RELATED}
-"""Of any other answer: a task of 2025-11-25 that it has begun, or belongs to."""
+"""Of any other answer: a task of 2025-11-25 that it has begun, or belongs to; and the page that shows it."""
 
 TASKS: Final = Extension(
     _PREFIX + "tasks",
@@ -114,11 +119,6 @@ RESULTS: Final[Mapping[str, Shape]] = {
 """By method of an extension, where marks stand in its result."""
 
 _NOTHING = Raw(b"null")
-
-PAGE: Final[Shape] = {
-    "_meta": {"ui": {"resourceUri": Mark.URI}, **dict.fromkeys(("ui/resourceUri", "openai/outputTemplate"), Mark.URI)}
-}
-"""Where a tool, or a result, names the page that shows it: as Apps have it, had it, and as there was before them."""
 
 
 # What clients declare

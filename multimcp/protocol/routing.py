@@ -27,6 +27,7 @@ from .catalog import SKILL_MD, Catalog, Route
 from .extensions import (
     BEGUN,
     DIRECTORY_READ,
+    PAGE_KEYS,
     RELATED_KEY,
     RESULTS,
     SKILLS,
@@ -360,6 +361,9 @@ class _Typed(msgspec.Struct, gc=False):
 
 class _PlainMeta(msgspec.Struct, gc=False):
     task: None = msgspec.field(default=None, name=RELATED_KEY)
+    page: None = msgspec.field(default=None, name=PAGE_KEYS[0])
+    page_before: None = msgspec.field(default=None, name=PAGE_KEYS[1])
+    template: None = msgspec.field(default=None, name=PAGE_KEYS[2])
 
 
 class _Plain(msgspec.Struct, gc=False):

@@ -183,6 +183,21 @@ def test_uris_that_another_server_has_are_renamed_wherever_they_stand() -> None:
     ]
 
 
+@pytest.mark.parametrize("method", ["tools/call", "prompts/get", "resources/read", "vendor/do"])
+def test_pages_that_results_name_are_renamed_like_links(method: str) -> None:
+    def naming(uri: str) -> Any:
+        meta = {"ui": {"resourceUri": uri, "x": 1.0}, "ui/resourceUri": uri, "openai/outputTemplate": uri, "v": uri}
+        return {"content": [{"type": "text", "text": "t"}], "_meta": meta}
+
+    router = Router()
+    assert result(router, A, naming("n://x"), method) == naming("n://x")
+    renamed = naming("n://b/x")
+    renamed["_meta"]["v"] = "n://x"
+    assert result(router, B, naming("n://x"), method) == renamed
+    assert result(router, B, naming("ui://unlisted"), method) == naming("ui://unlisted")
+    assert found(BOTH, "resources/read", {"uri": "ui://unlisted"}, router) == ("b", {"uri": "ui://unlisted"})
+
+
 @pytest.mark.parametrize(
     "raw",
     [
