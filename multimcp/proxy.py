@@ -220,6 +220,7 @@ class Proxy:
         for call in list(self._in_flight):
             if call.carrier is not None:
                 call.carrier.give_up(call.number)
+            call.otherwise = None
             call.fail(Fault(INTERNAL_ERROR, "Multi-MCP ended before this was answered"))
 
     def _view(self, call: Call) -> View:
@@ -425,7 +426,10 @@ class Proxy:
         if target.server in named and following.server != target.server and code not in _MISSING:
             return False  # what has a server's name is that server's, unless it says otherwise
         call.is_repeated = False
-        self._carry(call, self._send(call, following._replace(others=tuple(others)), meta))
+        try:
+            self._carry(call, self._send(call, following._replace(others=tuple(others)), meta))
+        except Fault as fault:
+            call.fail(fault)
         return True
 
     async def _find(self, call: Call, params: Fields, method: str | None = None) -> Target:

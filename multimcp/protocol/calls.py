@@ -344,13 +344,14 @@ class Call:
         self.conclude(answer)
 
     def goes_on(self, answer: Message) -> bool:
-        """Whether another server is asked now, as this one has answered with an error."""
-        error = error_of(answer) if self.otherwise is not None else None
+        """Whether another server is asked now, as this one has answered with an error, or cannot answer."""
+        error = error_of(answer) if self.otherwise is not None and not self.is_over else None
         return error is not None and self.otherwise is not None and self.otherwise(error.code)
 
     def fail(self, fault: Fault) -> None:
-        """Answer with an error."""
-        self.conclude(failed(fault))
+        """Answer with an error, unless another server can be asked."""
+        if not self.goes_on(answer := failed(fault)):
+            self.conclude(answer)
 
     def cancel(self, reason: Raw | None = None) -> None:
         """The client does not want it any more."""

@@ -279,7 +279,6 @@ class Router:
     def _public_of_skill(self, view: View, target: Target, uri: str) -> str:
         """A URI in the answer about a skill or a directory: as that was spelled in the request, if it leads back so."""
         [(name, asked)] = target.asked.items()
-        self._note(view, asked, Route(target.server, name))
         spelled, route = alike(asked, name, uri), Route(target.server, uri)
         return spelled if self._note(view, spelled, route) == route else self.public_uri(view, target.server, uri)
 

@@ -4,13 +4,12 @@ Rules:
 - A list that was handed out is known, and so is one that the client was told to read again.
 - A client that has asked for no list yet knows what there was when it was greeted.
 - With its first list it knows the others as they are then: it is looking for the first time, and holds nothing old.
-- Changed skills are told to who has asked for skills: they come with the word for resources, which they are.
 - A server's own word that a list changed counts, even if the list is the same again, unless the client read it since.
 """
 
 from collections.abc import Mapping
 
-from .offer import KINDS, SKILLS, Entry, Kind, Listing
+from .offer import KINDS, Entry, Kind, Listing
 
 Lists = Mapping[Kind, Listing]
 
@@ -49,8 +48,7 @@ class Seen:
 
     def news(self, lists: Lists, version: int) -> set[str]:
         """The capabilities whose lists the client has to read again. It counts as told, and is not told twice."""
-        relevant = [kind for kind in KINDS if kind is not SKILLS or kind in self._asked]
-        changed = {kind.capability for kind in relevant if _items(lists.get(kind)) != _items(self._known[kind])}
+        changed = {kind.capability for kind in KINDS if _items(lists.get(kind)) != _items(self._known[kind])}
         for capability, heard in self._heard.items():
             kinds = {kind for kind in KINDS if kind.capability == capability}
             if any(self._version[kind] < heard for kind in kinds & self._asked or kinds):

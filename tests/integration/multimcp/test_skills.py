@@ -3,6 +3,7 @@
 Spec: https://github.com/modelcontextprotocol/ext-skills, specification/stable/skills
 """
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import Proxy, RawClient, proxy, raw, raw_http
+from tests.support.ends import peer, stage
+from tests.support.processes import TIMEOUT, Proxy, RawClient, proxy, raw, raw_http, within
 from tests.support.raw_skills import SKILLS, digest, skill_md
 
 ERAS = pytest.mark.parametrize("era", ["legacy", "modern"])
@@ -181,3 +183,85 @@ def test_what_nobody_has(skilled: Proxy, era: str) -> None:
             assert client.error("resources/directory/read", {"uri": uri})["code"] == -32602
         assert client.error("skills/get", {})["code"] == -32602
         assert client.error("resources/read", {"uri": "skill://nobody/SKILL.md"})["code"] == -32602
+
+
+async def add(running: Proxy, **servers: Json) -> None:
+    assert (await asyncio.to_thread(running.add, **servers)).is_success
+
+
+def uris(client: RawClient) -> list[str]:
+    return [entry["uri"] for entry in client.call("skills/list")["skills"]]
+
+
+@ERAS
+def test_a_name_is_its_servers_whoever_comes_and_goes(shared: Proxy, era: str) -> None:
+    """What a user has approved under a name never becomes another server's; of a new server of that name it is its."""
+    refunds = {name: raw(*served(name, {"skills": {"skill://refunds": skill("refunds", name)}})) for name in "abA"}
+    assert shared.add(**refunds).is_success
+    with RawClient(shared.url, era) as client:
+        assert uris(client) == [f"skill://{name}/refunds/SKILL.md" for name in "abA"]
+        shared.remove("a")
+        assert uris(client) == [f"skill://{name}/refunds/SKILL.md" for name in "bA"]
+        for method in ("skills/get", "resources/read"):
+            client.error(method, {"uri": "skill://a/refunds/SKILL.md"})
+        shared.add(a=raw(*served("a", {"skills": {"skill://refunds": skill("refunds", "another")}})))
+        [entry] = [entry for entry in client.call("skills/list")["skills"] if entry["uri"].startswith("skill://a/")]
+        assert "of another" in (text := read(client, entry["uri"]))
+        assert entry["resources"][0]["digest"] == digest(text)
+
+
+@ERAS
+def test_of_no_server_with_skills_there_is_no_list(shared: Proxy, era: str) -> None:
+    shared.add(a=raw("modern"), b=raw())
+    with RawClient(shared.url, era) as client:
+        for method in ("skills/list", "skills/get", "resources/directory/read"):
+            assert client.error(method, {"uri": "skill://a/x/SKILL.md"})["code"] == -32601
+
+
+@ERAS
+def test_a_server_that_fails_keeps_no_skill_of_another_from_being_found(shared: Proxy, era: str) -> None:
+    fails = ("error:skills/get", "error:resources/read=-32603")
+    shared.add(a=raw(*served("a", {"skills": {}, "flat": True}, *fails)))
+    shared.add(b=raw(*served("b", {"unlisted": {"skill://last": skill("last", "b")}})))
+    with RawClient(shared.url, era) as client:
+        assert "of b" in read(client, "skill://last/SKILL.md")
+        assert client.call("skills/get", {"uri": "skill://last/SKILL.md"})["skill"]["uri"] == "skill://last/SKILL.md"
+        # What has its name is its own, unless it says that it has no such thing.
+        assert client.error("skills/get", {"uri": "skill://a/last/SKILL.md"})["code"] == -31999
+
+
+@ERAS
+async def test_new_skills_are_told_of_as_new_resources(shared: Proxy, era: str) -> None:
+    """The specification has no notification of its own for that: skills are resources."""
+    a, b = (raw(*served(name, {"skills": {f"skill://{name}": skill(name, name)}})) for name in "ab")
+    async with within(TIMEOUT), peer(shared.url, era) as client:
+        await add(shared, a=a)
+        assert len((await client.send("skills/list", {}).result())["skills"]) == 1
+        if era == "legacy":
+            stream = await client.listen()
+        else:
+            stream = client.send("subscriptions/listen", {"notifications": {"resourcesListChanged": True}})
+            await stream.told("notifications/subscriptions/acknowledged")
+        await add(shared, b=b)
+        await stream.told("notifications/resources/list_changed")
+        assert len((await client.send("skills/list", {}).result())["skills"]) == 2
+
+
+async def test_an_update_of_a_skills_file_is_told_in_the_spelling_that_was_subscribed_to(shared: Proxy) -> None:
+    file, qualified = "skill://refunds/references/x.md", "skill://a/refunds/references/x.md"
+    able = json.dumps({"tools": {}, "resources": {"subscribe": True}})
+    spec = json.dumps({"skills": {"skill://refunds": skill("refunds", "a", x="x")}})
+    async with within(TIMEOUT), stage() as here, peer(shared.url, "legacy") as one, peer(shared.url, "modern") as other:
+        await add(shared, a=here.puppet(f"skills={spec}", f"able={able}", "play:resources/subscribe"))
+        stream = await one.listen()
+        pending = one.send("resources/subscribe", {"uri": qualified})
+        heard = await here.told("resources/subscribe")
+        assert heard.message["params"]["uri"] == file
+        heard.say(id=heard.message["id"], result={})
+        await pending.result()
+        listening = other.send("subscriptions/listen", {"notifications": {"resourceSubscriptions": [file]}})
+        acknowledged = await listening.told("notifications/subscriptions/acknowledged")
+        assert acknowledged["params"]["notifications"] == {"resourceSubscriptions": [file]}
+        heard.say(method="notifications/resources/updated", params={"uri": file})
+        for client, uri in ((stream, qualified), (listening, file)):
+            assert (await client.told("notifications/resources/updated"))["params"]["uri"] == uri
