@@ -13,7 +13,6 @@ import asyncio
 import socket
 import ssl
 import zlib
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Final, Self, cast
@@ -33,12 +32,16 @@ KEPT = 4.0
 that it is us who close it. A request on its way to a server that closes is lost."""
 
 HEAD = 1 << 16
-"""Bytes that the head of a response may have, about."""
+"""Bytes that the head of a response may have, about; and what is no body behind it: trailers, and what chunks have
+besides their data."""
 
 _PIECE = 1 << 16
 """Bytes of a body that is still copied to be sent together with its head, and of a piece that is unpacked."""
 
 _HIGH = 1 << 20
+_OVERHEAD = 64
+"""Bytes that a piece costs besides its own, about."""
+
 _PACKINGS: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _OURS: Final = frozenset(
     {
@@ -47,6 +50,10 @@ _OURS: Final = frozenset(
     }
 )
 """The headers that are no matter of configuration."""
+
+
+class HeadTooLarge(aiohttp.ClientPayloadError):
+    """A response of which something that is no body is over the limit."""
 
 
 class Direct:
@@ -148,7 +155,7 @@ class Response:
         self.cookies: list[str] = []
         """Each that it sets, as its header has it."""
         self._connection = connection
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes] = []
         self._size = 0
         self._is_over = False
         self._problem: Exception | None = None
@@ -192,6 +199,7 @@ class Response:
                 while data:
                     yield unpacker.decompress(data, _PIECE)
                     data = unpacker.unconsumed_tail
+                    await asyncio.sleep(0)  # a little that is packed can be much
             except zlib.error as exc:
                 raise aiohttp.ClientPayloadError(f"not what its Content-Encoding says: {exc}") from None
 
@@ -200,10 +208,12 @@ class Response:
             if self._is_over:
                 return b""
             await self.news()
-        data = self._pieces.popleft()
-        self._size -= len(data)
-        if self._size + len(data) > _HIGH >= self._size:
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        if self._size > _HIGH:
             self._connection.resume()
+            await asyncio.sleep(0)  # there may always be more, and others have their turn
+        self._size = 0
         return data
 
     async def news(self) -> None:
@@ -226,7 +236,7 @@ class Response:
     def put(self, data: bytes) -> bool:
         """A piece of the body has come; returns whether that is enough for now."""
         self._pieces.append(data)
-        self._size += len(data)
+        self._size += len(data) + _OVERHEAD
         self._wake()
         return self._size > _HIGH
 
@@ -313,6 +323,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         response = self._response
         self._may_stay = response is not None
+        self._size += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
@@ -326,10 +337,8 @@ class _Connection(asyncio.Protocol):
             else:
                 self.close()
             whole.end()
-        elif response is None or not response.status:
-            self._size += len(data)
-            if response is None or self._size > HEAD:
-                self._end(aiohttp.ClientPayloadError("the head of the response is too large"))
+        elif response is None or self._size > HEAD:
+            self._end(HeadTooLarge(f"the head of the response, or what is behind it, has more than {HEAD:,} bytes"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         response = self._response
@@ -359,6 +368,7 @@ class _Connection(asyncio.Protocol):
             self._response.begin(status)
 
     def on_body(self, data: bytes) -> None:
+        self._size = 0
         if self._response is not None and self._response.put(data):
             self._transport.pause_reading()
 

@@ -98,7 +98,7 @@ class HttpWire(WebWire):
 
     def write(self, data: bytes) -> None:
         if self._link.era == "legacy":  # there are no notifications of clients in the modern era
-            self._tasks.start(self.send(data))
+            super().write(data)
 
     def cancel(self, number: int, data: bytes) -> None:
         task = self._by_number.pop(number, None)
@@ -228,16 +228,13 @@ class HttpWire(WebWire):
         leave: asyncio.TimerHandle | None = None
         events.begin()
         try:
-            async for chunk in response.content.iter_any():
-                for event in events.feed(chunk):
-                    if may_be_lost and tells_of_loss(response.status, event.data) != "no":
-                        return event.data if isinstance(event.data, bytes) else b""
-                    self._event(event, number, is_resumed)
+            async for event in self._events(events, response):
+                if may_be_lost and tells_of_loss(response.status, event.data) != "no":
+                    return event.data if isinstance(event.data, bytes) else b""
+                self._event(event, number, is_resumed)
                 if number is not None and number not in self._link.pending and leave is None:
                     # Some servers leave the stream open then.
                     leave = asyncio.get_running_loop().call_later(ANSWERED, response.release)
-            for event in events.end():
-                self._event(event, number, is_resumed)
         except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError):
             if events.last_id is None and number is not None:
                 raise

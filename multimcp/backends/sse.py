@@ -88,10 +88,7 @@ class SseWire(WebWire):
     async def _read_stream(self, response: aiohttp.ClientResponse) -> None:
         events = Events(self._limit)
         try:
-            async for chunk in response.content.iter_any():
-                for event in events.feed(chunk):
-                    self._event(event)
-            for event in events.end():
+            async for event in self._events(events, response):
                 self._event(event)
         except (aiohttp.ClientError, OSError):
             pass  # the stream is over, one way or the other
@@ -113,9 +110,6 @@ class SseWire(WebWire):
             self._unheard.add(number)
             self._by_number[number] = self._tasks.start(self._call(number, data))
 
-    def write(self, data: bytes) -> None:
-        self._tasks.start(self.send(data))
-
     def cancel(self, number: int, data: bytes) -> None:
         self.write(data)
         if (task := self._by_number.get(number)) is not None:  # the server has not taken it
@@ -123,12 +117,8 @@ class SseWire(WebWire):
 
     async def send(self, data: bytes) -> None:
         """Send a message; returns when the server has taken it, or does not."""
-        self._waiting += len(data)
-        try:
-            with suppress(Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
-                (await self._ask("POST", _HEADERS, data, NOTIFICATION_TIMEOUT)).release()
-        finally:
-            self._waiting -= len(data)
+        with suppress(Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
+            (await self._ask("POST", _HEADERS, data, NOTIFICATION_TIMEOUT)).release()
 
     async def _call(self, number: int, data: bytes) -> None:
         fault: Fault | None = None

@@ -27,7 +27,7 @@ from typing import cast
 import anyio
 
 from multimcp.errors import BackendError
-from multimcp.protocol.framing import Lines, as_line
+from multimcp.protocol.framing import Lines, as_line, turns
 from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Link
 from multimcp.protocol.message import Fields
@@ -77,6 +77,10 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         self._lines = Lines(limits.message)
         self._queue: deque[tuple[int | None, bytes]] = deque()
         self._is_paused = False
+        self._parts: deque[bytes] = deque()
+        """What has come on stdout and was not looked at yet."""
+        self._is_behind = False
+        self._stdout: asyncio.ReadTransport | None = None
         self._transport: asyncio.SubprocessTransport | None = None
         self._stdin: asyncio.WriteTransport | None = None
         self._closing = asyncio.Lock()
@@ -148,6 +152,7 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         # uvloop's transports are not of asyncio's classes.
         self._transport = cast(asyncio.SubprocessTransport, transport)
         self._stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
+        self._stdout = cast(asyncio.ReadTransport, self._transport.get_pipe_transport(1))
         if not self._stdin.is_closing():  # the process may have ended already
             self._stdin.set_write_buffer_limits(_HIGH_WATER)
 
@@ -162,11 +167,26 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
             self._stdin.write(line)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        for line in self._lines.feed(data):
+        was_behind = bool(self._parts)
+        self._parts += turns(data)
+        if not was_behind:
+            self._take()
+
+    def _take(self) -> None:
+        """Take a part of what has come; where there are more, others have their turn, and no more is read meanwhile."""
+        if not self._parts:
+            return
+        for line in self._lines.feed(self._parts.popleft()):
             self._link.receive(line)
+        if self._stdout is not None and bool(self._parts) != self._is_behind:
+            self._is_behind = not self._is_behind
+            self._stdout.pause_reading() if self._is_behind else self._stdout.resume_reading()
+        if self._parts:
+            asyncio.get_running_loop().call_soon(self._take)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd == 1:
+            self._is_behind, self._stdout = False, None
             self.pipe_data_received(1, b"\n")  # the last line may have none of its own
             self._link.lose("its stdout was closed")
         elif fd == 0:
@@ -204,6 +224,7 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         if self._stderr is not None:
             self._stderr.close()
         self._queue.clear()
+        self._parts.clear()
         self._link.lose("it was stopped")
 
 

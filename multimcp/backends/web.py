@@ -10,7 +10,8 @@ import asyncio
 import io
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -21,10 +22,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from multimcp.errors import BackendError, Fault, backend_failure, printable
-from multimcp.protocol.framing import Event
+from multimcp.protocol.framing import MANY, Event, Events, turns
 from multimcp.protocol.greeting import http_status
 from multimcp.protocol.limits import Limits
-from multimcp.protocol.link import Link
+from multimcp.protocol.link import Excess, Link
 from multimcp.protocol.message import BYTE_ORDER_MARK
 from multimcp.protocol.target import REDIRECTS, Stray, Target, follow, way_out
 
@@ -38,6 +39,10 @@ CLOSE_TIMEOUT = 1.0
 """Seconds a server has to be told that its session ends, or to answer what it was asked before it was lost."""
 
 FORGOTTEN = "the server does not know our session any more"
+POSTS = 1000
+"""Notifications and answers that wait for a server to take them, and how many are on their way at a time."""
+SENDERS = 8
+
 HOPS = 5
 """Redirects that are followed, one after the other."""
 
@@ -165,6 +170,8 @@ class WebWire(Wire):
         self._http = new_session(target, sent)
         self._direct = None if target.socket else Direct(sent, trusted(), self._http.cookie_jar)
         self._tasks = Tasks()
+        self._posts: deque[bytes] = deque()
+        self._senders = 0
         self._by_number: dict[int, asyncio.Task[None]] = {}
         self._closing = asyncio.Lock()
         self._unheard: set[int] = set()
@@ -221,13 +228,26 @@ class WebWire(Wire):
         Raises:
             TooLarge: the server's.
         """
-        parts, size = [], 0
+        body = bytearray()
         async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > self._limit:
+            body += chunk
+            if len(body) > self._limit:
                 raise TooLarge
-            parts.append(chunk)
-        return b"".join(parts)
+        return bytes(body)
+
+    async def _events(self, events: Events, response: AnyResponse) -> AsyncIterator[Event]:
+        """The events of a stream as they come; where there are many, others have their turn now and then."""
+        done = 0
+        async for chunk in response.content.iter_any():
+            for part in turns(chunk):
+                for event in events.feed(part):
+                    yield event
+                    done += 1
+                if part is not chunk or done > MANY:
+                    done = 0
+                    await asyncio.sleep(0)
+        for event in events.end():
+            yield event
 
     def _fault(self, reason: str) -> Fault:
         return backend_failure(self._link.server, self.clean(reason))
@@ -252,6 +272,26 @@ class WebWire(Wire):
         if number is not None:
             self._link.put_back(number, data)
         self._link.lose(reason, self._unheard)
+
+    def write(self, data: bytes) -> None:
+        """Send a notification or an answer, soon; a server that takes none does not get those that are too many."""
+        if len(self._posts) >= POSTS or (self._posts and self._waiting + len(data) > self._limits.unread):
+            self._link.emit(
+                Excess(f"does not take what is sent to it: {len(self._posts):,} messages wait (--max-unread)")
+            )
+            return
+        self._posts.append(data)
+        self._waiting += len(data)
+        if self._senders < SENDERS:
+            self._senders += 1
+            self._tasks.start(self._send_all())
+
+    async def _send_all(self) -> None:
+        while self._posts:
+            data = self._posts.popleft()
+            await self.send(data)
+            self._waiting -= len(data)
+        self._senders -= 1
 
     async def close(self) -> None:
         """End the connection, and all that is under way."""

@@ -8,7 +8,7 @@ Rules:
 - A call that waits for the user's answer does not use up its backend's `timeout`.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,6 +65,12 @@ LONGEST_TASK: Final = 1000
 
 ANSWER_WAIT = 600.0
 """Seconds a backend's question waits for its answer: a person may have to be found."""
+
+EARLY = 100
+"""Questions that wait for the only client to come, and URLs that one client was sent to and has not visited."""
+
+LONGEST = 1000
+"""Characters of an `elicitationId` that is remembered."""
 
 OVER = "The call that this belongs to is over"
 ENDED: Final = Fault(INVALID_REQUEST, OVER)
@@ -422,8 +428,8 @@ class Session:
         self.state: SessionState = "greeted"
         self.level: str | None = None
         """From which level on it wants log messages; None while it has not said."""
-        self.elicitations: set[str] = set()
-        """The URLs it was sent to, by `elicitationId`: it wants to know when the user has been there."""
+        self.elicitations: deque[str] = deque(maxlen=EARLY)
+        """The last URLs it was sent to, by `elicitationId`: it wants to know when the user has been there."""
         self.calls: dict[object, Call] = {}
         self.questions: dict[int, Question] = {}
         self.watched: set[str] = set()
@@ -504,11 +510,15 @@ class Session:
         listed = value(fields(data if isinstance(data, Raw) else None).get("elicitations"))
         for elicitation in listed if isinstance(listed, list) else ():
             if isinstance(elicitation, dict) and isinstance(number := elicitation.get("elicitationId"), str):
-                self.elicitations.add(number)
+                self._remember(number)
 
     def _note_elicitation(self, params: Fields) -> None:
         if (number := text(params.get("elicitationId"))) is not None:
-            self.elicitations.add(number)
+            self._remember(number)
+
+    def _remember(self, elicitation: str) -> None:
+        if len(elicitation) <= LONGEST and elicitation not in self.elicitations:
+            self.elicitations.append(elicitation)
 
 
 class Begun(NamedTuple):
@@ -663,7 +673,7 @@ class Clients:
         """Hand the only client to `deliver`, when it has come, or None if it has no session; false where there may be
         others."""
         ready = next((session for session in self.sessions.values() if session.state == "initialized"), None)
-        if self._is_single and (ready is not None or self._has_none):
+        if self._is_single and (ready is not None or self._has_none or len(self._waiting) >= EARLY):
             deliver(ready)
         elif self._is_single:
             self._waiting.append(deliver)

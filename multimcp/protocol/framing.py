@@ -9,9 +9,19 @@ Rules:
 Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .message import BYTE_ORDER_MARK, Salvaged, salvage_ends
+
+_TURN = 4096
+"""Bytes that are looked at in one go where they may be many small messages."""
+
+MANY = 256
+"""Line ends in a piece that are few."""
+
+NAME = 8192
+"""Bytes that the id or the name of an event may have; a longer one is passed over."""
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes that one message may have, from either side."""
@@ -67,12 +77,19 @@ def _split(data: bytes, at: bytes = b"\n") -> list[bytes]:
     return [*parts, data[begin:]]
 
 
+def turns(data: bytes) -> Sequence[bytes]:
+    """What came in one piece, in parts between which others have their turn: hardly ever more than one."""
+    if data.count(b"\n") + data.count(b"\r") <= MANY:
+        return (data,)
+    return [data[begin : begin + _TURN] for begin in range(0, len(data), _TURN)]
+
+
 class _Pieces:
-    """What has come of a line so far: joined once, and only its ends where it is too long."""
+    """What has come of a line so far; only its ends where it is too long."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._parts: list[bytes] = []
+        self._begun = bytearray()
         self.size = 0
         self._is_told = False
 
@@ -82,11 +99,11 @@ class _Pieces:
             return None
         was_fine = self.size <= self._limit
         self.size += len(part)
-        self._parts.append(part)
+        self._begun += part
         if self.size > self._limit:
-            whole = b"".join(self._parts)
-            self._parts = [whole[:_KEPT], whole[-_KEPT:]] if len(whole) > 2 * _KEPT else [whole]
-            begun = Oversized(whole[:_KEPT], b"", self.size)
+            if len(self._begun) > 2 * _KEPT:
+                self._begun = self._begun[:_KEPT] + self._begun[-_KEPT:]
+            begun = Oversized(bytes(self._begun[:_KEPT]), b"", self.size)
             if was_fine and begun.salvage() is not None:
                 self._is_told = True
                 return begun
@@ -94,16 +111,14 @@ class _Pieces:
 
     def take(self, last: bytes) -> bytes | Oversized | None:
         """The whole, which `last` completes, unless `add` has returned it; begin with the next."""
-        if not self._parts and len(last) <= self._limit:
+        if not self.size and len(last) <= self._limit:
             return last
-        if self._is_told:
-            self._parts, self.size, self._is_told = [], 0, False
+        whole, size, was_told = self._begun, self.size + len(last), self._is_told
+        self._begun, self.size, self._is_told = bytearray(), 0, False
+        if was_told:
             return None
-        self._parts.append(last)
-        self.size += len(last)
-        parts, size, self._parts, self.size = self._parts, self.size, [], 0
-        whole = b"".join(parts)
-        return whole if size <= self._limit else Oversized(whole[:_KEPT], whole[-_KEPT:], size)
+        whole += last
+        return bytes(whole) if size <= self._limit else Oversized(bytes(whole[:_KEPT]), bytes(whole[-_KEPT:]), size)
 
 
 class Lines:
@@ -141,8 +156,8 @@ class Events:
         self._pieces = _Pieces(limit + len(b"data: "))
         self._limit = limit
         self._kind = "message"
-        self._data: list[bytes] = []
-        self._size = 0
+        self._data = bytearray()
+        self._lines = 0
         self._too_large: Oversized | None = None
         self._is_told = False
         self._ends_in_cr = False
@@ -176,7 +191,7 @@ class Events:
         too_large = self._pieces.add(part)
         if too_large is None or self._too_large is not None:
             return []
-        self._too_large, self._data, self._is_told = too_large, [], True
+        self._too_large, self._data, self._is_told = too_large, bytearray(), True
         return [Event(self._kind, too_large, self.last_id)]
 
     def _line(self, line: bytes | Oversized | None) -> Event | None:
@@ -185,7 +200,7 @@ class Events:
         is_first, self.has_begun = not self.has_begun, True
         if isinstance(line, Oversized):
             if line.head.startswith(b"data:") and not self._is_told:
-                self._too_large, self._data = Oversized(line.head[5:], line.tail, line.size), []
+                self._too_large, self._data = Oversized(line.head[5:], line.tail, line.size), bytearray()
             return None
         if is_first:
             line = line.removeprefix(BYTE_ORDER_MARK)
@@ -195,6 +210,8 @@ class Events:
         content = content.removeprefix(b" ")
         if field == b"data":
             self._add(content)
+        elif len(content) > NAME:
+            pass
         elif field == b"event":
             self._kind = content.decode(errors="replace")
         elif field == b"id" and b"\0" not in content:
@@ -206,18 +223,18 @@ class Events:
     def _add(self, content: bytes) -> None:
         """Add a line of data, unless the event is too large already."""
         if self._too_large is None:
-            self._data.append(content)
-            self._size += len(content) + 1
-            if self._size > self._limit + 1:
-                whole = b"\n".join(self._data)
-                self._too_large, self._data = Oversized(whole[:_KEPT], whole[-_KEPT:], len(whole)), []
+            self._data += b"\n" + content if self._lines else content
+            self._lines += 1
+            if (size := len(self._data)) > self._limit:
+                ends = bytes(self._data[:_KEPT]), bytes(self._data[-_KEPT:])
+                self._too_large, self._data = Oversized(*ends, size), bytearray()
 
     def _dispatch(self) -> Event | None:
-        kind, data, large = self._kind, self._data, self._too_large
+        kind, data, large, lines = self._kind, self._data, self._too_large, self._lines
         was_told, self._is_told = self._is_told, False
-        self._kind, self._data, self._too_large, self._size = "message", [], None, 0
+        self._kind, self._data, self._too_large, self._lines = "message", bytearray(), None, 0
         if was_told:
             return None
         if large is not None:
             return Event(kind, large, self.last_id)
-        return Event(kind, b"\n".join(data), self.last_id) if data else None
+        return Event(kind, bytes(data), self.last_id) if lines else None

@@ -22,6 +22,44 @@ def _bound(default: float, unit: Unit, text: str) -> Any:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """So many messages, and so many bytes of them: at once, and in each second after that."""
+
+    at_once: int
+    each_second: int
+    bytes_at_once: int
+    bytes_each_second: int
+
+    def __str__(self) -> str:
+        return f"{self.each_second:,} messages or {self.bytes_each_second:,} bytes a second"
+
+
+UNASKED: Final = Rate(10_000, 1_000, 16 * MIB, 4 * MIB)
+"""What a server may send on one connection that nobody asked for: notifications and questions."""
+
+
+class Allowance:
+    """What is left of a rate at a time. A message of any size is taken while something is left."""
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self._rate = rate
+        self._left, self._bytes_left = float(rate.at_once), float(rate.bytes_at_once)
+        self._at = now
+
+    def take(self, now: float, size: int) -> bool:
+        """Whether a message of so many bytes is within it at this time, in seconds."""
+        rate, passed = self._rate, now - self._at
+        self._at = now
+        self._left = min(rate.at_once, self._left + passed * rate.each_second)
+        self._bytes_left = min(rate.bytes_at_once, self._bytes_left + passed * rate.bytes_each_second)
+        if self._left < 1 or self._bytes_left <= 0:
+            return False
+        self._left -= 1
+        self._bytes_left -= size
+        return True
+
+
+@dataclass(frozen=True)
 class Limits:
     """How much is too much. Sizes are in bytes, times in seconds, all else are counts."""
 

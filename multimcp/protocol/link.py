@@ -38,7 +38,9 @@ from .calls import (
 from .eras import SUBSCRIPTION_KEY, TOKEN_KEY, end_to_end, to_backend
 from .extensions import OURS
 from .framing import Oversized
+from .limits import UNASKED, Allowance
 from .message import (
+    BYTE_ORDER_MARK,
     INTERNAL_ERROR,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -88,6 +90,19 @@ _HOLDS: Final = {
     "resources/templates/list": "resourceTemplates",
 }
 """What a result has to have, by the method."""
+
+QUESTIONS = 100
+"""Questions of a server that are open at a time, on one connection."""
+
+ID = 1000
+"""Characters that their ids may have."""
+
+STRANGE = 100
+"""Answers under ids that are none of ours that are kept, and the bytes of an error that is."""
+STRANGE_SIZE = 4096
+
+_BEGINS: Final = frozenset({*(bytes([each]) for each in b"{[ \t\r\n"), BYTE_ORDER_MARK[:1]})
+"""What a message may begin with."""
 
 UNCLAIMED_WAIT = 30.0
 """Seconds after such an answer in which the requests that were in flight have to be answered; those that are not fail.
@@ -235,6 +250,8 @@ class Link:
         self._suspects: set[int] = set()
         self._claim_timer: Timer | None = None
         self._questions: dict[object, Question] = {}
+        self._unasked = Allowance(UNASKED, clock.now())
+        self._is_noisy = False
 
     def emit(self, event: Event) -> None:
         """Tell what belongs to no call."""
@@ -365,6 +382,8 @@ class Link:
             # Without an id, on the stream of a request, it can only be meant to be its answer.
             of_stream = None if via is None else Salvaged(via, True)
             return self._unreadable(data, data.salvage() or of_stream, problem)
+        if data[:1] not in _BEGINS or data.isspace():  # noise, which may come without end, costs next to nothing
+            return self._unreadable(data, None, "")
         try:
             message = read(data)
         except Fault as fault:
@@ -375,6 +394,8 @@ class Link:
                 self._answered(message, number)
             else:
                 self._mistaken(message, via)
+        elif not self._unasked.take(self._clock.now(), len(data)):
+            self._emit(self, Excess(f"sends more than {UNASKED} that nobody asked for; what is too much is left out"))
         elif message.id is UNSET:
             self._told(message, via)
         else:
@@ -414,8 +435,9 @@ class Link:
 
     def _unreadable(self, data: bytes | Oversized, found: Any, problem: str) -> None:
         if found is None:
-            if not isinstance(data, Oversized) and data.strip():
-                self._emit(self, Noise(data[:400].decode(errors="replace").strip()))
+            if not (self._is_noisy or isinstance(data, Oversized)) and (said := data[:400].strip()):
+                self._is_noisy = True
+                self._emit(self, Noise(said.decode(errors="replace")))
         elif not found.has_method:  # an answer, or what is one for want of anything else
             number = number_of(found.id)
             reason = f"{UNREADABLE} ({problem})" if isinstance(data, Oversized) else UNREADABLE
@@ -446,7 +468,10 @@ class Link:
             self._notices -= 1
             self._emit(self, Doubt("answers notifications, which have no answer; that is passed over"))
         elif number is None or not 0 < number <= self._count:
-            self._unclaimed.append(message)
+            if len(self._unclaimed) < STRANGE:
+                is_large = message.error is not UNSET and memoryview(message.error).nbytes > STRANGE_SIZE
+                error = failed(Fault(INTERNAL_ERROR, UNCLAIMED)).error if is_large else message.error
+                self._unclaimed.append(Message("2.0", message.id if message.id is None else 0, error=error))
             self._emit(self, Doubt(f"answered under an id that is none of ours: {str(message.id)[:80]!r}"))
             if self._claim_timer is None:
                 self._claim_timer = self._clock.later(UNCLAIMED_WAIT, partial(self._claim, is_late=True))
@@ -568,6 +593,7 @@ class Link:
         if method == "ping":
             return self._write(answer(number, succeeded()))
         try:
+            self._check(number)
             if self.era == "modern":
                 raise Fault(METHOD_NOT_FOUND, f"There is no {method} in this revision of MCP")
             params = end_to_end(opened(message.params))
@@ -601,6 +627,17 @@ class Link:
         call = calls[0] if calls else None
         holder = call.holder if call is not None else begun.session.key if begun is not None else b""
         self._ask(number, call, begun.session if begun is not None else None, method, params, holder)
+
+    def _check(self, number: Id) -> None:
+        """Raise the error of a question that is one too many."""
+        if len(str(number)) > ID:
+            raise Fault(INVALID_REQUEST, f"An id of a request has {ID:,} characters at most")
+        if key(number) in self._questions:
+            raise Fault(INVALID_REQUEST, "A request of this id waits for its answer already")
+        if len(self._questions) >= QUESTIONS:
+            problem = f"asks more than {QUESTIONS} questions at a time; further ones are refused"
+            self._emit(self, Excess(problem))
+            raise Fault(INTERNAL_ERROR, f"MCP server '{self.server}': {problem}")
 
     def _ask_outside(self, number: Id, method: str, params: Fields) -> None:
         """Ask what belongs to no call: the client that has this connection, or the only one there is.

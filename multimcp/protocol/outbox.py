@@ -21,13 +21,28 @@ from multimcp.errors import Fault
 
 from .eras import http_status
 from .framing import as_event
-from .message import INTERNAL_ERROR, INVALID_REQUEST, Era, Id, Message, answer, error_of, failed, succeeded
+from .message import (
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    Era,
+    Id,
+    Message,
+    answer,
+    error_of,
+    failed,
+    notification,
+    succeeded,
+)
 
 RETRY = 1000
 """Milliseconds that a client is asked to wait before it comes back."""
 
 _OVERHEAD = 100
 """Bytes that a message costs besides its own, about."""
+
+_NOTICE: Final = notification("")[:-2]
+_BEGINNING = 200
+"""Where a notification shows what it is, whatever it is framed by."""
 
 _CANCELLED = failed(Fault(INVALID_REQUEST, "Request cancelled"))
 
@@ -45,12 +60,14 @@ class Outbox:
     Attributes:
         is_over: whether nothing comes behind what is in it.
         on_news: called when something came, or it is over.
+        notices: bytes that may wait before notifications are dropped.
     """
 
     def __init__(self, limit: int, overflowed: Callable[[], None] | None = None) -> None:
         self.is_over = False
         self.on_news: Callable[[], None] | None = None
         self.overflowed = overflowed
+        self.notices = limit // 2
         self._limit = limit
         self._waiting: deque[bytes] = deque()
         self._size = 0
@@ -60,10 +77,13 @@ class Outbox:
         return bool(self._waiting)
 
     def put(self, data: bytes) -> None:
-        """Add a message; when too much waits it is dropped."""
+        """Add a message; when too much waits it is dropped; notifications sooner: no server's flood ends a client."""
         if self.is_over or self._is_full:
             return
-        self._size += len(data) + _OVERHEAD
+        size = self._size + len(data) + _OVERHEAD
+        if self._waiting and size > self.notices and _NOTICE in data[:_BEGINNING]:
+            return
+        self._size = size
         if self._waiting and self._size > self._limit:
             self._is_full = True
             if self.overflowed is not None:

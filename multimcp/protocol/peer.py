@@ -41,6 +41,9 @@ from .outbox import Outbox, Replay, Response
 RESUMABLE = 16
 """How many streams of one client's requests may be resumed."""
 
+AWAY = 64 * 1024
+"""Bytes of notifications that are kept for a client without a stream to send them on; many have none, ever."""
+
 IDLE = 1800.0
 """Seconds after which a session ends whose client asks nothing, has no stream open and no call in flight."""
 
@@ -212,6 +215,7 @@ class Client:
         self._limit = front.clients.limits.unread
         self._overflowed = lambda: overflowed(self)
         self.outbox = Outbox(self._limit, self._overflowed)
+        self.outbox.notices = AWAY
         self.has_stream = False
         self.heard = front.clock.now()
         """When its last request came."""
@@ -243,7 +247,9 @@ class Client:
 
     def close_stream(self, outbox: Outbox) -> None:
         """A stream ended, unless another one has taken over."""
-        self.has_stream = self.has_stream and self.outbox is not outbox
+        if self.outbox is outbox:
+            self.has_stream = False
+            outbox.notices = AWAY
 
     def keep(self, response: Response) -> None:
         """This one may be resumed from now on, also when it was sent to its end: that may never have arrived."""

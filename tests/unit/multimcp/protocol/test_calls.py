@@ -1,6 +1,7 @@
 """Calls, questions and clients: who is told what, who may be asked, and when a call's time runs."""
 
 import json
+from collections import deque
 from typing import Any
 
 import pytest
@@ -132,7 +133,7 @@ def test_a_client_that_is_sent_to_a_url_by_an_error_hears_when_it_was_visited() 
     call, _ = World().call(session)
     elicitations = [{"elicitationId": "e", "url": "https://x"}, {"elicitationId": 7}, "no"]
     call.finish(message(id=1, error={"code": -32042, "message": "m", "data": {"elicitations": elicitations}}), "legacy")
-    assert session.elicitations == {"e"}
+    assert session.elicitations == deque(["e"])
 
 
 def test_a_result_is_rewritten_before_it_is_given() -> None:

@@ -508,7 +508,7 @@ def test_a_question_during_nobodys_call() -> None:
     assert told[0]["method"] == "roots/list"
     unable, _ = owned.session("unable")
     owned.link.owner = unable  # whose capabilities the server knows
-    question(owned)
+    question(owned, "q2")
     assert owned.wire.sent[-1]["error"]["code"] == -32601
 
 
