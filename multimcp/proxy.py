@@ -22,8 +22,8 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import UNSET, Raw
 
-from .backends.backend import Backend
-from .backends.connection import CLOCK, IMPLEMENTATION
+from .backends.backend import Backend, Followed
+from .backends.connection import CLOCK, IMPLEMENTATION, LISTEN_TIMEOUT
 from .backends.registry import Registry
 from .errors import Fault, backend_failure, printable
 from .protocol.admission import ToldBehind, Visitors, check, check_headers, introduced, named, outcome
@@ -50,6 +50,7 @@ from .protocol.message import (
     Era,
     Fields,
     Message,
+    fields,
     is_object,
     opened,
     pack,
@@ -62,7 +63,7 @@ from .protocol.names import unqualify
 from .protocol.offer import BY_METHOD, SKILLS, Kind
 from .protocol.routing import Router, Target, View, not_found
 from .protocol.seen import Seen
-from .protocol.tasks import own_related
+from .protocol.tasks import NEWS, own_related, public_task
 from .protocol.waiting import Purpose
 from .protocol.watching import Watcher
 
@@ -347,7 +348,7 @@ class Proxy:
         return None
 
     async def _listen(self, call: Call, params: Fields, meta: Fields) -> None:
-        """Open a listening stream; resources that cannot be subscribed to are left out of its acknowledgment."""
+        """Open a listening stream; resources and tasks that cannot be watched are left out of its acknowledgment."""
         wanted = params.get("notifications")
         if wanted is None or not is_object(wanted):
             raise Fault(INVALID_PARAMS, "notifications must be an object")
@@ -356,28 +357,68 @@ class Proxy:
             seen = self._registry.greet("modern")
             seen.is_settled = True  # it may have asked for lists long ago
         listener = Listener(call, opened(wanted), seen)
-        self.clients.check_watched(listener.uris)
-        watched: dict[str, Backend] = {}
+        self.clients.check_watched([*listener.uris, *listener.tasks])
+        if listener.tasks:
+            check_declared(TASKS, call.capabilities)
+        uris: set[str] = set()
+        tasks: set[str] = set()
+        ends: list[Callable[[], None]] = [partial(self.clients.listeners.discard, listener)]
 
         async def watch(uri: str) -> None:
             with suppress(Fault):
-                watched[uri] = await self._watch(call, listener, uri)
+                ends.append(partial((await self._watch(call, listener, uri)).unwatch, listener))
+                uris.add(uri)
 
         def end() -> None:
-            self.clients.listeners.discard(listener)
-            for backend in watched.values():
-                backend.unwatch(listener)
+            for each in ends:
+                each()
 
         try:
             self.clients.listen(listener)
             async with anyio.create_task_group() as group:
                 for uri in listener.uris:
                     group.start_soon(watch, uri)
+                for server, wants in self._followed(call, listener).items():
+                    group.start_soon(self._follow, call, server, wants, tasks, ends)
         except BaseException:
             end()
             raise
         call.carried(_Carrier(end), 0)
-        listener.acknowledge([uri for uri in listener.uris if uri in watched])
+        listener.acknowledge([uri for uri in listener.uris if uri in uris], tasks)
+
+    def _followed(self, call: Call, listener: Listener) -> dict[str, Followed]:
+        """By server, what is done with the news of each task that is listened to, by the ids that it knows."""
+        followed: dict[str, Followed] = {}
+        for task in listener.tasks:
+            target = self._router.find(self._view(call), "tasks/get", {"taskId": pack(task)}, call.holder)
+            if target is not None:
+                tell = partial(self._tell_of_task, call, listener, target)
+                followed.setdefault(target.server, {})[string(target.params, "taskId")] = tell
+        return followed
+
+    def _tell_of_task(self, call: Call, listener: Listener, target: Target, params: Fields) -> None:
+        told = self._router.result(partial(self._view, call), "tasks/get", target, pack(params), call.holder)
+        listener.tell(NEWS, fields(told))
+
+    async def _follow(
+        self, call: Call, server: str, tasks: Followed, known: set[str], ends: list[Callable[[], None]]
+    ) -> None:
+        """Listen to tasks of a server until `ends` are called; those that it agrees to tell of become `known`."""
+        scope, is_decided = anyio.CancelScope(), anyio.Event()
+
+        def agree(agreed: list[str]) -> None:
+            known.update(public_task(server, task, call.holder) for task in agreed)
+            is_decided.set()
+
+        async def follow() -> None:
+            with scope, suppress(Fault):
+                await self._backend(Target(server, {})).follow_tasks(call, tasks, agree)
+            is_decided.set()
+
+        ends.append(scope.cancel)
+        self._spawn(follow)
+        with anyio.move_on_after(LISTEN_TIMEOUT):
+            await is_decided.wait()
 
     # Tasks
 

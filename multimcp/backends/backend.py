@@ -20,7 +20,8 @@ import math
 import os
 import random
 import secrets
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -30,20 +31,42 @@ from anyio.abc import TaskGroup
 
 from multimcp.errors import BackendError, ChainError, Fault, backend_failure, describe, printable, unwrap
 from multimcp.protocol.bridge import Converse, HeldCalls
-from multimcp.protocol.calls import Call, Clients, Listener, Session, most_verbose
+from multimcp.protocol.calls import ACKNOWLEDGED, Call, Clients, Heard, Listener, Session, most_verbose
 from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on, telling
 from multimcp.protocol.lifecycle import Happening, Lifecycle, State, first_state
 from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Missed, Noise, Said, Unsent, Updated
-from multimcp.protocol.message import REQUEST_TIMEOUT, Era, Fields, pack, text
+from multimcp.protocol.message import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    REQUEST_TIMEOUT,
+    Era,
+    Fields,
+    fields,
+    pack,
+    text,
+    value,
+)
 from multimcp.protocol.offer import KINDS, Kind, Offer
 from multimcp.protocol.roster import Key, Roster, serving
 from multimcp.protocol.stderr import Stderr, last_words
+from multimcp.protocol.tasks import NEWS, OVER
 from multimcp.protocol.watching import Watcher, Watchers, to_settle
 
 from . import launch
-from .connection import CLOCK, ERA_PROBE, IMPLEMENTATION, LOST, Attempt, Connection, Context, open_connection
+from .connection import (
+    CLOCK,
+    ERA_PROBE,
+    IMPLEMENTATION,
+    LISTEN_PAUSE,
+    LOST,
+    Attempt,
+    Connection,
+    Context,
+    ask,
+    open_connection,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +88,9 @@ CLOSE_TIMEOUT = 1.0
 
 LONGEST = 2000
 """Characters of what a server's failure is said to be."""
+
+Followed = dict[str, Callable[[Fields], None]]
+"""Tasks, and what takes the news of each."""
 
 EXCESS_PAUSE = 60.0
 """Seconds before a server that goes over a bound again has another line for that bound."""
@@ -477,6 +503,55 @@ class Backend:
         except BaseException:  # a client that leaves meanwhile, too
             self.unwatch(watcher.who, uri)
             raise
+
+    async def follow_tasks(self, call: Call, tasks: Followed, agreed: Callable[[list[str]], None]) -> None:
+        """Have a client told of `tasks`, by their ids here, until all are over or this is cancelled.
+
+        Args:
+            call: the client's.
+            tasks: takes what is told of each.
+            agreed: takes the ids of those that the backend tells of, whenever it has said so.
+
+        Raises:
+            Fault: the backend's: it tells of none; or it is not connected, and was not before.
+        """
+        has_agreed = False
+
+        def heard(method: str, params: Fields) -> None:
+            nonlocal has_agreed
+            task = text(params.get("taskId")) or ""
+            if method == ACKNOWLEDGED:
+                known = value(fields(params.get("notifications")).get("taskIds"))
+                for lost in tasks.keys() - set(known if isinstance(known, list) else ()):
+                    del tasks[lost]
+                agreed(list(tasks))
+                if has_agreed:  # some news may have been missed
+                    self._spawn(partial(self._ask_for, call, list(tasks), heard))
+                has_agreed = True
+            elif task in tasks:
+                tasks[task](params)
+                if text(params.get("status")) in OVER:
+                    del tasks[task]
+            if not tasks:
+                scope.cancel()
+
+        with anyio.CancelScope() as scope:
+            while True:
+                try:
+                    await (await self._connection(call)).listen_to_tasks(tasks, call.capabilities, heard)
+                except Fault as fault:
+                    if not has_agreed or fault.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
+                        raise
+                await anyio.sleep(LISTEN_PAUSE)
+
+    async def _ask_for(self, call: Call, tasks: Iterable[str], heard: Heard) -> None:
+        """Ask how it stands with tasks, for a client that listens to them."""
+        with suppress(Fault):
+            for task in tasks:
+                link, params = (await self._connection(call)).link, {"taskId": pack(task)}
+                told = await ask(link, "tasks/get", params, capabilities=call.capabilities)
+                told.pop("resultType", None)
+                heard(NEWS, told)
 
     def unwatch(self, who: Session | Listener, uri: str | None = None) -> None:
         """Have a client told no more of updates of a resource, or of any. Does not wait for the backend."""

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -22,7 +22,7 @@ from msgspec import Raw
 
 from multimcp import __version__
 from multimcp.errors import BackendError, ChainError, Fault, backend_failure, describe
-from multimcp.protocol.calls import Clients, Session
+from multimcp.protocol.calls import Clients, Heard, Session
 from multimcp.protocol.chain import HEADER, Chain
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.eras import param_headers_for
@@ -101,11 +101,17 @@ CLOCK: Final = Clock()
 
 
 async def ask(
-    link: Link, method: str, params: Fields, own: Fields | None = None, acknowledged: Callable[[], None] | None = None
+    link: Link,
+    method: str,
+    params: Fields,
+    own: Fields | None = None,
+    heard: Heard | None = None,
+    capabilities: Raw | None = None,
 ) -> Fields:
     """Send a request of our own, with `own` in its `_meta`, and return its result, opened.
 
-    `acknowledged` is called when it is a listening stream, and the backend has acknowledged it.
+    `heard` is called with what comes for it if it is a listening stream; `capabilities` are those of the client that it
+    is for, if there is one.
 
     Raises:
         Fault: the backend's error; or it did not answer.
@@ -116,8 +122,8 @@ async def ask(
         if not answer.done():
             answer.set_result(message)
 
-    call = link.ask(method, params, take, own)
-    call.on_acknowledged = acknowledged
+    call = link.ask(method, params, take, own, capabilities)
+    call.on_listening = heard
     try:
         return fields(result_of(await answer))
     finally:
@@ -358,6 +364,17 @@ class Connection:
             with suppress(Fault):
                 await ask(self.link, "resources/unsubscribe", {"uri": pack(uri)})
 
+    async def listen_to_tasks(self, tasks: Iterable[str], capabilities: Raw, heard: Heard) -> None:
+        """Listen to tasks for a client with these capabilities, until the backend ends that.
+
+        Raises:
+            Fault: the backend's: it does not let us.
+        """
+        if self.era == "legacy":
+            raise backend_failure(self._context.name, "has no notifications/tasks", METHOD_NOT_FOUND)
+        params = {"notifications": pack({"taskIds": list(tasks)})}
+        await ask(self.link, "subscriptions/listen", params, heard=heard, capabilities=capabilities)
+
     async def listen_for_changes(self) -> None:
         """Where lists change only for who listens, listen."""
         wanted = {f"{capability}ListChanged": True for capability in self._lists.promised}
@@ -402,14 +419,14 @@ class Connection:
         scope: anyio.CancelScope,
         opened: "asyncio.Future[Fault | None]",
     ) -> None:
-        def acknowledged() -> None:
+        def heard(method: str, params: Fields) -> None:
             on_gap(True) if opened.done() else opened.set_result(None)
 
         with scope:
             while not self.is_lost:
                 problem = backend_failure(self._context.name, "ended subscriptions/listen at once")
                 try:
-                    await ask(self.link, "subscriptions/listen", params, acknowledged=acknowledged)
+                    await ask(self.link, "subscriptions/listen", params, heard=heard)
                 except Fault as fault:
                     problem = fault
                 if not opened.done():

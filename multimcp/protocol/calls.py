@@ -212,7 +212,7 @@ class Call:
         otherwise: called with the code of an error; goes on with another server if there is one, and says so.
         on_over: called with its answer when it is over.
         on_break: called when the backend has closed the call's stream, and its client is to come back for the rest.
-        on_acknowledged: called when the backend acknowledges that it is a listening stream of ours.
+        on_listening: called with what comes for a listening stream of ours: that it is acknowledged, and news of tasks.
         origin: how it came.
         names: the spelling of names that its client is shown.
         since: when the client was first heard of.
@@ -231,7 +231,7 @@ class Call:
     ask: "Ask | None" = None
     on_over: Callable[["Call", Message | None], None] | None = None
     on_break: Callable[[], None] | None = None
-    on_acknowledged: Callable[[], None] | None = None
+    on_listening: "Heard | None" = None
     names: Spelling = "plain"
     since = 0.0
     seen: Seen | None = None
@@ -393,6 +393,9 @@ def place_of(calls: Mapping[object, Call], number: Id) -> object:
     place = key(number)
     return place if place not in calls else (place, object())
 
+
+Heard = Callable[[str, Fields], None]
+"""Takes the method and the params of a notification."""
 
 Ask = Callable[[Asker, "Call | None", str, Fields, Clock], Question]
 """Asks a client: (who takes the answer, during which call, method, params, clock). Raises `Fault`."""
@@ -581,12 +584,14 @@ class Listener:
         }
         uris = value(notifications.get("resourceSubscriptions"))
         self.uris = [uri for uri in uris if isinstance(uri, str)] if isinstance(uris, list) else []
+        tasks = value(notifications.get("taskIds"))
+        self.tasks = [task for task in tasks if isinstance(task, str)] if isinstance(tasks, list) else []
         self._meta = pack({SUBSCRIPTION_KEY: call.id})
         self._early: dict[bytes, None] | None = {}
         """What came before the acknowledgment, each once; None since that was sent."""
 
-    def acknowledge(self, uris: list[str]) -> None:
-        """Say what is listened to: the changes asked for, and those resources that can be subscribed to."""
+    def acknowledge(self, uris: list[str], tasks: Collection[str] = ()) -> None:
+        """Say what is listened to: the changes asked for, and those resources and tasks that can be subscribed to."""
         honoured: dict[str, Any] = {
             f"{capability}ListChanged": True
             for capability in ("tools", "prompts", "resources")
@@ -594,6 +599,8 @@ class Listener:
         }
         if uris:
             honoured["resourceSubscriptions"] = uris
+        if tasks:
+            honoured["taskIds"] = [task for task in self.tasks if task in tasks]
         early, self._early = self._early or {}, None
         self.tell(ACKNOWLEDGED, {"notifications": pack(honoured)})
         for data in early:

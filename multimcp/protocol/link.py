@@ -69,7 +69,7 @@ from .message import (
     value,
 )
 from .offer import LIST_CHANGED
-from .tasks import STATUS, task_of, to_client, to_server
+from .tasks import NEWS, STATUS, task_of, to_client, to_server
 
 _OURS = pack({"extensions": OURS})
 """What requests of the proxy itself declare, on connections that are shared."""
@@ -286,11 +286,21 @@ class Link:
         self._wire.request(number, call.method, params, request(number, call.method, params or UNSET))
         return number
 
-    def ask(self, method: str, params: Fields, take: Callable[[Message], None], own: Fields | None = None) -> Call:
-        """Send a request of our own, with `own` in its `_meta`; `take` gets its answer."""
+    def ask(
+        self,
+        method: str,
+        params: Fields,
+        take: Callable[[Message], None],
+        own: Fields | None = None,
+        capabilities: Raw | None = None,
+    ) -> Call:
+        """Send a request of our own, with `own` in its `_meta`; `take` gets its answer.
+
+        It declares the `capabilities` of the client that it is for, if there is one.
+        """
         call = Call(_Ours(take), self.era, 0, method, {})
         call.is_ours = True
-        call.capabilities = self.owner.for_modern if self.owner else _OURS
+        call.capabilities = capabilities or (self.owner.for_modern if self.owner else _OURS)
         self.request(call, params, {}, own)
         return call
 
@@ -475,7 +485,7 @@ class Link:
             self._emit(self, Doubt(f"answered under an id that is none of ours: {str(message.id)[:80]!r}"))
             if self._claim_timer is None:
                 self._claim_timer = self._clock.later(UNCLAIMED_WAIT, partial(self._claim, is_late=True))
-            self._suspects |= {each for each, call in self.pending.items() if call.on_acknowledged is None}
+            self._suspects |= {each for each, call in self.pending.items() if call.on_listening is None}
             self._claim()
 
     def _note_task(self, call: Call, session: Session, result: Raw) -> None:
@@ -518,10 +528,10 @@ class Link:
         elif method == CANCELLED:
             if (question := self._questions.pop(key(value(params.get("requestId"))), None)) is not None:
                 question.withdraw()
-        elif method == ACKNOWLEDGED:
-            call = self.pending.get(number_of(value(subscription)) or 0)
-            if call is not None and call.on_acknowledged is not None:
-                call.on_acknowledged()
+        elif method in (ACKNOWLEDGED, NEWS):
+            call = self.pending.get(number_of(value(subscription)) or via or 0)
+            if call is not None and call.on_listening is not None:
+                call.on_listening(method, params)
         elif method in LIST_CHANGED:
             self._emit(self, ListsChanged(LIST_CHANGED[method]))
         elif method == UPDATED:

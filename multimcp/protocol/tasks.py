@@ -28,6 +28,10 @@ NEWS: Final = "notifications/tasks"
 """Of the extension: on `subscriptions/listen`."""
 
 
+OVER: Final = frozenset({"completed", "failed", "cancelled"})
+"""The statuses after which nothing more becomes of a task."""
+
+
 def public_task(server: str, task: str, key: bytes = b"") -> str:
     """The id under which clients with this API key know a task of `server`, which calls it `task`."""
     return f"{quote(server, safe='')}:{_holder(key)}:{task}"

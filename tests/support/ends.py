@@ -334,9 +334,10 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(url: str, era: str, **capabilities: Any) -> AsyncIterator[Peer]:
-    """A client with these capabilities. What it has under way at the end is broken off."""
-    async with httpx2.AsyncClient(timeout=2 * WAIT, trust_env=False) as http:
+async def peer(url: str, era: str, *, key: str = "", **capabilities: Any) -> AsyncIterator[Peer]:
+    """A client with these capabilities, and its API key. What it has under way at the end is broken off."""
+    headers = {"X-API-Key": key} if key else {}
+    async with httpx2.AsyncClient(timeout=2 * WAIT, trust_env=False, headers=headers) as http:
         client = Peer(http, url, era, capabilities)
         try:
             await client.greet()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.ends import ALL, FORM, Heard, Message, Peer, Stage, form, legacy, modern, stage
+from tests.support.ends import ALL, FORM, Heard, Message, Peer, Pending, Stage, form, legacy, modern, peer, stage
 from tests.support.processes import Proxy, proxy, within
 
 TIMEOUT = 60.0
@@ -202,3 +202,105 @@ async def test_nobody_gets_a_task_that_he_cannot_read(shared: Proxy) -> None:
             assert declared == {**ALL, "extensions": {}}
             heard.reply(resultType="task", taskId="1", status="working")  # though nobody has declared it
             assert (await call.error())["code"] == -32603
+
+
+async def listens(here: Stage, client: Peer, *tasks: str, **agreed: list[str]) -> tuple[Pending, list[Heard]]:
+    """Have a client listen to tasks, and servers agree to tell of some, by server."""
+    stream = client.send("subscriptions/listen", {"notifications": {"taskIds": [*tasks]}})
+    asked = [await here.told("subscriptions/listen") for _ in agreed]
+    for heard, known in zip(asked, agreed.values(), strict=True):
+        news(heard, "subscriptions/acknowledged", notifications={"taskIds": known})
+    return stream, asked
+
+
+def news(listening: Heard, method: str, **params: Any) -> None:
+    meta = {"io.modelcontextprotocol/subscriptionId": listening.message["id"]}
+    listening.say(method=f"notifications/{method}", params={**params, "_meta": meta})
+
+
+async def test_news_of_tasks(shared: Proxy) -> None:
+    async with servers(shared, "a", "b", era="modern") as here, modern(shared, ABLE) as one:
+        stream, [first, second] = await listens(
+            here, one, "a::1", "a::2", "a::gone", "b::1", "c::1", "1", a=["1", "2"], b=["1"]
+        )
+        wanted = [each.message["params"]["notifications"] for each in (first, second)]
+        assert wanted == [{"taskIds": ["1", "2", "gone"]}, {"taskIds": ["1"]}]
+        meta = first.message["params"]["_meta"]
+        assert TASKS in meta["io.modelcontextprotocol/clientCapabilities"]["extensions"]
+        told = await stream.told("notifications/subscriptions/acknowledged")
+        assert told["params"]["notifications"] == {"taskIds": ["a::1", "a::2", "b::1"]}
+        link = {"type": "resource_link", "uri": "raw://one", "name": "l"}  # which the first server has, too
+        for listening, server, uri in ((first, "a", "raw://one"), (second, "b", "raw://b/one")):
+            news(listening, "tasks", taskId="gone", status="working")
+            result = {"content": [link], **related("1")}
+            news(listening, "tasks", taskId="1", status="completed", n=1.0, result=result)
+            params = (await stream.told("notifications/tasks"))["params"]
+            assert params.pop("_meta") == {"io.modelcontextprotocol/subscriptionId": stream.id}
+            assert params == {
+                "taskId": f"{server}::1", "status": "completed", "n": 1.0,
+                "result": {"content": [{**link, "uri": uri}], **related(f"{server}::1")},
+            }  # fmt: skip
+        over = await here.told("notifications/cancelled")  # nothing more becomes of the only task there
+        assert (over.pid, over.message["params"]["requestId"]) == (second.pid, second.message["id"])
+        await stream.hang_up()
+        over = await here.told("notifications/cancelled")
+        assert (over.pid, over.message["params"]["requestId"]) == (first.pid, first.message["id"])
+        assert (stream.items, here.items) == ([], [])
+
+
+async def test_a_stream_of_tasks_that_a_server_ends_is_opened_again_and_what_was_missed_is_asked_for(
+    shared: Proxy,
+) -> None:
+    async with servers(shared, "a", era="modern") as here, modern(shared, ABLE) as one:
+        stream, [listening] = await listens(here, one, "a::1", "a::2", a=["1", "2"])
+        assert await stream.told("notifications/subscriptions/acknowledged")
+        listening.reply(resultType="complete")
+        again = await here.told("subscriptions/listen")
+        news(again, "subscriptions/acknowledged", notifications={"taskIds": ["2"]})
+        asked = await here.told("tasks/get")
+        assert asked.message["params"]["taskId"] == "2"
+        asked.reply(resultType="complete", taskId="2", status="failed", error={"code": 1, "message": "m"})
+        params = (await stream.told("notifications/tasks"))["params"]
+        assert (params["taskId"], params["status"], "resultType" in params) == ("a::2", "failed", False)
+        assert (await here.told("notifications/cancelled")).message["params"]["requestId"] == again.message["id"]
+
+
+async def test_tasks_that_cannot_be_listened_to(shared: Proxy) -> None:
+    async with servers(shared, "a", era="modern") as here, modern(shared, ABLE) as one, modern(shared) as undeclared:
+        shared.add(old=here.puppet(OLD, "play:subscriptions/listen"))
+        error = await undeclared.send("subscriptions/listen", {"notifications": {"taskIds": ["a::1"]}}).error()
+        assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"extensions": {TASKS: {}}}})
+        none, _ = await listens(here, one, "old::1", "1", "c::1")
+        stream, _ = await listens(here, one, "a::1")
+        listening = await here.told("subscriptions/listen")
+        listening.say(id=listening.message["id"], error={"code": -32602, "message": "no such task"})
+        for each in (none, stream):
+            told = await each.told("notifications/subscriptions/acknowledged")
+            assert told["params"]["notifications"] == {}
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_a_task_is_known_under_the_key_of_its_client_only(tmp_path: Path, era: str) -> None:
+    async with within(TIMEOUT), stage() as here:
+        able = OLD if era == "legacy" else NEW
+        server = here.puppet(*(["modern-only"] if era == "modern" else []), able, *PLAYED, "play:subscriptions/listen")
+        with proxy(tmp_path, {"a": server}, env={"MULTI_MCP_API_KEY": "key-1,key-2"}) as running:
+            running.expect("a: ready")
+            async with (
+                peer(running.url, era, key="key-1", **ABLE) as one,
+                peer(running.url, era, key="key-2", **ABLE) as other,
+            ):
+                call = one.send("tools/call", {"name": "a::echo", "arguments": {}, "task": {}})
+                task = {"taskId": "1", "status": "working"}
+                (await here.called()).reply(**({"task": task} if era == "legacy" else {"resultType": "task", **task}))
+                result = await call.result()
+                public = result.get("task", result)["taskId"]
+                assert "key-1" not in public
+                await asked(here, one, "tasks/get", public)
+                for unknown in (public, "a::1"):
+                    assert (await other.send("tasks/get", {"taskId": unknown}).error())["code"] == -32602
+                if era == "modern":
+                    stream, _ = await listens(here, other, public, "a::1")
+                    told = await stream.told("notifications/subscriptions/acknowledged")
+                    assert told["params"]["notifications"] == {}
+                assert here.items == []

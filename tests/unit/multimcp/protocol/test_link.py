@@ -430,7 +430,7 @@ def test_a_listening_stream_is_acknowledged() -> None:
     heard: list[int] = []
     call = world.link.ask("subscriptions/listen", {}, lambda answer: None)
     world.link.ask("tools/list", {}, lambda answer: None)
-    call.on_acknowledged = lambda: heard.append(1)
+    call.on_listening = lambda method, params: heard.append(1)
     for number in (1, "1", 2, 3, None):
         meta = {K + "subscriptionId": number}
         world.hear({"method": "notifications/subscriptions/acknowledged", "params": {"_meta": meta}})
