@@ -205,9 +205,10 @@ async def test_nobody_gets_a_task_that_he_cannot_read(shared: Proxy) -> None:
 
 
 async def listens(here: Stage, client: Peer, *tasks: str, **agreed: list[str]) -> tuple[Pending, list[Heard]]:
-    """Have a client listen to tasks, and servers agree to tell of some, by server."""
+    """Have a client listen to tasks, and servers agree to tell of some: first the one that is asked for most."""
     stream = client.send("subscriptions/listen", {"notifications": {"taskIds": [*tasks]}})
     asked = [await here.told("subscriptions/listen") for _ in agreed]
+    asked.sort(key=lambda heard: -len(heard.message["params"]["notifications"]["taskIds"]))
     for heard, known in zip(asked, agreed.values(), strict=True):
         news(heard, "subscriptions/acknowledged", notifications={"taskIds": known})
     return stream, asked
