@@ -4,7 +4,7 @@
 
   name=N            calls itself N
   tool=N            its tool is called N
-  able=JSON         has these capabilities, too; it subscribes and sets its level, whatever it says
+  able=JSON         has these capabilities, too (@FILE: those in it); it subscribes and sets its level, whatever it says
   hang:METHOD       never answers METHOD
   exit:METHOD       exits when METHOD arrives
   exit:start        exits at once, with code 3
@@ -52,6 +52,7 @@
   restless          says that its tools changed whenever they are listed
   nan               says that its version is NaN
   skills=JSON       serves these Agent Skills (`raw_skills.py`)
+  apps=JSON         serves these tools, pages and methods (`raw_apps.py`)
 """
 
 import json
@@ -64,6 +65,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -102,15 +104,20 @@ class Server:
         self.has: dict[str, str] = dict(b.partition("=")[::2] for b in behaviours)
         self.name = self.has.get("name", "raw")
         self.called = False
+        self.declared: Json = {}
         self.answers: queue.Queue[Json] = queue.Queue()
         self.skills: Json = json.loads(self.has.get("skills", "{}"))
+        self.apps: Json = json.loads(self.has.get("apps", "{}"))
 
     def hello(self) -> Json:
         capabilities: Json = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
         if self.skills:
             capabilities |= ours("raw_skills").capabilities(self.skills)
+        able = self.has.get("able", "{}")
+        if able.startswith("@"):
+            able = Path(able[1:]).read_text()
         return {
-            "capabilities": capabilities | json.loads(self.has.get("able", "{}")),
+            "capabilities": capabilities | json.loads(able),
             "instructions": f"I am {self.name}.",
         }
 
@@ -122,6 +129,7 @@ class Server:
             code = int(self.has[f"error:{method}"] or -31999)
             raise LookupError({"code": code, "message": "as I say", "data": {"why": [1, None]}})
         if method == "initialize":
+            self.declared = params.get("capabilities") or {}
             if "modern-only" in self.has:
                 raise LookupError({"code": -32022, "message": "modern only", "data": {"supported": [MODERN]}})
             if "curious" in self.has:
@@ -139,6 +147,8 @@ class Server:
 
     def result(self, method: str, params: Json, era: str) -> Json:
         if self.skills and (found := ours("raw_skills").answer(self.skills, method, params)) is not None:
+            return dict(found)
+        if self.apps and (found := ours("raw_apps").answer(self.apps, self, method, params)) is not None:
             return dict(found)
         if method in RESULTS:
             return RESULTS[method](self, params, era)
