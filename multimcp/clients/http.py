@@ -88,7 +88,7 @@ class StreamableHttp:
         elif head.era == "legacy":
             client = self._sessions.find(head, arrived.id if message.is_request else None)
         if not message.is_request:
-            take_note(front, head.era, client.session if client else None, message, arrived.params)
+            take_note(front, head.era, client.session if client else None, message, arrived.params, arrived.meta)
             await reply(send, 202)
             return
         response = Response(arrived.id, front.clients.limits.unread, self._sessions.replay, _naming(head, client))
@@ -151,7 +151,7 @@ class StreamableHttp:
         try:
             arrived = read_post(head, data)
             if not arrived.message.is_request:
-                take_note(self._front, head.era, client.session, arrived.message, arrived.params)
+                take_note(self._front, head.era, client.session, arrived.message, arrived.params, arrived.meta)
                 response.close()
                 return
             if arrived.message.method == "initialize":

@@ -586,9 +586,9 @@ class Listener:
         self.uris = [uri for uri in uris if isinstance(uri, str)] if isinstance(uris, list) else []
         tasks = value(notifications.get("taskIds"))
         self.tasks = [task for task in tasks if isinstance(task, str)] if isinstance(tasks, list) else []
-        self._meta = pack({SUBSCRIPTION_KEY: call.id})
-        self._early: dict[bytes, None] | None = {}
-        """What came before the acknowledgment, each once; None since that was sent."""
+        self._number = pack(call.id)
+        self._early: dict[bytes, bytes] | None = {}
+        """What came before the acknowledgment, each once whatever its `_meta` is; None since that was sent."""
 
     def acknowledge(self, uris: list[str], tasks: Collection[str] = ()) -> None:
         """Say what is listened to: the changes asked for, and those resources and tasks that can be subscribed to."""
@@ -603,7 +603,7 @@ class Listener:
             honoured["taskIds"] = [task for task in self.tasks if task in tasks]
         early, self._early = self._early or {}, None
         self.tell(ACKNOWLEDGED, {"notifications": pack(honoured)})
-        for data in early:
+        for data in early.values():
             self.call.port.tell(data)
 
     def tell_changed(self, capability: str) -> None:
@@ -613,9 +613,10 @@ class Listener:
 
     def tell(self, method: str, params: Fields) -> None:
         """Send a notification on the stream, behind the acknowledgment, which has to be the first."""
-        data = notification(method, {**params, "_meta": self._meta})
+        meta = {**fields(params.get("_meta")), SUBSCRIPTION_KEY: self._number}
+        data = notification(method, {**params, "_meta": pack(meta)})
         if self._early is not None:
-            self._early[data] = None
+            self._early[notification(method, {**params, "_meta": EMPTY})] = data
         elif not self.call.is_over:
             self.call.port.tell(data)
 

@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw
 from multimcp.errors import Fault
 
 from .calls import CANCELLED, Call, Clients, Clock, Origin, Session, place_of
-from .eras import CAPABILITIES_KEY, CLIENT_KEY, ONLY_MODERN, VERSION_KEY, check_envelope
+from .eras import CAPABILITIES_KEY, CLIENT_KEY, ONLY_MODERN, VERSION_KEY, check_envelope, end_to_end
 from .framing import Oversized, as_event
 from .http import Head, Refusal, refusal
 from .message import (
@@ -32,6 +32,7 @@ from .message import (
     failed,
     key,
     opened,
+    pack,
     read,
     salvage,
     value,
@@ -125,7 +126,7 @@ class Peer:
             if (call := self.calls.get(key(value(params.get("requestId"))))) is not None:
                 call.cancel(params.get("reason"))
         else:
-            take_note(self._front, "legacy", self.session, message, params)
+            take_note(self._front, "legacy", self.session, message, params, meta)
         return None
 
     def leave(self) -> None:
@@ -187,9 +188,13 @@ class Peer:
         return None
 
 
-def take_note(front: Front, era: Era, session: Session | None, message: Message, params: Fields) -> None:
+def take_note(
+    front: Front, era: Era, session: Session | None, message: Message, params: Fields, meta: Fields | None
+) -> None:
     """Take what a client does not want an answer to: a notification, or its answer to a question."""
     if not message.is_answer:
+        if meta:
+            params = end_to_end({**params, "_meta": pack(meta)})
         if message.method == CANCELLED and session is not None:
             session.cancel(params)
         else:

@@ -29,7 +29,7 @@ class Watcher:
         if isinstance(self.who, Session):
             self.who.tell(notification(UPDATED, {**params, "uri": pack(self.public + rest)}))
         else:
-            self.who.tell(UPDATED, {"uri": pack(self.public)})
+            self.who.tell(UPDATED, {**params, "uri": pack(self.public)})
 
 
 class Watchers:

@@ -274,10 +274,10 @@ def test_a_client_over_http_cancels_its_own_calls_only() -> None:
     one, other = (sessions.new(name, {}).session for name in "ab")
     calls = [Call(Port(), "legacy", 1, "tools/call", {}, session) for session in (one, other)]
     cancel = read(b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "1"}}')
-    take_note(front, "legacy", one, cancel, opened(cancel.params))
+    take_note(front, "legacy", one, cancel, opened(cancel.params), {})
     assert [call.is_over for call in calls] == [True, False]
     assert front.notes == []
-    take_note(front, "modern", None, cancel, opened(cancel.params))  # who has no session is heard all the same
+    take_note(front, "modern", None, cancel, opened(cancel.params), {})  # who has no session is heard all the same
     assert front.notes == ["notifications/cancelled"]
 
 
