@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 from .errors import ConfigError, unreadable
@@ -12,7 +14,10 @@ from .protocol.document import Document, decode
 
 CREATE = 'create it ({"mcpServers": {}} is enough) or name another (--config FILE, or check FILE)'
 
-_LONGEST_ENV_FILE = 1024 * 1024
+LARGEST = 4 * 1024 * 1024
+"""Bytes of a configuration at most: it is text that somebody wrote."""
+
+_LARGEST_ENV_FILE = 1024 * 1024
 
 _LINE = re.compile(
     r"""^[ \t]*(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*"""
@@ -22,6 +27,27 @@ _LINE = re.compile(
 _COMMENT = re.compile(r"(?:^|[ \t])#.*")
 
 
+def read_file(path: str | os.PathLike[str], largest: int = LARGEST, errors: str = "strict") -> str:
+    """The text of a file, which is UTF-8. What is no file (a pipe, a device) is not waited for.
+
+    Args:
+        largest: bytes that it may have.
+        errors: what to do with what is no UTF-8, as `bytes.decode` has it.
+
+    Raises:
+        ConfigError: the operator's: it is no file, or too large.
+        OSError, UnicodeDecodeError: the operator's.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        kind = os.fstat(file.fileno()).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise ConfigError("is not a file but a pipe or a device; name a file")
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise ConfigError(f"has more than {largest:,} bytes, and is not read; make it smaller")
+    return StringIO(data.decode("utf-8-sig", errors), newline=None).read()
+
+
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """Read and parse the file at `path`.
 
@@ -29,13 +55,11 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         ConfigError: the operator's; each mistake starts with the path.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return understand(decode(read_file(path), path.suffix), environ)
     except OSError as exc:
         raise ConfigError(f"{path}: {unreadable(exc, CREATE)}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
-    try:
-        return understand(decode(text, path.suffix), environ)
     except ConfigError as exc:
         raise exc.at(f"{path}: ") from None
 
@@ -68,14 +92,11 @@ def variables(path: str) -> Mapping[str, str]:
         ConfigError: the operator's: it cannot be read.
     """
     try:
-        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
-            text = file.read(_LONGEST_ENV_FILE + 1)
+        text = read_file(os.path.expanduser(path), _LARGEST_ENV_FILE)
     except OSError as exc:
         raise ConfigError(unreadable(exc, 'create it, or write its variables under "env"')) from None
     except ValueError:
         raise ConfigError("is not UTF-8 text; save it as UTF-8") from None
-    if len(text) > _LONGEST_ENV_FILE:
-        raise ConfigError(f"has more than {_LONGEST_ENV_FILE} characters; take out what is no variable")
     return {name: _value(*values) for name, *values in _LINE.findall(text)}
 
 

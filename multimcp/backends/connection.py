@@ -9,14 +9,16 @@ Rules:
 import asyncio
 import os
 import re
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
@@ -456,7 +458,8 @@ async def open_connection(
     """
     lists = Lists()
     link = context.link(way.era or "legacy", owner, lists)
-    wire = _wire(context, link, attempt, way.transport)
+    found = await anyio.to_thread.run_sync(_look_up, context, way.transport, abandon_on_cancel=True)
+    wire = _wire(context, link, attempt, way.transport, found)
     try:
         await wire.open()
         with anyio.fail_after(ERA_PROBE if way.era == "modern" else None):
@@ -484,19 +487,41 @@ async def _close(wire: Wire, attempt: Attempt) -> None:
     attempt.stderr.end()
 
 
-def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport) -> Wire:
+class _Program(NamedTuple):
+    """What a process is started with."""
+
+    command: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str | None
+
+
+def _look_up(context: Context, transport: Transport) -> _Program | None:
+    """The program to start, if it is one. For a thread: this asks the disk, which may be far away and slow."""
+    config, home = context.config, os.path.expanduser("~")
+    if transport != "stdio":
+        # Imported here: a tenth of a second that a proxy of programs alone does not need.
+        from .web import trusted
+
+        trusted()
+        return None
+    command, *args = (at_home(word, home) for word in (config.command or "", *config.args))
+    in_venv = sys.prefix != sys.base_prefix
+    started = located(program(command, config.env, os.environ, sys.executable, in_venv=in_venv))
+    env = environment(os.environ, config.env) | context.chain.variable()
+    cwd = at_home(config.cwd, home) if config.cwd else None
+    for path in (cwd, shutil.which(started, path=env.get("PATH"))):  # what starting it will look at
+        with suppress(OSError, ValueError):
+            os.stat(path or "")
+    return _Program([started, *args], env, cwd)
+
+
+def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport, program: _Program | None) -> Wire:
     config, limits = context.config, context.clients.limits
     wire: Wire
-    if transport == "stdio":
-        command, *args = (at_home(word, os.path.expanduser("~")) for word in (config.command or "", *config.args))
-        in_venv = sys.prefix != sys.base_prefix
-        started = located(program(command, config.env, os.environ, sys.executable, in_venv=in_venv))
-        env = environment(os.environ, config.env) | context.chain.variable()
-        attempt.started = started, env
-        cwd = at_home(config.cwd, os.path.expanduser("~")) if config.cwd else None
-        wire = StdioWire(link, [started, *args], env, cwd, attempt.stderr.feed, limits)
+    if program is not None:
+        attempt.started = program.command[0], program.env
+        wire = StdioWire(link, *program, attempt.stderr.feed, limits)
     else:
-        # Imported here: a tenth of a second that a proxy of programs alone does not need.
         from .http import HttpWire
         from .sse import SseWire
 

@@ -25,6 +25,7 @@ from contextlib import suppress
 from typing import cast
 
 import anyio
+import anyio.to_thread
 
 from multimcp.errors import BackendError
 from multimcp.protocol.framing import Lines, as_line, turns
@@ -110,7 +111,8 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
             if self._stderr is not None:
                 self._stderr.close()
             if isinstance(exc, OSError):
-                raise BackendError(unstartable(exc, self._command[0], self._cwd, self._env.get("PATH"))) from None
+                asked = exc, self._command[0], self._cwd, self._env.get("PATH")
+                raise BackendError(await anyio.to_thread.run_sync(unstartable, *asked)) from None
             raise
         finally:
             os.close(theirs)

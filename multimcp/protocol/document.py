@@ -42,6 +42,7 @@ _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"?'  # one that does not end is for the JSON 
 _COMMENT = re.compile(rf"{_STRING}|//[^\r\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _COMMA = re.compile(rf"{_STRING}|,(?=[ \t\r\n]*[\]}}])", re.DOTALL)
 _TOKEN = re.compile(rf'{_STRING}|[{{}}\[\],:]|[^\s{{}}\[\],:"]+', re.DOTALL)
+_DOTTED = re.compile(r"""(?<![\w.'"-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
 _OTHERS = {
     "TOML": re.compile(r"\[{1,2}[\w.\"' -]+\]{1,2}\s*(?:#.*)?|[\w.-]+\s*=.*"),
     "YAML": re.compile(r"---.*|[\w-]+:(?:\s.*)?"),
@@ -98,6 +99,8 @@ def decode(text: str | bytes, suffix: str = "") -> Document:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
         if suffix.lower() == ".toml":
+            if _DOTTED.search(text):  # which take time in proportion to the square of their number
+                raise ConfigError(TOO_DEEP)
             return Document(tomllib.loads(text))
         plain = _blank(text)
         data = json.loads(plain, object_pairs_hook=_no_duplicates)

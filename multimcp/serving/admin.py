@@ -24,7 +24,7 @@ from starlette.types import ExceptionHandler
 from multimcp import __version__
 from multimcp.backends.backend import Backend
 from multimcp.backends.registry import Registry
-from multimcp.config import understand
+from multimcp.config import LARGEST, understand
 from multimcp.errors import ConfigError, MultiMCPError, NameInUseError, UnknownServerError, printable
 from multimcp.protocol.config import Config, beyond_remote
 from multimcp.protocol.document import Document, decode
@@ -45,9 +45,6 @@ READ_ONLY = (
 
 OFF = "the admin API is off (--admin, MULTI_MCP_ADMIN)"
 REMOTE_ONLY = "removing a server that has a command is refused (--admin remote-only)"
-
-LARGEST = 4 * 1024 * 1024
-"""Bytes of the body of a request at most: a configuration is text that somebody wrote."""
 
 HERE_ONLY = "in this process only: the configuration file and other replicas do not change"
 

@@ -24,8 +24,9 @@ from secrets import token_hex
 from typing import Any, Final, Literal
 
 import anyio
+import anyio.to_thread
 import uvicorn
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -46,7 +47,7 @@ from multimcp.proxy import Proxy
 from . import log
 from .admin import ERRORS, Admin
 from .guard import REMEDY, Access, Guard
-from .reload import ConfigFile, reported, watch
+from .reload import ConfigFile, Look, reported, watch
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +114,8 @@ class _Parts:
         self.sse = Sse(self.proxy)
         self.follow = reported(self._follow)
 
-    def _follow(self) -> None:
-        self.file.follow(self.registry)
+    async def _follow(self) -> None:
+        await self.file.follow(self.registry)
 
     def application(
         self, access: Access, keep: bool = False, lifespan: Lifespan[Starlette] | None = None
@@ -210,11 +211,11 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
         _Uvicorn(parts.application(settings.access, settings.persist), listeners, parts.clients) if listeners else None
     )
     keys = settings.access.keys
-    read_keys = reported(keys.read)
+    read_keys = reported(partial(anyio.to_thread.run_sync, keys.read, abandon_on_cancel=True))
 
-    def look() -> None:
-        parts.follow()
-        read_keys()
+    async def look() -> None:
+        await parts.follow()
+        await read_keys()
         if keys:
             parts.check_keys(lambda key: key is not None and keys.have(key))
 
@@ -253,20 +254,22 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 class _Signals:
     """What the process is told by signals: `stop` is set when it is to end."""
 
-    def __init__(self, look: Callable[[], None], web: "_Uvicorn | None") -> None:
+    def __init__(self, look: Look, web: "_Uvicorn | None") -> None:
         self.stop = anyio.Event()
         self._look = look
         self._web = web
         self._has_terminal = _has_terminal()
+        self._looks: TaskGroup
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """Obey signals to the very end: their defaults would leave servers behind, and a wrong exit code."""
         try:
             with anyio.open_signal_receiver(*_SIGNALS) as signals:
                 task_status.started()
-                async for number in signals:
-                    if not self.stop.is_set():
-                        self._obey(number)
+                async with anyio.create_task_group() as self._looks:
+                    async for number in signals:
+                        if not self.stop.is_set():
+                            self._obey(number)
         finally:
             for each in _SIGNALS:
                 signal.signal(each, signal.SIG_IGN)
@@ -276,7 +279,7 @@ class _Signals:
             if self._web is not None:
                 self._web.let_go()
         elif number == signal.SIGHUP and not (self._has_terminal and not _has_terminal()):
-            self._look()
+            self._looks.start_soon(self._look)
         else:  # also where the terminal is gone: nobody could ever end it
             self.stop.set()
 

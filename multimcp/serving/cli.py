@@ -10,6 +10,8 @@ Rules:
 import argparse
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -68,8 +70,23 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     except ListenError as exc:
         print(f"multi-mcp: {exc}", file=sys.stderr)
         return 1
+    _leave_behind()
     return 0
 
+
+def _leave_behind() -> None:
+    """End at once where a thread waits for a file that does not come: Python would wait for it."""
+    deadline = time.monotonic() + _LAST_FILES
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                sys.stderr.close()
+                os._exit(0)
+
+
+_LAST_FILES = 0.5
+"""Seconds in which files are still read and written at the end."""
 
 _Reads = Callable[[str], Any]
 

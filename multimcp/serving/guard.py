@@ -32,6 +32,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from multimcp.config import read_file
 from multimcp.errors import ConfigError, printable, unreadable
 from multimcp.protocol.limits import Seldom
 from multimcp.protocol.message import INVALID_REQUEST
@@ -104,7 +105,9 @@ class Keys:
         place = f"{_KEY_FILE} ({self.file})"
         try:
             # What is no text cannot be sent either, and is refused as that.
-            text = self.file.read_text(encoding="utf-8-sig", errors="replace")
+            text = read_file(self.file, errors="replace")
+        except ConfigError as exc:
+            raise exc.at(f"{place}: ") from None
         except OSError as exc:
             raise ConfigError(f"{place}: {unreadable(exc, 'correct the path, or create it')}") from None
         keys = _parse(text, place)

@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import anyio.to_thread
 from watchfiles import awatch
 
 from multimcp.backends.registry import Registry
-from multimcp.config import load
+from multimcp.config import LARGEST, load, read_file
 from multimcp.errors import ConfigError, NameInUseError, describe
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.document import edit
@@ -63,13 +63,13 @@ class ConfigFile:
         self._told = config.warnings
         return config.servers
 
-    def follow(self, registry: Registry) -> None:
+    async def follow(self, registry: Registry) -> None:
         """Read it again, and have `registry` follow what changed.
 
         Raises:
             ConfigError: the operator's: it cannot be used; nothing has changed then.
         """
-        servers = self._load()
+        servers = await anyio.to_thread.run_sync(self._load, abandon_on_cancel=True)
         # In order: of two servers that collide the first one wins.
         if list(servers.items()) != list(registry.written.items()):
             logger.info("%s: changed", self.path)
@@ -137,21 +137,35 @@ class ConfigFile:
 
     def _edited(self, put: Mapping[str, Any], drop: Collection[str]) -> str:
         try:
-            return edit(self.path.read_text(encoding="utf-8-sig"), put, drop, self.path.suffix)
+            text = edit(read_file(self.path), put, drop, self.path.suffix)
+            if len(text.encode()) > LARGEST:
+                raise ConfigError(f"would have more than {LARGEST:,} bytes; remove servers first")
+            return text
         except ConfigError as exc:
             raise exc.at(f"{self.path}: ") from None
         except NameInUseError as exc:
             raise NameInUseError(f"{self.path}: {exc}") from None
 
 
-def reported(look: Callable[[], None]) -> Callable[[], None]:
-    """`look`, with what it says is wrong with a file logged, once for as long as it stays wrong, and not raised."""
-    told = ""
+Look = Callable[[], Coroutine[Any, Any, None]]
 
-    def look_and_report() -> None:
+
+def reported(look: Look) -> Look:
+    """`look`, with what it says is wrong with a file logged, once for as long as it stays wrong, and not raised.
+
+    It is done once at a time; of those that wait meanwhile, one is enough.
+    """
+    told, turn = "", anyio.Lock()
+
+    async def look_and_report() -> None:
+        if not turn.statistics().tasks_waiting:
+            async with turn:
+                await report()
+
+    async def report() -> None:
         nonlocal told
         try:
-            look()
+            await look()
             told = ""
         except Exception as exc:
             if str(exc) != told:
@@ -165,7 +179,7 @@ def reported(look: Callable[[], None]) -> Callable[[], None]:
     return look_and_report
 
 
-async def watch(paths: Iterable[Path], look: Callable[[], None]) -> None:
+async def watch(paths: Iterable[Path], look: Look) -> None:
     """Call `look` whenever a file may have changed, until cancelled.
 
     Args:
@@ -193,7 +207,7 @@ async def watch(paths: Iterable[Path], look: Callable[[], None]) -> None:
                 yield_on_timeout=True,
                 recursive=False,
             ):
-                look()
+                await look()
         except (OSError, RuntimeError) as exc:
             logger.warning("changes of the configuration go unnoticed (%s); send SIGHUP after one", describe(exc))
         group.cancel_scope.cancel()

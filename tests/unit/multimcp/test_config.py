@@ -4,15 +4,17 @@ import errno
 import json
 import os
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from multimcp.config import load, understand
+from multimcp.config import load, understand, variables
 from multimcp.errors import ConfigError
 from multimcp.protocol.config import Config, ServerConfig, ToolFilter
-from multimcp.protocol.document import Document
+from multimcp.protocol.document import Document, decode
 
 DEEP = 900 if sys.version_info < (3, 12) else 1_200
 """Levels of nesting that the JSON parser reads, and that are too many for Python to go through."""
@@ -366,10 +368,63 @@ def test_a_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, code: int, 
     def fail(*args: Any, **options: Any) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(Path, "read_text", fail)
+    monkeypatch.setattr(os, "open", fail)
     with pytest.raises(ConfigError) as caught:
         load(Path("mcp.json"), {})
+    monkeypatch.undo()
     assert str(caught.value) == f"mcp.json: cannot be read ({os.strerror(code)}); {words}"
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "an endless file", "a large file"])
+def test_what_has_no_end_is_not_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+        os.truncate(path, 4 * 1024 * 1024 + 1 if kind == "a large file" else 2**40)
+    with pytest.raises(ConfigError, match=r"is not a file but a pipe or a device|has more than 4,194,304 bytes"):
+        load(path, {})
+    with pytest.raises(ConfigError, match=r"is not a file but a pipe or a device|has more than 1,048,576 bytes"):
+        variables(str(path))
+
+
+LINEAR = {
+    "dotted keys": (".".join("a" * 500_000) + " = 1", ".toml"),
+    "dotted keys in quotes": ('"a".' * 200_000 + "b = 1", ".toml"),
+    "words": ("a" * 1_000_000 + " = 1", ".toml"),
+    "tables": ("".join(f"[mcpServers.k{n}]\n" for n in range(20_000)), ".toml"),
+    "nested tables": ("[mcpServers]\nx=" + "{a=" * 300_000, ".toml"),
+    "keys": ('{"mcpServers": {' + ",".join(f'"k{n}": {{"command": "x"}}' for n in range(20_000)) + "}}", ""),
+    "variables": (json.dumps({"mcpServers": {"x": {"command": "${A:-" * 200_000}}}), ""),
+    "closed variables": (json.dumps({"mcpServers": {"x": {"command": "${A:-" * 200_000 + "}"}}}), ""),
+    "nesting": ('{"mcpServers": ' + '{"a": [' * 200_000, ""),
+    "comments": ("/* */ // \n" * 100_000 + '{"mcpServers": {}}', ""),
+    "open comments": ("/*" * 500_000, ""),
+    "commas": ('{"mcpServers": [' + ", " * 500_000, ""),
+    "escapes": ('{"mcpServers": "' + "\\" * 1_000_000, ""),
+    "digits": ('{"mcpServers": {"x": {"timeout": ' + "1" * 100_000 + "}}}", ""),
+    "digits in TOML": ("[mcpServers.x]\ntimeout = " + "1" * 100_000, ".toml"),
+    "an exponent": ('{"mcpServers": {"x": {"command": "x", "timeout": 1e' + "9" * 100_000 + "}}}", ""),
+    "lines": ("\n" * 1_000_000, ""),
+    "braces": ("{" * 100 + "}" * 1_000_000, ""),
+    "unknown keys": (
+        json.dumps({"mcpServers": {"x": {"command": "x"} | {f"commando{n}": 1 for n in range(20_000)}}}),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LINEAR)
+def test_a_configuration_takes_time_in_proportion_to_its_size(kind: str) -> None:
+    """A square would take minutes."""
+    text, suffix = LINEAR[kind]
+    begun = time.process_time()
+    with suppress(ConfigError):
+        understand(decode(text, suffix), {})
+    assert time.process_time() - begun < 8
 
 
 def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from multimcp.errors import ConfigError, NameInUseError
@@ -65,7 +66,7 @@ async def test_a_folder_that_cannot_be_watched(
 
     monkeypatch.setattr(reload, "awatch", awatch)
     with caplog.at_level(logging.WARNING, "multimcp.serving.reload"), anyio.fail_after(20):
-        await watch([file.path], lambda: None)  # ends, and the proxy goes on
+        await watch([file.path], anyio.lowlevel.checkpoint)  # ends, and the proxy goes on
     assert "OS file watch limit reached" in caplog.text
     assert "SIGHUP" in caplog.text
 
@@ -79,7 +80,7 @@ async def test_it_is_looked_at_even_when_nothing_is_announced(
     class Seen(Exception):
         pass
 
-    def look() -> None:
+    async def look() -> None:
         raise Seen
 
     with pytest.raises(ExceptionGroup) as caught, anyio.fail_after(20):
@@ -87,7 +88,7 @@ async def test_it_is_looked_at_even_when_nothing_is_announced(
     assert caught.group_contains(Seen)
 
 
-def test_a_file_that_says_the_same_changes_nothing(file: ConfigFile) -> None:
+async def test_a_file_that_says_the_same_changes_nothing(file: ConfigFile) -> None:
     """It is looked at every few seconds."""
     followed: list[Any] = []
 
@@ -100,32 +101,32 @@ def test_a_file_that_says_the_same_changes_nothing(file: ConfigFile) -> None:
 
     registry: Any = Registry()
     file.path.write_text('{  "mcpServers": {}  }')
-    file.follow(registry)
+    await file.follow(registry)
     assert followed == []
     file.path.write_text('{"mcpServers": {"a": {"command": "a"}}}')
-    file.follow(registry)
-    file.follow(registry)
+    await file.follow(registry)
+    await file.follow(registry)
     assert [list(servers) for servers in followed] == [["a"]]
 
 
-def test_what_is_wrong_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_wrong_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     problems = iter(["a", "a", "b", "", "b", "b"])
 
-    def look() -> None:
+    async def look() -> None:
         if problem := next(problems):
             raise ConfigError(problem)
 
     looking = reported(look)
     for _ in range(6):
-        looking()
+        await looking()
     assert [record.message[0] for record in caplog.records] == ["a", "b", "b"]
 
 
-def test_a_fault_of_ours_is_reported_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    def look() -> None:
+async def test_a_fault_of_ours_is_reported_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def look() -> None:
         raise KeyError("x")
 
-    reported(look)()
+    await reported(look)()
     assert [(record.levelname, record.exc_info is not None) for record in caplog.records] == [("ERROR", True)]
 
 

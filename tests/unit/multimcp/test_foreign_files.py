@@ -385,7 +385,7 @@ def test_an_env_file_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "remedy"), [(b"\xff", "save it as UTF-8"), (b"a" * (1024 * 1024 + 1), "take out what is no variable")]
+    ("content", "remedy"), [(b"\xff", "save it as UTF-8"), (b"a" * (1024 * 1024 + 1), "make it smaller")]
 )
 def test_an_env_file_that_cannot_be_used(content: bytes, remedy: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(content)
