@@ -63,7 +63,7 @@ from .protocol.names import unqualify
 from .protocol.offer import BY_METHOD, SKILLS, Kind
 from .protocol.routing import Router, Target, View, not_found
 from .protocol.seen import Seen
-from .protocol.tasks import NEWS, own_related, public_task
+from .protocol.tasks import NEWS, able, own_related, public_task
 from .protocol.waiting import Purpose
 from .protocol.watching import Watcher
 
@@ -118,6 +118,7 @@ class Proxy:
             "resources/unsubscribe": self._unsubscribe,
             "subscriptions/listen": self._listen,
             **{method: partial(self._list, kind) for method, kind in BY_METHOD.items()},
+            "tasks/list": self._list_tasks,
             **{method: self._forward_of_task for method, way in WAYS.items() if way == "task"},
         }
 
@@ -421,6 +422,26 @@ class Proxy:
             await is_decided.wait()
 
     # Tasks
+
+    async def _list_tasks(self, call: Call, params: Fields, meta: Fields) -> None:
+        """List the tasks of 2025-11-25 that a client has begun, of all servers that list theirs."""
+        if value(params.get("cursor")) is not None:
+            raise Fault(INVALID_PARAMS, "Unknown cursor: this list comes in one page")
+        offers = self._view(call).offers
+        lists: dict[str, list[Raw]] = {
+            name: [] for name, offer in offers.items() if "list" in able([offer.capabilities])
+        }
+        if not lists:
+            raise Fault(METHOD_NOT_FOUND, "Method not found", call.method)
+
+        async def read(name: str) -> None:
+            with suppress(Fault):
+                lists[name] = await self._backend(Target(name, {})).tasks_of(call)
+
+        async with anyio.create_task_group() as group:
+            for name in lists:
+                group.start_soon(read, name)
+        call.finish(succeeded(pack({"tasks": [task for found in lists.values() for task in found]})), "legacy")
 
     def _forward_of_task(self, call: Call, params: Fields, meta: Fields) -> Later:
         """Ask a backend for a task, if it can be that this client has begun it."""

@@ -28,15 +28,17 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec import Raw
 
 from multimcp.errors import BackendError, ChainError, Fault, backend_failure, describe, printable, unwrap
 from multimcp.protocol.bridge import Converse, HeldCalls
-from multimcp.protocol.calls import ACKNOWLEDGED, Call, Clients, Heard, Listener, Session, most_verbose
+from multimcp.protocol.calls import ACKNOWLEDGED, TASKS, Call, Clients, Heard, Listener, Session, most_verbose
 from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on, telling
 from multimcp.protocol.lifecycle import Happening, Lifecycle, State, first_state
 from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Missed, Noise, Said, Unsent, Updated
+from multimcp.protocol.lists import MAX_PAGES
 from multimcp.protocol.message import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
@@ -59,6 +61,7 @@ from .connection import (
     CLOCK,
     ERA_PROBE,
     IMPLEMENTATION,
+    LIST_TIMEOUT,
     LISTEN_PAUSE,
     LOST,
     Attempt,
@@ -552,6 +555,26 @@ class Backend:
                 told = await ask(link, "tasks/get", params, capabilities=call.capabilities)
                 told.pop("resultType", None)
                 heard(NEWS, told)
+
+    async def tasks_of(self, call: Call) -> list[Raw]:
+        """The tasks of 2025-11-25 that a client has begun here, under their public ids, as far as they can be read.
+
+        Raises:
+            Fault: the backend's: it is not connected.
+        """
+        connection, found = await self._connection(call), list[Raw]()
+        params: Fields = {}
+        try:
+            with anyio.fail_after(LIST_TIMEOUT):
+                for _ in range(MAX_PAGES):
+                    page = await ask(connection.link, "tasks/list", params)
+                    found += connection.link.begun_by(call, page.get("tasks"))
+                    if text(page.get("nextCursor")) is None or len(found) >= TASKS:
+                        break
+                    params = {"cursor": page["nextCursor"]}
+        except (TimeoutError, Fault) as exc:
+            self._note_excess(f"tasks/list: {describe(exc) or 'was not answered'}")
+        return found
 
     def unwatch(self, who: Session | Listener, uri: str | None = None) -> None:
         """Have a client told no more of updates of a resource, or of any. Does not wait for the backend."""

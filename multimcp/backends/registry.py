@@ -297,7 +297,10 @@ class Registry:
         offers = self.offers(era)
         may_be_more = any(not backend.offers and not backend.is_idle for backend in self._backends.values())
         is_only = self._names.namespace == "never" and len(offers) == len(self._backends) == 1
-        return capabilities(offers, may_be_more=may_be_more, is_only=is_only), instructions(offers)
+        declared = capabilities(offers, may_be_more=may_be_more, is_only=is_only)
+        if era == "modern":
+            declared.pop("tasks", None)  # of 2025-11-25; what there is since is an extension
+        return declared, instructions(offers)
 
     def greet(self, era: Era) -> Seen:
         """What a client has seen that is greeted now."""

@@ -649,7 +649,7 @@ class Clients:
         self.tasks = Tasks()
         self.level: str | None = None
         """The most verbose level of log messages that a legacy client has asked for."""
-        self._is_single = is_single
+        self.is_single = is_single
         self._has_none = False
         self._waiting: list[Callable[[Session | None], None]] = []
 
@@ -681,11 +681,11 @@ class Clients:
         """Hand the only client to `deliver`, when it has come, or None if it has no session; false where there may be
         others."""
         ready = next((session for session in self.sessions.values() if session.state == "initialized"), None)
-        if self._is_single and (ready is not None or self._has_none or len(self._waiting) >= EARLY):
+        if self.is_single and (ready is not None or self._has_none or len(self._waiting) >= EARLY):
             deliver(ready)
-        elif self._is_single:
+        elif self.is_single:
             self._waiting.append(deliver)
-        return self._is_single
+        return self.is_single
 
     def come_without_session(self) -> None:
         """The only client is a modern one."""

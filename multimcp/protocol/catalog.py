@@ -37,6 +37,7 @@ from .names import (
     spellings,
 )
 from .offer import KINDS, PROMPTS, RESOURCES, SKILLS, TEMPLATES, TOOLS, Entry, Kind, Listing, Offer
+from .tasks import able
 from .templates import Template
 
 NAMED = (TOOLS, PROMPTS)
@@ -365,6 +366,8 @@ def capabilities(offers: Mapping[str, Offer], *, may_be_more: bool, is_only: boo
     shown, _ = united({name: offer.extensions for name, offer in offers.items()})
     if shown:
         mine["extensions"] = pack(shown)
+    if tasks := able(offer.capabilities for offer in offers.values()):
+        mine["tasks"] = pack(tasks)
     if is_only:
         [only] = offers.values()
         return {**only.capabilities, **mine}

@@ -200,14 +200,14 @@ def owners(servers: Mapping[str, Fields], method: str) -> list[str]:
 def _merged(first: Raw, *others: Raw) -> Raw:
     merged = value(first)
     for other in others:
-        merged = _both(merged, value(other))
+        merged = both(merged, value(other))
     return pack(merged)
 
 
-def _both(one: Any, other: Any) -> Any:
+def both(one: Any, other: Any) -> Any:
     """Two settings of one name: objects key by key, lists without what comes twice, what is true of one is true."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return {**other, **one, **{key: _both(one[key], other[key]) for key in one.keys() & other.keys()}}
+        return {**other, **one, **{key: both(one[key], other[key]) for key in one.keys() & other.keys()}}
     if isinstance(one, list) and isinstance(other, list):
         return one + [item for item in other if item not in one]
     return one or other

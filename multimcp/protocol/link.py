@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from multimcp.errors import Fault, backend_failure
@@ -73,6 +74,8 @@ from .tasks import NEWS, STATUS, task_of, to_client, to_server
 
 _OURS = pack({"extensions": OURS})
 """What requests of the proxy itself declare, on connections that are shared."""
+
+_list = msgspec.json.Decoder(list[Raw])
 
 _ROOTS = "roots/list"
 _NO_ROOTS = pack({"roots": []})
@@ -495,6 +498,19 @@ class Link:
             begin(begun, Begun(session, call.number, call.token))
         elif call.task and self._beginner(call.task) is None:
             begin(call.task, Begun(session))
+
+    def begun_by(self, call: Call, tasks: Raw | None) -> list[Raw]:
+        """Of the tasks that the backend has listed, those of a client, under their public ids."""
+        try:
+            listed = _list.decode(tasks or b"[]")
+        except (ValueError, RecursionError):
+            return []
+        return [to_client(task, self.server, call.holder) for task in listed if self._is_of(call, task)]
+
+    def _is_of(self, call: Call, task: Raw) -> bool:
+        number = text(fields(task).get("taskId"))
+        begun = self._beginner(number) if number is not None else None
+        return self._clients.is_single or (begun is not None and begun.session is call.session)
 
     def _beginner(self, task: str) -> Begun | None:
         return self._clients.tasks.of(self.server, self.owner, task)

@@ -11,15 +11,16 @@ Rules:
 Spec: ext-tasks; 2025-11-25, basic/utilities/tasks
 """
 
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from functools import lru_cache, reduce
 from hashlib import pbkdf2_hmac
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from msgspec import Raw
 
-from .extensions import RELATED, RELATED_KEY, TASK, Mark, Shape, respelled
-from .message import Fields, fields, pack, text
+from .extensions import RELATED, RELATED_KEY, TASK, Mark, Shape, both, respelled
+from .message import Fields, fields, pack, text, value
 
 STATUS: Final = "notifications/tasks/status"
 """Of revision 2025-11-25: to whoever has begun the task."""
@@ -30,6 +31,20 @@ NEWS: Final = "notifications/tasks"
 
 OVER: Final = frozenset({"completed", "failed", "cancelled"})
 """The statuses after which nothing more becomes of a task."""
+
+
+_ABLE: Final[Mapping[str, Any]] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
+
+
+def able(capabilities: Iterable[Fields]) -> dict[str, Any]:
+    """What servers with these capabilities declare together of tasks of 2025-11-25, as far as it is relayed."""
+    return reduce(both, (_common(_ABLE, value(each.get("tasks"))) for each in capabilities), {})
+
+
+def _common(known: Mapping[str, Any], found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        return {}
+    return {key: _common(inner, found[key]) for key, inner in known.items() if isinstance(found.get(key), dict)}
 
 
 def public_task(server: str, task: str, key: bytes = b"") -> str:

@@ -305,3 +305,37 @@ async def test_a_task_is_known_under_the_key_of_its_client_only(tmp_path: Path, 
                     told = await stream.told("notifications/subscriptions/acknowledged")
                     assert told["params"]["notifications"] == {}
                 assert here.items == []
+
+
+async def test_the_tasks_of_all_servers_in_one_list_for_who_has_begun_them(shared: Proxy) -> None:
+    async with servers(shared, "a", "b") as here, legacy(shared) as one, legacy(shared) as other:
+        shared.add(apart=here.puppet(OLD, *PLAYED, scope="session"), without=here.puppet("play:tasks/list"))
+        # The greeting is over: what a later one is told.
+        async with legacy(shared) as late, modern(shared) as new:
+            capabilities = (await late.send("initialize", {"protocolVersion": "2025-11-25"}).result())["capabilities"]
+            assert capabilities["tasks"] == {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
+            assert "tasks" not in (await new.send("server/discover", {}).result())["capabilities"]
+        for client, server, task in ((one, "a", "1"), (one, "b", "1"), (other, "b", "2"), (one, "apart", "1")):
+            await begin(here, client, server, task)
+        listing = one.send("tasks/list", {})
+        pages: dict[int, list[Any]] = {}
+        for _ in range(4):
+            heard = await here.told("tasks/list")
+            cursor = heard.message.get("params", {}).get("cursor")
+            pages.setdefault(heard.pid, []).append(cursor)
+            tasks = [{"taskId": number, "n": 1.0} for number in (("1", "3") if cursor is None else ("2",))]
+            more = {"nextCursor": "more"} if len(pages) == 1 and cursor is None else {}
+            heard.reply(tasks=[*tasks, 7, {}], **more)
+        found = (await listing.result())["tasks"]
+        assert [task["taskId"] for task in found] == ["a::1", "b::1", "apart::1", "apart::3"]
+        assert found[0]["n"] == 1.0
+        assert sorted(pages.values(), key=len) == [[None], [None], [None, "more"]]
+        assert (await one.send("tasks/list", {"cursor": "more"}).error())["code"] == -32602
+        assert here.items == []
+
+
+async def test_no_list_of_tasks_where_no_server_has_one(shared: Proxy) -> None:
+    async with within(TIMEOUT), stage() as here, legacy(shared) as one:
+        shared.add(a=here.puppet(*PLAYED))
+        assert (await one.send("tasks/list", {}).error())["code"] == -32601
+        assert (await one.send("tasks/get", {"taskId": "1"}).error())["code"] == -32602

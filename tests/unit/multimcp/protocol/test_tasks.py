@@ -7,7 +7,7 @@ import pytest
 
 from multimcp.protocol.eras import decode_header, encode_header
 from multimcp.protocol.message import opened, pack
-from multimcp.protocol.tasks import own_related, own_task, public_task, task_of, to_client, to_server
+from multimcp.protocol.tasks import able, own_related, own_task, public_task, task_of, to_client, to_server
 
 RELATED = "io.modelcontextprotocol/related-task"
 
@@ -84,3 +84,20 @@ def test_both_ways() -> None:
     assert json.loads(bytes(to_server(pack(known), "a", b""))) == {**said, "taskId": "a::1"}  # which is found otherwise
     assert json.loads(bytes(to_server(pack(known), "b", b""))) == known  # of another server
     assert json.loads(bytes(pack(own_related(opened(pack(known["_meta"])), "a", b"")))) == said["_meta"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "shown"),
+    [
+        ([], {}),
+        ([{}], {}),
+        ([{"tasks": None}, {"tasks": []}, {"tasks": {"list": True, "requests": 1, "v/x": {}}}], {}),
+        ([{"tasks": {"list": {"v/x": 1}}}, {"tasks": {"cancel": {}}}], {"list": {}, "cancel": {}}),
+        (
+            [{"tasks": {"requests": {"tools": {"call": {}}}}}, {"tasks": {"requests": {"prompts": {"get": {}}}}}],
+            {"requests": {"tools": {"call": {}}}},
+        ),
+    ],
+)
+def test_what_servers_declare_together(declared: list[Any], shown: Any) -> None:
+    assert able(opened(pack(each)) for each in declared) == shown
