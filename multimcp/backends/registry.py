@@ -80,6 +80,7 @@ class Registry:
         self._last: dict[str, Backend] = {}
         """The last server of each name, for as long as something of it is left."""
         self._views: dict[tuple[Era, Session | None, Spelling], View] = {}
+        self._introductions: dict[Era, tuple[Fields, str | None]] = {}
         self._apart: set[Session] = set()
         """The clients that are offered what others are not: some backend has a connection for them alone."""
         self._before: dict[tuple[Era, Session | None], Catalog] = {}
@@ -294,13 +295,16 @@ class Registry:
 
     def introduction(self, era: Era) -> tuple[Fields, str | None]:
         """The capabilities and instructions that `initialize` and `server/discover` declare."""
+        if (known := self._introductions.get(era)) is not None:
+            return known
         offers = self.offers(era)
         may_be_more = any(not backend.offers and not backend.is_idle for backend in self._backends.values())
         is_only = self._names.namespace == "never" and len(offers) == len(self._backends) == 1
         declared = capabilities(offers, may_be_more=may_be_more, is_only=is_only)
         if era == "modern":
             declared.pop("tasks", None)  # of 2025-11-25; what there is since is an extension
-        return declared, instructions(offers)
+        self._introductions[era] = told = declared, instructions(offers)
+        return told
 
     def greet(self, era: Era) -> Seen:
         """What a client has seen that is greeted now."""
@@ -366,6 +370,7 @@ class Registry:
         catalogs = {**self._before, **plain}
         self._before = {key: catalogs[key] for key in catalogs if key[1] is None or key[1] in self._apart}
         self._views.clear()
+        self._introductions.clear()
         for backend in backends:
             for heard, capability in backend.take_announced():
                 for listener in self.clients.audience():

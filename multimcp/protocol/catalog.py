@@ -43,6 +43,9 @@ from .templates import Template
 NAMED = (TOOLS, PROMPTS)
 """What has a name; the other kinds have a URI."""
 
+MATCHES = 100_000
+"""How often it is looked whether a page fits a template, in one catalog; further pages have what no other has."""
+
 MEANT = 5
 """How many of those that a name could mean are told to who used it."""
 
@@ -284,7 +287,7 @@ def _lead_to_pages(
     skills: Mapping[str, Route],
 ) -> tuple[Entry, ...]:
     """Add the routes to the pages of these tools, which come back with their pages as clients have to spell them."""
-    resources, entries = routes[RESOURCES], []
+    resources, entries, matches = routes[RESOURCES], [], 0
     catalog = Catalog(public=_reversed(routes), templates=templates)
     public = {route: uri for uri, route in resources.items()}
     for entry in tools:
@@ -292,7 +295,9 @@ def _lead_to_pages(
         for page in entry.pages:
             route, name = Route(routes[TOOLS][entry.name].server, page), page
             if route not in public:
-                owner = resources.get(name) or _held(skills, name) or catalog.by_template(name)
+                owner = resources.get(name) or _held(skills, name)
+                if owner is None and (matches := matches + len(templates)) <= MATCHES:
+                    owner = catalog.by_template(name)
                 while owner is not None and owner != route:
                     name = qualify(route.server, name)
                     owner = resources.get(name) or _held(skills, name)

@@ -10,6 +10,7 @@ Rules:
 Spec: 2026-07-28, basic/versioning#extension-negotiation; SEP-2133; ext-apps, ext-tasks, ext-skills
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -191,8 +192,8 @@ def owners(servers: Mapping[str, Fields], method: str) -> list[str]:
 
     If the method is called as extensions are (`notes/list` and `com.example/notes`), those of that name.
     """
-    names = [name for extensions in servers.values() for name in extensions]
-    alone = {name for name in names if name not in EXTENSIONS and names.count(name) == 1}
+    counts = Counter(name for extensions in servers.values() for name in extensions)
+    alone = {name for name, count in counts.items() if name not in EXTENSIONS and count == 1}
     called = {name for name in alone if method.startswith((f"{name}/", f"{name.rpartition('/')[2]}/"))}
     return [server for server, extensions in servers.items() if extensions.keys() & (called or alone)]
 

@@ -344,13 +344,6 @@ def not_found(method: str, params: Fields, era: Era) -> Fault:
     return Fault(INVALID_PARAMS, f"Unknown {_BY_NAME.get(method, PROMPTS).noun}: {name}")
 
 
-def _remember(routes: "OrderedDict[str, Route]", key: str, route: Route) -> None:
-    routes[key] = route
-    routes.move_to_end(key)
-    if len(routes) > LINKS:
-        routes.popitem(last=False)
-
-
 # URIs in results
 
 

@@ -8,9 +8,11 @@ from typing import Final, NamedTuple
 import pytest
 
 from multimcp.backends.web import HOPS
+from multimcp.protocol.extensions import MOST, SETTINGS
 from multimcp.protocol.lifecycle import BACKOFF
 from multimcp.protocol.limits import BOUNDS, DEFAULT
 from multimcp.protocol.message import BATCH, BATCH_BYTES
+from multimcp.protocol.routing import LINKS, LINKS_SIZE
 from multimcp.proxy import LINES
 from tests.support.documentation import ROOT
 
@@ -18,6 +20,8 @@ FIXED: Final[Mapping[str, Iterable[float]]] = {
     "Messages of a batch": [BATCH, BATCH_BYTES],
     "The answers to a batch": [],
     "Lines of the log": [1, LINES],
+    "Extensions": [MOST, SETTINGS],
+    "URIs that one server": [LINKS, LINKS_SIZE],
     "Redirects": [HOPS],
     "Restarts": BACKOFF,
 }

@@ -305,6 +305,15 @@ def test_the_page_of_a_tool_that_is_not_offered_leads_nowhere() -> None:
     assert catalog.route(RESOURCES, "ui://v") is None
 
 
+def test_many_pages_and_many_templates_cost_no_more_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    def routed(most: int) -> int:
+        monkeypatch.setattr("multimcp.protocol.catalog.MATCHES", most)
+        b = with_pages([], [], **{f"t{number}": page(f"t://{number}") for number in range(5)})
+        return sum(uri.startswith("t://b/") for uri in merged(a=with_pages([], ["t://{id}"]), b=b).routes[RESOURCES])
+
+    assert [routed(most) for most in (10, 5, 3)] == [5, 5, 3]
+
+
 def test_tools_whose_pages_are_renamed_the_same_again_are_the_same_list() -> None:
     offers = {"a": with_pages(show=page("ui://v")), "b": with_pages(show=page("ui://v"))}
     before = build(offers, Names(), {})
