@@ -210,10 +210,10 @@ class Response:
             await self.news()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
-        if self._size > _HIGH:
+        is_paused, self._size = self._size > _HIGH, 0  # before more comes, which counts again
+        if is_paused:
             self._connection.resume()
             await asyncio.sleep(0)  # there may always be more, and others have their turn
-        self._size = 0
         return data
 
     async def news(self) -> None:

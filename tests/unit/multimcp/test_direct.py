@@ -12,7 +12,7 @@ import pytest
 from yarl import URL
 
 from multimcp.backends import direct
-from multimcp.backends.direct import Direct
+from multimcp.backends.direct import Direct, Response
 from multimcp.backends.web import trusted
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -96,6 +96,28 @@ async def test_a_response(pieces: list[bytes], status: int, expected: bytes, is_
         assert (response.status, await body(response)) == (status, expected)
         assert (await way.post(url, {}, b"{}")).status == 200
         assert server.connections == (1 if is_kept else 2)
+
+
+class Eager:
+    """A connection on which the next piece is there as soon as it is read from again, as with uvloop."""
+
+    def __init__(self, pieces: int) -> None:
+        self.response = Response(self)  # type: ignore[arg-type]
+        self.pieces = pieces
+        self.resume()
+
+    def resume(self) -> None:
+        """Whoever says that it is enough for now is not given more."""
+        self.pieces -= 1
+        if not self.pieces:
+            self.response.end()
+        elif not self.response.put(b"x" * 2_000_000):
+            self.resume()
+
+
+async def test_a_body_that_comes_as_fast_as_it_is_read() -> None:
+    async with asyncio.timeout(10):
+        assert sum([len(piece) async for piece in Eager(10).response.iter_any()]) == 18_000_000
 
 
 @pytest.mark.parametrize(
