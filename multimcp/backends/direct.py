@@ -10,6 +10,7 @@ Rules:
 """
 
 import asyncio
+import re
 import socket
 import ssl
 import zlib
@@ -43,6 +44,9 @@ _OVERHEAD = 64
 """Bytes that a piece costs besides its own, about."""
 
 _PACKINGS: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
+_UNSAFE: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+"""What no header may have in it: a line break would be another header, or another request."""
+
 _OURS: Final = frozenset(
     {
         *("accept", "connection", "content-length", "content-type", "transfer-encoding"),
@@ -77,10 +81,12 @@ class Direct:
         """
         if url is not self._url:
             self._turn_to(url)
-        lines = "".join([f"{name}: {text}\r\n" for name, text in headers.items()])
         if len(self._cookies) and not self._has_cookies:
             pairs = [f"{each.key}={each.value}" for each in self._cookies.filter_cookies(url).values()]
-            lines += f"Cookie: {'; '.join(pairs)}\r\n" if pairs else ""
+            headers = {**headers, "Cookie": "; ".join(pairs)} if pairs else headers
+        if _UNSAFE.search("".join(headers.values())):
+            raise aiohttp.ClientPayloadError("a header that the request should have cannot be sent")
+        lines = "".join([f"{name}: {text}\r\n" for name, text in headers.items()])
         head = f"{self._start}{lines}Content-Length: {len(data)}\r\n\r\n".encode("latin-1")
         response = await (self._kept() or await self._connect(url)).ask(head, data)
         if response.cookies:

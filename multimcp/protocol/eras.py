@@ -274,7 +274,7 @@ def unsupported(version: str) -> Fault:
 
 def headers_for(method: str, params: Fields, annotated: Mapping[str, "ParamHeaders"]) -> dict[str, str]:
     """What a modern request says in its headers; `annotated` are the headers that tools ask for."""
-    headers = {"MCP-Protocol-Version": LATEST_MODERN, "Mcp-Method": method}
+    headers = {"MCP-Protocol-Version": LATEST_MODERN, "Mcp-Method": encode_header(method)}
     if (field := MIRRORED.get(method)) is not None and (name := text(params.get(field))) is not None:
         headers["Mcp-Name"] = encode_header(name)
     return headers | param_headers_for(params, annotated) if method == "tools/call" and annotated else headers

@@ -229,3 +229,12 @@ async def test_cookies_of_ours_go_before() -> None:
             await body(await way.post(url, {}, b"{}"))
         assert [request.lower().count(b"cookie: ") for request in server.requests] == [1, 1]
         assert b"Cookie: ours=1\r\n" in server.requests[1]
+
+
+@pytest.mark.parametrize("text", ["a\r\nEvil: 1", "a\nb", "a\rb", "a\0b", "\u65e5"])
+async def test_no_header_becomes_two(text: str) -> None:
+    """Whoever has chosen it: a client, the server by a cookie, or the configuration."""
+    async with serving([WHOLE]) as (server, way, url):
+        with pytest.raises(aiohttp.ClientPayloadError, match="cannot be sent"):
+            await way.post(url, {"Mcp-Name": text}, b"{}")
+        assert server.requests == []
