@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.bench import inflight
 from tests.support.processes import ROOT, TIMEOUT
 
 
@@ -23,3 +24,8 @@ def test_the_benchmark_runs(tmp_path: Path) -> None:
     assert results["starts"]["30"]["Multi-MCP"]["listens_s"] > 0
     assert "| Multi-MCP |" in (tmp_path / "performance.md").read_text()
     assert "Multi-MCP" in (tmp_path / "performance.svg").read_text()
+
+
+def test_many_requests_in_flight(tmp_path: Path) -> None:
+    """Of clients of all kinds, each with a connection of its own; what they cost is for a longer run to say."""
+    assert inflight.play(60, tmp_path).keys() == {"legacy", "sse", "modern"}
