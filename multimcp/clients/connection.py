@@ -134,6 +134,13 @@ class BoundedConnection(HttpToolsProtocol):
         elif self._timer is not None and self.cycle is not None:
             self._end_timer()
 
+    def shutdown(self) -> None:
+        """The proxy ends: nobody waits for the rest of a request."""
+        if self._has_begun and not self._is_in_head and not self.transport.is_closing():
+            self._refuse(503, "a request that is not whole when Multi-MCP ends is refused")
+        else:
+            super().shutdown()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.flow.pause_reading()

@@ -3,7 +3,8 @@
 Rules:
 - The port is bound before any backend is started.
 - SIGTERM, SIGINT and a client that closes stdin end it the same way: connections that clients keep are given up, the
-  requests in flight have a second, then open streams end and the backends are stopped; within five seconds in all.
+  requests in flight have a second, then open streams end, the backends are stopped, and answers are read to their end;
+  within five seconds in all.
   SIGHUP reads the configuration file again; from a terminal that is gone it ends the process like the others.
 - SIGUSR1 says that the end is near: connections are given up, and all else goes on. Kubernetes sends SIGTERM when calls
   that began on a kept connection could not end any more; its preStop hook says it in time.
@@ -70,6 +71,9 @@ NESTING = 4_000
 
 IN_FLIGHT = 1
 """Seconds that requests in flight have left after that."""
+
+LAST_READS = 2.5
+"""Seconds in which clients read what is written to them by then; a longer answer, to a slow client, breaks off."""
 
 KEPT = 120
 """Seconds that a connection waits for the next request: longer than clients keep one (Python: 5, Go: 90), so that it is
@@ -373,7 +377,7 @@ class _Uvicorn(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 timeout_keep_alive=KEPT,
-                timeout_graceful_shutdown=IN_FLIGHT,
+                timeout_graceful_shutdown=LAST_READS,  # type: ignore[arg-type] # it goes to asyncio
             )
         )
         self.config.load()  # which would forget the headers that are set before
