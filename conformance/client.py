@@ -44,7 +44,13 @@ ENVELOPE = "io.modelcontextprotocol/"
 CLIENT_INFO = {"name": "mcp-proxy-conformance", "version": "1"}
 BATCHES = "2025-03-26"
 """The one revision in which messages may come in a batch."""
-NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED_BY = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId"),
+}
+"""The field of the params that a modern request repeats in the header `Mcp-Name`."""
 
 ANSWER_WAIT = 20.0
 """Seconds a response may take."""

@@ -79,10 +79,10 @@ class Server:
     era: Literal["both", "legacy", "modern"] = "both"
 
     @property
-    def prefix(self) -> str:
+    def prefixes(self) -> tuple[str, ...]:
         """How the URIs of its resources begin."""
         file = self.file or self.name
-        return "test://" if file == "everything" else f"{file}://"
+        return ("test://", "skill://pdf-processing/") if file == "everything" else (f"{file}://",)
 
     def argv(self, transport: Transport, journal: Path, forks: Forks) -> tuple[str, ...]:
         """Its command line, by way of the process that forks servers: the target's over stdio, else the harness's."""

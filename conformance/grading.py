@@ -146,7 +146,8 @@ def _outcome(
 ) -> Outcome:
     verdict, why, selected = left_out
     if runs:
-        verdict, why = worst((run.verdict for run in runs), verdict), ""
+        verdict = worst((run.verdict for run in runs), verdict)
+        why = runs[0].message if verdict == Verdict.NOT_APPLICABLE else ""
     known = baseline.get(requirement.id)
     source = requirement.source
     return Outcome(
@@ -154,7 +155,7 @@ def _outcome(
         area=requirement.area,
         text=requirement.text,
         level=requirement.level,
-        source=report.Spec(revision=source.revision, url=source.url, quote=source.quote)
+        source=report.Spec(revision=source.edition, url=source.url, quote=source.quote)
         if isinstance(source, Spec)
         else Reason(reason=source),
         since=requirement.since,

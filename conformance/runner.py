@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from .requirements.model import Era
 from .scenarios import Scenario
 from .session import Run, Session
 from .stage import Stage
-from .verdict import Failure, HarnessError, RunResult, Verdict
+from .verdict import Failure, HarnessError, NotOffered, RunResult, Verdict
 
 LOOK = 0.05
 """Seconds between two looks at what is offered."""
@@ -138,10 +138,13 @@ class Player:
         servers = tuple(session.world.backends)
         if not self._stage.target.is_proxy or servers in self._given_up:
             return
-        with anyio.move_on_after(SETTLE_WAIT * self._stage.target.patience) as scope, suppress(Failure):
-            for server in servers:
-                while not await session.list("tools", server):
-                    await anyio.sleep(LOOK)
+        with anyio.move_on_after(SETTLE_WAIT * self._stage.target.patience) as scope:
+            try:
+                for server in servers:
+                    while not await session.list("tools", server):
+                        await anyio.sleep(LOOK)
+            except* Failure:  # a connection that fails to open says so in a group
+                pass
         if scope.cancelled_caught:
             self._given_up.add(servers)
 
@@ -151,6 +154,9 @@ class Player:
 
 def _grade(result: RunResult, exc: Exception) -> None:
     """What an exception says about a run."""
+    if (lacking := _first(exc, NotOffered)) is not None:
+        result.verdict, result.message = Verdict.NOT_APPLICABLE, str(lacking)
+        return
     failure = _first(exc, Failure)
     if missing := _first(exc, KeyError):
         # A scenario reads the target's messages as they should be.

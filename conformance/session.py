@@ -376,7 +376,7 @@ class Session:
         if kind == "prompts":
             return self.scheme.own("prompt", server, public)
         own = self.scheme.own_uri(server, public)
-        return own if not self.shared_endpoint or own.startswith(self.world.backends[server].server.prefix) else None
+        return own if not self.shared_endpoint or own.startswith(self.world.backends[server].server.prefixes) else None
 
     def _own(self, server: str) -> Any:
         def uri(value: Any) -> Any:

@@ -63,6 +63,10 @@ class Failure(Exception):
         self.diff = diff
 
 
+class NotOffered(Exception):
+    """The target does not offer what the requirement is about, and need not. The text says in one line what."""
+
+
 class HarnessError(Exception):
     """The harness could not do its work: a fixture that does not start, a golden that is not there."""
 

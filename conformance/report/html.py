@@ -420,7 +420,7 @@ def _source(requirement: Outcome) -> Html:
     source = requirement.source
     if not isinstance(source, Spec):
         return el("p", el("strong", "Convention. "), *_prose(source.reason), class_="reason")
-    page = source.url.partition(f"/{source.revision}/")[2] or source.url
+    page = re.split(r"/specification/[^/]+/", source.url)[-1]
     cite = el("cite", _outside(source.url, f"MCP {source.revision}, {page}"))
     return el("blockquote", el("p", *_prose(source.quote)), cite)
 

@@ -85,7 +85,7 @@ class Spec(_Part):
     """The sentence of the specification that requires it."""
 
     revision: Quoted
-    """The revision of MCP that is quoted."""
+    """The revision of MCP, or of an extension, that is quoted."""
     url: Quoted
     """The section."""
     quote: Quoted

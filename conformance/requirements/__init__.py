@@ -19,6 +19,7 @@ from . import (
     completion,
     dynamic,
     errors,
+    extensions,
     http,
     isolation,
     lifecycle,
@@ -64,6 +65,7 @@ MODULES = (
     dynamic,
     http,
     stdio,
+    extensions,
 )
 """In the order in which reports show them."""
 

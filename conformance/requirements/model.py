@@ -40,6 +40,33 @@ class Spec:
     def url(self) -> str:
         return f"https://modelcontextprotocol.io/specification/{self.revision}/{self.page}"
 
+    @property
+    def edition(self) -> str:
+        """What is quoted, in a few words."""
+        return self.revision
+
+
+@dataclass(frozen=True)
+class Extension(Spec):
+    """A sentence of an extension's specification; `revision` is that specification's own.
+
+    Args:
+        repository: in which it is kept.
+    """
+
+    repository: str
+
+    @property
+    def url(self) -> str:
+        return (
+            f"https://github.com/modelcontextprotocol/{self.repository}/blob/main/specification/"
+            f"{self.revision}/{self.page}"
+        )
+
+    @property
+    def edition(self) -> str:
+        return f"{self.repository} {self.revision}"
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -73,8 +100,9 @@ class Requirement:
             raise ValueError(f"{self.id}: the text is one sentence with a full stop")
         if isinstance(self.source, str) != (self.level == "convention"):
             raise ValueError(f"{self.id}: a convention gives a reason, any other level a Spec")
-        if isinstance(self.source, Spec) and self.source.revision not in REVISIONS:
-            raise ValueError(f"{self.id}: there is no revision {self.source.revision}")
+        source = self.source
+        if isinstance(source, Spec) and not isinstance(source, Extension) and source.revision not in REVISIONS:
+            raise ValueError(f"{self.id}: there is no revision {source.revision}")
         if self.since not in REVISIONS or self.until not in REVISIONS or self.since > self.until:
             raise ValueError(f"{self.id}: since and until are revisions, in this order")
 

@@ -79,7 +79,10 @@ async def watching(
     """
     client = await s.client(server)
     if s.era == "modern":
-        async with _listening(client, kinds, uris) as watch:
+        wanted: Message = {f"{kind}ListChanged": True for kind in kinds}
+        if uris:
+            wanted["resourceSubscriptions"] = list(uris)
+        async with listening(client, wanted) as watch:
             yield watch
         return
     since = len(client.inbox)
@@ -93,12 +96,10 @@ async def watching(
 
 
 @asynccontextmanager
-async def _listening(client: Client, kinds: Sequence[str], uris: Sequence[str]) -> AsyncGenerator[Watch, None]:
+async def listening(client: Client, wanted: Message) -> AsyncGenerator[Watch, None]:
+    """Listen for what a modern client can: `notifications` of the request."""
     await client.ask("server/discover")  # it has started, which the wait for the acknowledgment does not allow for
     since = len(client.inbox)
-    wanted: Message = {f"{kind}ListChanged": True for kind in kinds}
-    if uris:
-        wanted["resourceSubscriptions"] = list(uris)
     call = await client.request("subscriptions/listen", {"notifications": wanted})
     try:
         await _opened(client, call, since)

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from conformance.requirements import MODULES, REQUIREMENTS, by_id
-from conformance.requirements.model import LEGACY, MODERN, Era, Level, Requirement, Spec
+from conformance.requirements.model import LEGACY, MODERN, Era, Extension, Level, Requirement, Spec
 
 AREAS = [
     "lifecycle",
@@ -36,6 +36,7 @@ AREAS = [
     "http",
     "sse",
     "stdio",
+    "extensions",
 ]
 QUOTE = Spec(LEGACY, "server/tools#tool", "A sentence.")
 
@@ -133,6 +134,9 @@ def test_the_source_bears_the_level(listed: Requirement) -> None:
         return
     words = {word.upper() for word in re.findall(r"\b(MUST|SHOULD|MAY|should)\b", listed.source.quote)}
     assert listed.level in (words or {"MUST"})
+    if isinstance(listed.source, Extension):
+        assert re.fullmatch(r"[a-z]+\.mdx?#[a-z0-9-]+", listed.source.page)
+        return
     assert listed.since <= listed.source.revision <= listed.until
     assert re.fullmatch(r"[a-z][a-z/-]+(#[a-z0-9%-]+)?", listed.source.page)
 

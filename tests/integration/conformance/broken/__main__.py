@@ -11,8 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[4]))
 
 from tests.integration.conformance.broken.defects import DEFECTS
+from tests.integration.conformance.broken.extending import Extended
 from tests.integration.conformance.broken.front import Front, run
-from tests.integration.conformance.broken.mux import Mux, serve
+from tests.integration.conformance.broken.mux import serve
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--config", type=Path, required=True, help="mcpServers, as JSON")
@@ -20,7 +21,7 @@ parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--port", type=int, help="serve /sse and /mcp there, instead of stdio")
 parser.add_argument("--defect", choices=DEFECTS, metavar="REQUIREMENT", help="the requirement to break")
 args = parser.parse_args()
-make = DEFECTS[args.defect].mux if args.defect else Mux
+make = DEFECTS[args.defect].mux if args.defect else Extended
 
 
 async def main() -> None:

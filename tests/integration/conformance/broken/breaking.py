@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
+from .extending import Extended
 from .mux import Backend, Call, Era, Message, Mux, as_object, objects
 
 T = TypeVar("T", bound=type[Mux])
@@ -67,7 +68,7 @@ def in_result(requirement: str, *methods: str, symptom: str = "") -> Callable[[C
     """A function that spoils the results of these methods."""
 
     def register(spoil: Change) -> Change:
-        class Broken(Mux):
+        class Broken(Extended):
             __doc__ = spoil.__doc__
 
             def finish(self, call: Call, result: Message) -> Message:
@@ -85,7 +86,7 @@ def in_error(requirement: str, *methods: str, symptom: str = "") -> Callable[[Ch
     """A function that spoils the errors of these methods; without methods, all."""
 
     def register(spoil: Change) -> Change:
-        class Broken(Mux):
+        class Broken(Extended):
             __doc__ = spoil.__doc__
 
             def fail(self, call: Call, error: Message) -> Message:
@@ -103,7 +104,7 @@ def in_entry(requirement: str, method: str, symptom: str = "") -> Callable[[Chan
     """A function that spoils the entries of a list."""
 
     def register(spoil: Change) -> Change:
-        class Broken(Mux):
+        class Broken(Extended):
             __doc__ = spoil.__doc__
 
             def published(self, backend: Backend, listed: str, entry: Message) -> list[Message]:
@@ -122,7 +123,7 @@ def in_hello(requirement: str, *eras: Era, symptom: str = "", over: Over = "stdi
     """A function that spoils what clients of these eras are told first."""
 
     def register(spoil: Change) -> Change:
-        class Broken(Mux):
+        class Broken(Extended):
             __doc__ = spoil.__doc__
 
             def hello(self, backends: list[Backend]) -> Message:
@@ -141,7 +142,7 @@ def in_params(requirement: str, *methods: str, symptom: str = "", over: Over = "
     """A function that spoils the params of these methods on their way to a server; True keeps the message back."""
 
     def register(spoil: Change) -> Change:
-        class Broken(Mux):
+        class Broken(Extended):
             __doc__ = spoil.__doc__
 
             def forward(self, backend: Backend, message: Message) -> None:
@@ -159,7 +160,7 @@ def in_answer(requirement: str, symptom: str = "") -> Callable[[Change], Change]
     """A function that spoils the client's answers to questions: messages with a result or an error."""
 
     def register(spoil: Change) -> Change:
-        class Broken(Mux):
+        class Broken(Extended):
             __doc__ = spoil.__doc__
 
             def receive(self, message: Message) -> None:
@@ -179,7 +180,7 @@ def in_question(requirement: str, method: str, symptom: str = "") -> Callable[[C
     """A function that spoils the params of questions to the client."""
 
     def register(spoil: Change) -> Change:
-        class Broken(Mux):
+        class Broken(Extended):
             __doc__ = spoil.__doc__
 
             def send(self, message: Message) -> None:
@@ -199,7 +200,7 @@ def in_notice(requirement: str, method: str, *eras: Era, symptom: str = "") -> C
     """A function that spoils the params of notifications from servers; True keeps the notification back."""
 
     def register(spoil: Change) -> Change:
-        class Broken(Mux):
+        class Broken(Extended):
             __doc__ = spoil.__doc__
 
             def heard(self, backend: Backend, message: Message) -> None:

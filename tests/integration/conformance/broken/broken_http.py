@@ -676,3 +676,52 @@ class RemovesCalls(Admin):
             error = {"code": -32603, "message": "the server was removed"}
             return {"jsonrpc": "2.0", "id": message["id"], "error": error}
         return message
+
+
+# Extensions
+
+
+@breaks("extensions:tasks:name-checked", symptom="tasks/get was not refused so")
+class BelievesTaskNames(BrokenHeaders):
+    """It does not look whether `Mcp-Name` is the task of the request."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        if str(message.get("method")).startswith("tasks/"):
+            headers[NAME] = str(message["params"]["taskId"])
+
+
+@breaks("extensions:headers:unknown", symptom="the header did not reach the server", over="http")
+class DropsUnknownHeaders(BrokenHeaders):
+    """Headers that it does not know go no further."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        headers.pop("mcp-param-tenant", None)
+
+
+@breaks("extensions:skills:replaced", symptom="of the skill that is gone gives another's")
+class NamesAgain(Broken):
+    """The name of a skill whose server is removed goes to the next server with such a skill."""
+
+    removed = False
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.removed = self.removed or (scope["method"] == "DELETE" and scope["path"].startswith(f"{ADMIN}/left"))
+        if scope["method"] == "POST" and self.removed:
+            body, _ = await read(receive)
+            body = body.replace(b"//left/packing", b"//right/packing")
+            length = str(len(body))
+
+            def change(headers: dict[str, str]) -> None:
+                headers.update({"content-length": length})
+                if NAME in headers:
+                    headers[NAME] = headers[NAME].replace("//left/packing", "//right/packing")
+
+            scope = with_headers(scope, change)
+            again: list[Event] = [{"type": "http.request", "body": body, "more_body": False}]
+            first = receive
+
+            async def receive_again() -> Event:
+                return again.pop() if again else await first()
+
+            receive = receive_again
+        await self.app(scope, receive, send)

@@ -32,7 +32,12 @@ from .mux import (
 REDIRECTS = 5
 AGAIN_WAIT = 0.2
 """Seconds until a stream that ended is asked for again."""
-NAMES = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMES = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId"),
+}
 
 
 def origin(url: str) -> tuple[str, str]:
