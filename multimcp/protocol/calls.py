@@ -8,7 +8,7 @@ Rules:
 - A call that waits for the user's answer does not use up its backend's `timeout`.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,8 +60,9 @@ CANCELLED: Final = "notifications/cancelled"
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 
 TASKS: Final = 10_000
-"""How many tasks are remembered for who has begun them, and of how many characters their ids may be."""
+TASKS_OF_ONE: Final = 1000
 LONGEST_TASK: Final = 1000
+"""How many tasks are remembered for who has begun them, how many of one client, and how long their ids may be."""
 
 ANSWER_WAIT = 600.0
 """Seconds a backend's question waits for its answer: a person may have to be found."""
@@ -435,6 +436,8 @@ class Session:
         """The last URLs it was sent to, by `elicitationId`: it wants to know when the user has been there."""
         self.calls: dict[object, Call] = {}
         self.questions: dict[int, Question] = {}
+        self.begun: dict[_TaskKey, None] = {}
+        """The tasks that it has begun, the oldest first (`Tasks`)."""
         self.watched: set[str] = set()
         """The URIs that it subscribes to, as it spells them."""
         self.on_gone: list[Callable[[], None]] = []
@@ -524,6 +527,10 @@ class Session:
             self.elicitations.append(elicitation)
 
 
+_TaskKey = tuple[str, "Session | None", str]
+"""A server, the client that has it for itself, and the server's id of a task."""
+
+
 class Begun(NamedTuple):
     """Who has begun a task, with which request: its number at the backend, and the client's progress token."""
 
@@ -539,21 +546,32 @@ class Tasks:
     """
 
     def __init__(self) -> None:
-        self._begun: OrderedDict[tuple[str, Session | None, str], Begun] = OrderedDict()
+        self._begun: dict[_TaskKey, Begun] = {}
 
     def begin(self, server: str, owner: Session | None, task: str, begun: Begun) -> None:
         """A client has begun this task of a server, or has found one that is nobody's; of one that it has for itself if
         there is an `owner`."""
-        if len(task) <= LONGEST_TASK:
-            self._begun[server, owner, task] = begun
-            self._begun.move_to_end((server, owner, task))
-            if len(self._begun) > TASKS:
-                self._begun.popitem(last=False)
+        if len(task) > LONGEST_TASK:
+            return
+        place, mine = (server, owner, task), begun.session.begun
+        self._drop(place)
+        self._begun[place] = begun
+        mine[place] = None
+        if len(mine) > TASKS_OF_ONE or len(self._begun) > TASKS:
+            self._drop(next(iter(mine if len(mine) > TASKS_OF_ONE else self._begun)))
+
+    def _drop(self, place: _TaskKey) -> None:
+        if (begun := self._begun.pop(place, None)) is not None:
+            begun.session.begun.pop(place, None)
+
+    def forget(self, session: Session) -> None:
+        """A client is gone."""
+        for place in list(session.begun):
+            self._drop(place)
 
     def of(self, server: str, owner: Session | None, task: str) -> Begun | None:
-        """Who has begun it, if that is known, and the client is still there."""
-        begun = self._begun.get((server, owner, task)) or (Begun(owner) if owner is not None else None)
-        return begun if begun is not None and begun.session.state != "gone" else None
+        """Who has begun it, if that is known."""
+        return self._begun.get((server, owner, task)) or (Begun(owner) if owner is not None else None)
 
     def is_anothers(self, server: str, task: str, session: Session) -> bool:
         """Whether it is of a server that clients share, and another client than this has begun it."""
@@ -667,6 +685,7 @@ class Clients:
         if self.sessions.pop(session.id, None) is not None:
             if session.level is not None:
                 self._find_level()
+            self.tasks.forget(session)
             session.leave()
 
     def set_level(self, session: Session, level: str) -> None:
@@ -677,10 +696,16 @@ class Clients:
     def _find_level(self) -> None:
         self.level = most_verbose(session.level for session in self.sessions.values())
 
+    @property
+    def only(self) -> Session | None:
+        """The only client there can be, if it has a session, and can be told things."""
+        ready = (session for session in self.sessions.values() if session.state == "initialized")
+        return next(ready, None) if self.is_single else None
+
     def single(self, deliver: Callable[[Session | None], None]) -> bool:
         """Hand the only client to `deliver`, when it has come, or None if it has no session; false where there may be
         others."""
-        ready = next((session for session in self.sessions.values() if session.state == "initialized"), None)
+        ready = self.only
         if self.is_single and (ready is not None or self._has_none or len(self._waiting) >= EARLY):
             deliver(ready)
         elif self.is_single:

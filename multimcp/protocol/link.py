@@ -510,10 +510,12 @@ class Link:
     def _is_of(self, call: Call, task: Raw) -> bool:
         number = text(fields(task).get("taskId"))
         begun = self._beginner(number) if number is not None else None
-        return self._clients.is_single or (begun is not None and begun.session is call.session)
+        return begun is not None and begun.session is call.session
 
     def _beginner(self, task: str) -> Begun | None:
-        return self._clients.tasks.of(self.server, self.owner, task)
+        """Who has begun a task, as far as that is known, or cannot but be so."""
+        begun, only = self._clients.tasks.of(self.server, self.owner, task), self._clients.only
+        return begun or (Begun(only) if only is not None else None)
 
     # Answers under ids that are none of ours: each may belong to one of the requests that were in flight then
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from multimcp.backends.web import HOPS
+from multimcp.protocol.calls import LONGEST_TASK, TASKS, TASKS_OF_ONE
 from multimcp.protocol.extensions import MOST, SETTINGS
 from multimcp.protocol.lifecycle import BACKOFF
 from multimcp.protocol.limits import BOUNDS, DEFAULT
@@ -17,6 +18,7 @@ from multimcp.proxy import LINES
 from tests.support.documentation import ROOT
 
 FIXED: Final[Mapping[str, Iterable[float]]] = {
+    "Tasks of 2025-11-25": [TASKS, TASKS_OF_ONE, LONGEST_TASK],
     "Messages of a batch": [BATCH, BATCH_BYTES],
     "The answers to a batch": [],
     "Lines of the log": [1, LINES],

@@ -8,14 +8,17 @@ import pytest
 from msgspec import Raw
 
 from multimcp.errors import Fault
+from multimcp.protocol import calls
 from multimcp.protocol.calls import (
     ANSWER_WAIT,
     OVER,
+    Begun,
     Call,
     Clients,
     Listener,
     Question,
     Session,
+    Tasks,
     check_ability,
     most_verbose,
 )
@@ -447,3 +450,39 @@ def test_the_states_of_a_session(events: list[str], state: str, changed: list[bo
     session = Session("1", pack({}), lambda data: None)
     assert [session.step(event) for event in events] == changed
     assert session.state == state
+
+
+def test_who_has_begun_a_task() -> None:
+    world, tasks = World(), Tasks()
+    (one, _), (other, _) = world.session("1"), world.session("2")
+    tasks.begin("a", None, "1", Begun(one))
+    tasks.begin("a", other, "1", Begun(other))  # of the server that this client has for itself
+    tasks.begin("b", None, "1", Begun(other))
+    assert [tasks.is_anothers(server, "1", other) for server in ("a", "b", "c")] == [True, False, False]
+    assert tasks.of("a", other, "unheard of") == Begun(other)
+    tasks.begin("b", None, "1", Begun(one))
+    tasks.forget(one)
+    assert (tasks.of("a", None, "1"), tasks.of("b", None, "1"), tasks.of("a", other, "1")) == (None, None, Begun(other))
+    tasks.forget(other)
+    assert (tasks._begun, one.begun, other.begun) == ({}, {}, {})
+
+
+def test_tasks_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "TASKS", 4)
+    monkeypatch.setattr(calls, "TASKS_OF_ONE", 2)
+    world, tasks = World(), Tasks()
+    sessions = [world.session(str(number))[0] for number in range(3)]
+    begun = [(0, "1"), (0, "2"), (0, "1"), (0, "3"), (1, "4"), (1, "5"), (2, "6"), (2, "x" * 1001)]
+    for number, task in begun:
+        tasks.begin("a", None, task, Begun(sessions[number]))
+    assert [task for _, task in begun[-6:] if tasks.of("a", None, task)] == ["3", "4", "5", "6"]
+    assert [len(session.begun) for session in sessions] == [1, 2, 1]
+
+
+def test_a_client_that_leaves_leaves_its_tasks() -> None:
+    world = World()
+    session, _ = world.session("1")
+    world.clients.join(session)
+    world.clients.tasks.begin("a", None, "1", Begun(session))
+    world.clients.leave(session)
+    assert world.clients.tasks.of("a", None, "1") is None

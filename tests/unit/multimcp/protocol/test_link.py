@@ -485,6 +485,48 @@ def test_a_question_that_could_be_meant_for_two_is_put_to_none() -> None:
     assert [len(port.got) for port in ports] == [0, 1]
 
 
+def of_task(task: str) -> dict[str, Any]:
+    return {"_meta": {K + "related-task": {"taskId": task}}}
+
+
+def test_a_question_of_a_task_that_nobody_is_known_to_have_begun() -> None:
+    world = World()
+    [one, two] = [world.session(str(n), roots={})[0] for n in range(2)]
+
+    def put() -> Any:
+        world.wire.take()
+        world.hear({"id": "q", "method": "roots/list", "params": of_task("1")})
+        return world.wire.take()
+
+    assert put()[0]["error"]["code"] == -32603
+    _, port, _ = world.send(one)
+    world.send(two)
+    assert put()[0]["error"]["code"] == -32603
+    assert port.got == []
+    waiting, port, _ = world.send(two, "r", method="tasks/result")
+    waiting.task = "1"
+    assert put() == []
+    assert port.got[0]["params"] == of_task("srv::1")
+
+
+@pytest.mark.parametrize("method", ["notifications/tasks/status", "notifications/tasks", "notifications/message"])
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_what_is_said_of_a_task_that_nobody_is_known_to_have_begun(era: Any, method: str) -> None:
+    world = World(era)
+    session, told = world.session("1")
+    _, port, _ = world.send(session)
+    world.hear({"method": method, "params": {"taskId": "1", "level": "info", **of_task("1")}})
+    assert (port.got, told, world.events) == ([], [], [])
+
+
+def test_the_only_client_has_begun_all_tasks() -> None:
+    world = World(is_single=True)
+    _, told = world.session("1", roots={})
+    world.hear({"method": "notifications/tasks/status", "params": {"taskId": "1"}})
+    world.hear({"id": "q", "method": "roots/list", "params": of_task("1")})
+    assert [each["params"] for each in told] == [{"taskId": "srv::1"}, of_task("srv::1")]
+
+
 def test_a_question_during_nobodys_call() -> None:
     world = World(hint="; a hint")
     world.session(roots={})
