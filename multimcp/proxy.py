@@ -294,7 +294,7 @@ class Proxy:
         return self._after("a list", call, since, partial(self._answer_list, kind, call))
 
     def _answer_list(self, kind: Kind, call: Call) -> None:
-        if kind is SKILLS and not any(SKILLS.is_in({}, each.extensions) for each in self._view(call).offers.values()):
+        if kind is SKILLS and not self._view(call).may_list(kind):
             raise Fault(METHOD_NOT_FOUND, "Method not found", call.method)
         self._registry.refresh(kind, call.era, call.session)
         page = self._registry.hand_out(call, kind).page(kind, call.era, IMPLEMENTATION)

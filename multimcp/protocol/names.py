@@ -41,7 +41,8 @@ _DIGITS = 8
 """Hexadecimal digits of a hash in a name: of 1,000 names that begin alike, two are the same in one of 8,000 cases."""
 
 DEPTH: Final = 64
-"""How many directories around a URI are looked at, from the outermost on."""
+LONGEST_DIRECTORY: Final = 8192
+"""How many directories around a URI are looked at, from the outermost on, and how many characters they may have."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(//)?")
 
@@ -148,11 +149,12 @@ def alike(asked: str, name: str, other: str) -> str:
 
 
 def directories(uri: str) -> Iterator[str]:
-    """Where a URI could be in: itself, then the directories around it, the innermost first; `DEPTH` at most."""
+    """Where a URI could be in: itself, then the directories around it, the innermost first. At most `DEPTH` of them,
+    and none with a longer name than `LONGEST_DIRECTORY`, as each is looked up."""
     yield uri
     ends: list[int] = []
     end = len(_scheme(uri))
-    while len(ends) < DEPTH and (end := uri.find("/", end)) >= 0:
+    while len(ends) < DEPTH and (end := uri.find("/", end, LONGEST_DIRECTORY)) >= 0:
         ends.append(end)
         end += 1
     yield from (uri[:end] for end in reversed(ends))

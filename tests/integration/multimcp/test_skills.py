@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.ends import peer, stage
-from tests.support.processes import TIMEOUT, Proxy, RawClient, proxy, raw, raw_http, within
+from tests.support.processes import TIMEOUT, Proxy, RawClient, proxy, raw, raw_http, until, within
 from tests.support.raw_skills import SKILLS, digest, skill_md
 
 ERAS = pytest.mark.parametrize("era", ["legacy", "modern"])
@@ -216,6 +216,19 @@ def test_of_no_server_with_skills_there_is_no_list(shared: Proxy, era: str) -> N
     with RawClient(shared.url, era) as client:
         for method in ("skills/list", "skills/get", "resources/directory/read"):
             assert client.error(method, {"uri": "skill://a/x/SKILL.md"})["code"] == -32601
+
+
+@ERAS
+async def test_a_server_that_is_to_come_may_have_skills(shared: Proxy, era: str) -> None:
+    async with within(TIMEOUT), peer(shared.url, era) as client:
+        await add(shared, one=raw("modern"))
+        await client.call("one::echo").result()  # from now on lists do not wait for servers
+        coming = asyncio.create_task(asyncio.to_thread(shared.add, slow=raw("hang:initialize")))
+        await asyncio.to_thread(until, lambda: "slow" in shared.status())
+        assert (await client.send("skills/list", {}).result())["skills"] == []
+        await asyncio.to_thread(shared.remove, "slow")
+        await coming
+        assert (await client.send("skills/list", {}).error())["code"] == -32601
 
 
 @ERAS

@@ -15,7 +15,7 @@ from multimcp.protocol.entries import usable
 from multimcp.protocol.extensions import SKILLS as EXTENSION
 from multimcp.protocol.lists import FRESH, Lists, Pages
 from multimcp.protocol.message import opened, pack
-from multimcp.protocol.names import DEPTH, alike, directories
+from multimcp.protocol.names import DEPTH, LONGEST_DIRECTORY, alike, directories
 from multimcp.protocol.offer import RESOURCES, SKILLS, TEMPLATES, TOOLS, Entry, Listing, Offer
 from multimcp.protocol.routing import Router, View
 
@@ -309,6 +309,7 @@ def test_the_directories_around_a_uri() -> None:
     assert list(directories("s:a/")) == ["s:a/", "s:a"]
     assert list(directories("")) == [""]
     assert len(list(directories("s:" + "/" * 10_000))) == DEPTH + 1
+    assert len(list(directories("s:" + "x" * LONGEST_DIRECTORY + "/y"))) == 1
 
 
 def test_many_skills_and_whose_each_file_is() -> None:
