@@ -255,6 +255,23 @@ async def test_a_task_is_asked_for_where_it_was_begun(tmp_path: Path) -> None:
         assert response["error"]["code"] == -32602
 
 
+async def test_the_status_of_a_task_over_each_transport(tmp_path: Path) -> None:
+    status, end = "notifications/tasks/status", "notifications/vendor/end"
+    async with served(tmp_path, {"one": Scripted(tmp_path, "one")}) as clients:
+        both = [await clients("legacy", transport) for transport in ("sse", "http")]
+        for number, client in enumerate(both):
+            task = {"taskId": f"t{number}", "status": "working"}
+            told = [{"method": status, "params": {**task, "status": "completed"}}]
+            params = {"name": "one::say", "arguments": {"then": told}, "task": {}, "result": {"task": task}}
+            assert (await client.ask("tools/call", params))["task"]["taskId"] == f"one::t{number}"
+        for number, client in enumerate(both):
+            await client.wait(lambda message: message.get("method") == status, "the status")
+            await say(client, then=[{"method": end}])
+            await client.wait(lambda message: message.get("method") == end, "the end")
+            told = [message["params"] for message in client.notifications(status)]
+            assert told == [{"taskId": f"one::t{number}", "status": "completed"}]
+
+
 async def test_changed_roots_are_told_to_every_legacy_backend(tmp_path: Path) -> None:
     servers = {"old": Scripted(tmp_path, "old"), "new": Scripted(tmp_path, "new", "modern")}
     async with served(tmp_path, servers) as clients:
