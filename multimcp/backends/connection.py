@@ -532,7 +532,9 @@ def _wire(context: Context, link: Link, attempt: Attempt, transport: Transport, 
 
 
 async def _greet(context: Context, link: Link, wire: Wire, way: Way) -> Hello:
-    greeting = greet(way.era, link.owner.capabilities if link.owner else CAPABILITIES, IMPLEMENTATION)
+    # A server cannot make tasks of what it asks: nobody here knows which server's a client's task is.
+    able = {name: raw for name, raw in link.owner.abilities.items() if name != "tasks"} if link.owner else None
+    greeting = greet(way.era, CAPABILITIES if able is None else pack(able), IMPLEMENTATION)
     try:
         hello = await _play(greeting, link, context.chain.meta)
     except Fault as fault:

@@ -3,6 +3,7 @@
 The test plays the servers, which all call their first task "1".
 """
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.ends import ALL, FORM, Heard, Message, Peer, Pending, Stage, form, legacy, modern, peer, stage
-from tests.support.processes import Proxy, proxy, within
+from tests.support.processes import Proxy, proxy, raw, whole_lines, within
 
 TIMEOUT = 60.0
 TASKS = "io.modelcontextprotocol/tasks"
@@ -82,6 +83,17 @@ async def test_a_server_for_each_client_knows_whose_its_tasks_are(shared: Proxy)
             assert (await asked(here, client, "tasks/get", mine)).pid == begun.pid
             begun.say(method=STATUS, params={"taskId": "unheard of", "status": "working"})
             assert (await stream.told(STATUS))["params"]["taskId"] == "a::unheard of"
+
+
+async def test_a_server_is_not_told_that_a_client_can_make_tasks_of_questions(shared: Proxy, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    able = {"sampling": {"tools": {}}, "tasks": {"requests": {"sampling": {"createMessage": {}}}}, "v/x": {"y": 1.0}}
+    async with within(TIMEOUT), legacy(shared, able) as one:
+        shared.add(a=raw(f"log={log}", scope="session"))
+        assert await one.call("a::echo").text()
+        heard = [json.loads(line) for line in whole_lines(log)]
+        declared = [each["params"]["capabilities"] for each in heard if each.get("method") == "initialize"]
+        assert {name: able[name] for name in ("sampling", "v/x")} in declared
 
 
 async def test_who_has_begun_a_task_is_told_of_it_and_nobody_else(shared: Proxy) -> None:
