@@ -524,8 +524,9 @@ class Backend:
             nonlocal has_agreed
             task = text(params.get("taskId")) or ""
             if method == ACKNOWLEDGED:
-                known = value(fields(params.get("notifications")).get("taskIds"))
-                for lost in tasks.keys() - set(known if isinstance(known, list) else ()):
+                listed = value(fields(params.get("notifications")).get("taskIds"))
+                known = {task for task in listed if isinstance(task, str)} if isinstance(listed, list) else set[str]()
+                for lost in tasks.keys() - known:
                     del tasks[lost]
                 agreed(list(tasks))
                 if has_agreed:  # some news may have been missed

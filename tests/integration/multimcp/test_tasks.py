@@ -287,9 +287,10 @@ async def test_tasks_that_cannot_be_listened_to(shared: Proxy) -> None:
         stream, _ = await listens(here, one, "a::1")
         listening = await here.told("subscriptions/listen")
         listening.say(id=listening.message["id"], error={"code": -32602, "message": "no such task"})
-        for each in (none, stream):
+        odd, _ = await listens(here, one, "a::1", "a::2", a=[{"odd": 1}, 7, None, "1"])  # type: ignore[list-item]
+        for each, known in ((none, {}), (stream, {}), (odd, {"taskIds": ["a::1"]})):
             told = await each.told("notifications/subscriptions/acknowledged")
-            assert told["params"]["notifications"] == {}
+            assert told["params"]["notifications"] == known
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
