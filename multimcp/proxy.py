@@ -294,7 +294,7 @@ class Proxy:
         return self._after("a list", call, since, partial(self._answer_list, kind, call))
 
     def _answer_list(self, kind: Kind, call: Call) -> None:
-        if kind is SKILLS and not self._view(call).may_list(kind):
+        if kind is SKILLS and not SKILLS.is_in({}, self._registry.extensions(call.era)):
             raise Fault(METHOD_NOT_FOUND, "Method not found", call.method)
         self._registry.refresh(kind, call.era, call.session)
         page = self._registry.hand_out(call, kind).page(kind, call.era, IMPLEMENTATION)

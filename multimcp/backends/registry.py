@@ -22,7 +22,7 @@ from multimcp.protocol.chain import Chain, behind
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.extensions import united
 from multimcp.protocol.lifecycle import State
-from multimcp.protocol.message import Era, Fields
+from multimcp.protocol.message import Era, Fields, fields
 from multimcp.protocol.names import LLM_NAMES, Spelling
 from multimcp.protocol.offer import TOOLS, Kind, Offer
 from multimcp.protocol.routing import View
@@ -305,6 +305,10 @@ class Registry:
             declared.pop("tasks", None)  # of 2025-11-25; what there is since is an extension
         self._introductions[era] = told = declared, instructions(offers)
         return told
+
+    def extensions(self, era: Era) -> Fields:
+        """The extensions that are declared now."""
+        return fields(self.introduction(era)[0].get("extensions"))
 
     def greet(self, era: Era) -> Seen:
         """What a client has seen that is greeted now."""

@@ -22,7 +22,7 @@ from msgspec import Raw
 from multimcp.errors import AmbiguousNameError
 
 from .eras import ParamHeaders, to_client
-from .extensions import PAGE, respelled, united
+from .extensions import EXTENSIONS, PAGE, respelled, united
 from .message import EMPTY, Era, Fields, encode, fields, pack
 from .names import (
     Namespace,
@@ -369,6 +369,8 @@ def capabilities(offers: Mapping[str, Offer], *, may_be_more: bool, is_only: boo
     ours |= {name: {} for name in ("completions", "logging") if name in declared}
     mine = {name: pack(capability) for name, capability in ours.items()}
     shown, _ = united({name: offer.extensions for name, offer in offers.items()})
+    if may_be_more or not offers:
+        shown = {**dict.fromkeys(EXTENSIONS, EMPTY), **shown}
     if shown:
         mine["extensions"] = pack(shown)
     if tasks := able(offer.capabilities for offer in offers.values()):

@@ -77,10 +77,6 @@ class View:
     servers: tuple[str, ...]
     is_starting: bool
 
-    def may_list(self, kind: Kind) -> bool:
-        """Whether some server lists such, or one that is still starting may."""
-        return self.is_starting or any(kind.is_in(each.capabilities, each.extensions) for each in self.offers.values())
-
     def spelled(self, spelling: Spelling) -> "View":
         """The same, under names of this spelling."""
         return replace(self, catalog=self.catalog.spelled(spelling))

@@ -118,6 +118,21 @@ def test_what_new_clients_are_told_follows_the_servers(tmp_path: Path, era: str)
         until(lambda: shown(running, era) == {"x/new": {}}, what="the configuration that was written")
 
 
+@ERAS
+def test_while_a_server_may_turn_out_to_have_them_the_known_ones_are_told(tmp_path: Path, era: str) -> None:
+    late = raw("hang:initialize", "hang:server/discover")
+    servers = {"a": raw(*server("a", extensions={"x/a": {}, UI: {"v": 1}})), "late": late}
+    first = "from multimcp.protocol import waiting; waiting.CLIENT_WAIT = 0.5"
+    with proxy(tmp_path, servers, first=first) as running:
+        running.expect("a: ready")
+        skills = "io.modelcontextprotocol/skills"
+        assert shown(running, era) == {"x/a": {}, UI: {"v": 1}, TASKS: {}, skills: {}}
+        with RawClient(running.url, era) as client:
+            assert client.call("skills/list")["skills"] == []
+        running.remove("late")
+        assert shown(running, era) == {"x/a": {}, UI: {"v": 1}}
+
+
 @pytest.mark.parametrize("scope", ["shared", "session"])
 async def test_servers_are_told_what_clients_have_declared(tmp_path: Path, scope: str) -> None:
     theirs = {"a/b": {"x": 1}, TASKS: {}, UI: {"mimeTypes": ["x/y"]}}

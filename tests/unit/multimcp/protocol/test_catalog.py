@@ -195,7 +195,11 @@ def test_the_headers_of_tools_are_known_by_public_name() -> None:
     assert catalog.headers == {Route("a", "t"): {("r",): ("R", "string")}}
 
 
-ALL = {"tools": {"listChanged": True}, "prompts": {"listChanged": True}, "resources": {"listChanged": True}}
+ALL = {
+    **{kind: {"listChanged": True} for kind in ("tools", "prompts")},
+    "resources": {"listChanged": True, "subscribe": True},
+    "extensions": {f"io.modelcontextprotocol/{name}": {} for name in ("ui", "tasks", "skills")},
+}
 
 
 @pytest.mark.parametrize(
@@ -211,13 +215,13 @@ ALL = {"tools": {"listChanged": True}, "prompts": {"listChanged": True}, "resour
             [{"vendor": {}}],
             True,
             False,
-            {**ALL, "resources": {"listChanged": True, "subscribe": True}, "completions": {}, "logging": {}},
+            {**ALL, "completions": {}, "logging": {}},
         ),
         (
             [],
             False,
             False,
-            {**ALL, "resources": {"listChanged": True, "subscribe": True}, "completions": {}, "logging": {}},
+            {**ALL, "completions": {}, "logging": {}},
         ),
     ],
 )
