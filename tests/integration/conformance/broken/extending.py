@@ -91,7 +91,7 @@ class Extended(Mux):
             return await super().answer(call)
         except Failure as failure:
             owner = await self.owner_of_unknown(method)
-            if failure.error["code"] != METHOD_NOT_FOUND or owner is None:
+            if failure.error.get("code") != METHOD_NOT_FOUND or owner is None:
                 raise
             return await self.ask(call, owner, method, params, call.id)
 
@@ -132,10 +132,12 @@ class Extended(Mux):
             return having[0], str(public)
 
     async def _by_name(self, call: Call) -> Message:
+        if call.method != "tools/call":
+            return await super()._by_name(call)
         try:
             result = await super()._by_name(call)
         except Failure as failure:
-            if failure.error["code"] != HEADER_MISMATCH or call.method != "tools/call":
+            if failure.error.get("code") != HEADER_MISMATCH:
                 raise
             result = await self.call_again(call)
         backend, _ = await self.route_name(call, "tools/list", call.params.get("name"))
