@@ -27,7 +27,7 @@ def test_the_examples_are_valid(path: Path) -> None:
     ("entry", "is_valid"),
     [
         ({"command": "x", "args": ["a"], "env": {"A": "b"}, "cwd": "/", "startupTimeout": 5.5}, True),
-        ({"command": "x", "envFile": "/dev/null"}, True),
+        ({"command": "x", "envFile": "EMPTY"}, True),
         ({"url": "http://h", "headers": {"A": "b"}, "type": "sse", "timeout": 3, "scope": "session"}, True),
         ({"command": "x", "tools": {"include": ["a"], "exclude": []}}, True),
         ({"disabled": True}, True),
@@ -45,7 +45,8 @@ def test_the_examples_are_valid(path: Path) -> None:
 def test_it_finds_right_what_the_proxy_does(entry: dict[str, Any], is_valid: bool, tmp_path: Path) -> None:
     data = {"$schema": "mcp.schema.json", "mcpServers": {"w": entry}}
     assert jsonschema.Draft7Validator(schema()).is_valid(data) is is_valid
-    (tmp_path / "mcp.json").write_text(json.dumps(data))
+    (tmp_path / "empty.env").touch()
+    (tmp_path / "mcp.json").write_text(json.dumps(data).replace("EMPTY", str(tmp_path / "empty.env")))
     try:
         is_loaded = load(tmp_path / "mcp.json", {}).warnings == ()
     except ConfigError:
