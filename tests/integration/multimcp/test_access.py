@@ -2,8 +2,8 @@
 
 import json
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,58 @@ def test_a_session_does_not_replace_the_key(locked: Any) -> None:
         assert it.call("tools/list")["tools"]
         del it._headers["X-API-Key"]
         assert it.post({"jsonrpc": "2.0", "id": 9, "method": "tools/list"}).status_code == 401
+
+
+def open_sse(stack: ExitStack, running: Proxy, key: str) -> tuple[Iterator[str], str]:
+    """The lines of a stream that was opened with this key, and where its messages go."""
+    http = stack.enter_context(httpx2.Client(timeout=TIMEOUT, trust_env=False))
+    stream = stack.enter_context(http.stream("GET", f"{running.url}/sse", headers={"X-API-Key": key}))
+    lines = stream.iter_lines()
+    assert next(lines) == "event: endpoint"
+    return lines, next(lines).removeprefix("data: ")
+
+
+def test_a_session_is_used_with_the_key_that_opened_it(locked: Any) -> None:
+    """Both keys are good; who has the one does not get at the sessions of who has the other."""
+    one, other = KEYS
+    ping = {"jsonrpc": "2.0", "id": 9, "method": "ping"}
+    with RawClient(locked.url, "legacy", {"X-API-Key": one}) as it, ExitStack() as stack:
+        session = it._headers["Mcp-Session-Id"]
+        strange = {"X_API_Key": other, "Mcp_Session_Id": session}
+        assert it.post(ping, {"X-API-Key": other}).status_code == 404
+        assert send(locked, "DELETE", "/mcp", **strange).status_code == 404
+        for more in ({}, {"Last_Event_ID": "a-1"}):
+            assert send(locked, "GET", "/mcp", Accept="text/event-stream", **strange, **more).status_code == 404
+        assert it.call("tools/list")["tools"]
+        _, path = open_sse(stack, locked, one)
+        for key, status in ((other, 404), (one, 202)):
+            assert locked.http("POST", path, json=ping, headers={"X-API-Key": key}).status_code == status
+        assert session not in locked.stderr
+        assert path.rpartition("=")[2] not in locked.stderr
+
+
+def test_what_was_opened_with_a_key_ends_with_it(tmp_path: Path) -> None:
+    old, new = KEYS
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    file = swap_secret(folder, f"{old},{new}")
+    with (
+        proxy(tmp_path, {}, env={"MULTI_MCP_API_KEY_FILE": str(file)}) as running,
+        RawClient(running.url, "legacy", {"X-API-Key": new}) as kept,
+        RawClient(running.url, "legacy", {"X-API-Key": old}) as lost,
+        RawClient(running.url, "modern", {"X-API-Key": old}) as modern,
+        httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
+        ExitStack() as stack,
+    ):
+        headers = {**lost._headers, "Accept": "text/event-stream"}
+        streams = [open_sse(stack, running, old)[0]]
+        streams.append(stack.enter_context(http.stream("GET", f"{running.url}/mcp", headers=headers)).iter_lines())
+        listen = modern.request("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        streams.append(stack.enter_context(http.stream("POST", f"{running.url}/mcp", **listen)).iter_lines())
+        swap_secret(folder, new)
+        for lines in streams:
+            assert all("error" not in line for line in lines)  # which end
+        assert kept.call("ping") == {}
 
 
 def test_others_without_a_key_may_not_run_commands(tmp_path: Path) -> None:

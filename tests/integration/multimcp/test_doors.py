@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,13 +19,22 @@ from tests.support.processes import TIMEOUT, Proxy, RawClient, proxy, quick, raw
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 CHUNKED = b"Transfer-Encoding: chunked"
+SUBSCRIBES = 'able={"resources": {"subscribe": true}}'
 SHORT = "from multimcp.clients import connection; connection.LINGER = 0.2"
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    bounds = ["--max-body-time=0.4", "--max-unread-time=0.4", "--max-bodies=400000", "--max-all-unread=8MiB"]
-    with proxy(tmp_path_factory.mktemp("doors"), {"s": raw("big=6000000")}, *bounds, first=SHORT) as running:
+    bounds = [
+        "--max-subscriptions=3",
+        "--max-body-time=0.4",
+        "--max-unread-time=0.4",
+        "--max-bodies=400000",
+        "--max-all-unread=8MiB",
+    ]
+    with proxy(
+        tmp_path_factory.mktemp("doors"), {"s": raw("big=6000000"), "t": raw(SUBSCRIBES)}, *bounds, first=SHORT
+    ) as running:
         yield running.wait_ready()
 
 
@@ -260,3 +270,54 @@ def test_connections_that_are_all_busy(tmp_path: Any) -> None:
             stream = stack.enter_context(wire(running, b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             assert statuses(stream.recv(1000)) == [200]
         assert statuses(to_end(stack.enter_context(wire(running)))) == [503]
+
+
+def test_subscriptions(here: Proxy) -> None:
+    """So many, and no longer URIs: what cannot be subscribed to is not counted, and what is given up no more."""
+    with RawClient(here.url, "legacy") as client:
+        uri = {"uri": "raw://one"}
+        for _ in range(5):
+            assert client.call("resources/subscribe", uri) == {}
+        for number in range(5):
+            assert client.error("resources/subscribe", {"uri": f"none://{number}"})["code"] != -32603
+        assert "Too many subscriptions" in client.error("resources/subscribe", {"uri": "x" * 4000})["message"]
+        here.expect("a client subscribes to more than 3 resources, or 3 KiB of URIs: it is refused")
+        assert client.call("resources/unsubscribe", uri) == {}
+    with RawClient(here.url, "modern") as client:
+        listen = {"notifications": {"resourceSubscriptions": ["raw://one"] * 4}}
+        assert "Too many subscriptions" in client.error("subscriptions/listen", listen)["message"]
+
+
+@pytest.mark.parametrize("transport", ["http", "sse"])
+def test_a_repeated_id_is_answered(tmp_path: Any, transport: str) -> None:
+    """While the first is in flight. Both count, so that an id does not lead past the bound of calls."""
+    with proxy(tmp_path, {"s": raw("slow:tools/call=0.3")}, "--max-session-calls=2") as running, ExitStack() as stack:
+        running.wait_ready()
+        call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "s::echo", "arguments": {}}}
+        if transport == "http":
+            client = stack.enter_context(RawClient(running.url, "legacy"))
+            body = json.dumps(call).encode()
+            lines = [f"{k}: {v}".encode() for k, v in client._headers.items() if k != "Content-Type"]
+            wires = [stack.enter_context(wire(running, post(*lines, body=body))) for _ in range(3)]
+            answers = [json.loads(to_end(each).partition(b"\r\n\r\n")[2]) for each in wires]
+        else:
+            stream = stack.enter_context(wire(running, b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+            lines_of = stack.enter_context(stream.makefile())
+            path = next(line[6:].strip() for line in lines_of if line.startswith("data: /"))
+            hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "0"}}
+            first = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
+            for message in (first, call, call, call):
+                assert running.http("POST", path, json=message).status_code == 202
+            data = (json.loads(line[6:]) for line in lines_of if line.startswith("data: {"))
+            answers = list(islice((each for each in data if each.get("id") == 7), 3))
+        assert sorted("error" in each for each in answers) == [False, False, True]
+        assert {each["id"] for each in answers} == {7}
+
+
+def test_greeting_again_and_again(here: Proxy) -> None:
+    """The log has so many lines a second of it, and then says how many it left out."""
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "again", "version": "0"}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    for _ in range(200):
+        assert here.http("POST", "/mcp", json=message).status_code == 200
+    assert 0 < len([line for line in here.lines if "connected: again" in line]) < 200
