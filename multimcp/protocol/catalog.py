@@ -255,13 +255,19 @@ def _merge(
             if public in taken:
                 hidden.append(f"{kind.noun} '{public}' of '{server}' is hidden by '{taken[public].server}'")
                 continue
-            shorter = public_name(server, entry.name, names.separator) if kind in NAMED else qualify(server, entry.name)
-            if len(public) > len(shorter) and (first := taken.get(shorter)) is not None:
+            route = taken[public] = Route(server, entry.name)
+            if public != entry.name and (first := _shorter(kind, route, public, taken, names)) is not None:
                 reason = f"the shorter name is that of '{first.name}' of '{first.server}'"
                 hidden.append(f"{kind.noun} '{entry.name}' of '{server}' is offered as '{public}': {reason}")
-            taken[public] = Route(server, entry.name)
             entries.append(_renamed(entry, kind, public))
     return tuple(entries), taken, hidden
+
+
+def _shorter(kind: Kind, route: Route, public: str, taken: Mapping[str, Route], names: Names) -> Route | None:
+    """Whose the name is that an entry would have had, if it has a longer one."""
+    server, name = route.server, route.name
+    name = public_name(server, name, names.separator) if kind in NAMED else qualify(server, name)
+    return taken.get(name) if len(public) > len(name) else None
 
 
 SKILL_MD = "SKILL.md"
@@ -287,6 +293,8 @@ def _lead_to_pages(
     skills: Mapping[str, Route],
 ) -> tuple[Entry, ...]:
     """Add the routes to the pages of these tools, which come back with their pages as clients have to spell them."""
+    if not any(entry.pages for entry in tools):
+        return tools
     resources, entries, matches = routes[RESOURCES], [], 0
     catalog = Catalog(public=_reversed(routes), templates=templates)
     public = {route: uri for uri, route in resources.items()}

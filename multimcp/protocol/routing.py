@@ -310,7 +310,9 @@ def _with_skills(view: View, method: str = "skills/get") -> list[str]:
 
 def _in_order(targets: Sequence[Target]) -> Target | None:
     """The first of these, with the others behind it."""
-    return targets[0]._replace(others=tuple(targets[1:])) if targets else None
+    if len(targets) < 2:
+        return targets[0] if targets else None
+    return targets[0]._replace(others=tuple(targets[1:]))
 
 
 def _understood(catalog: Catalog, kind: Kind, name: str, servers: Collection[str] | None = None) -> Route | None:
