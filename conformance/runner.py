@@ -122,7 +122,12 @@ class Player:
 
     async def _shared(self, scenario: Scenario, case: Case) -> Session:
         key = (scenario.servers, case.backend, case.client, case.era)
-        world = await self._stage.world(scenario.servers, case.backend)
+        try:
+            world = await self._stage.world(scenario.servers, case.backend)
+        except Exception as exc:
+            if not scenario.may_refuse or _first(exc, Failure) is None:
+                raise
+            raise NotOffered("it does not start in front of these servers") from None
         if key in self._sessions and self._sessions[key].world is not world:
             await self._drop(scenario, case)
         if key not in self._sessions:

@@ -386,7 +386,7 @@ async def undeclared_call(s: Session) -> None:
     s.require("approve by left" in str(result.get("content")), "the result is another", actual=result)
 
 
-@scenario("extensions:tasks:legacy-client", servers=OF_ONE_ERA, proxy_only=True)
+@scenario("extensions:tasks:legacy-client", servers=OF_ONE_ERA, proxy_only=True, may_refuse=True)
 async def legacy_client(s: Session) -> None:
     client = having(s, WITH_TASKS)
     await bridged(client)
@@ -767,7 +767,7 @@ async def unknown_header(s: Session) -> None:
     s.equal((received.get("headers") or {}).get("mcp-param-tenant"), "acme", "the header did not reach the server")
 
 
-@scenario("extensions:headers:changed", servers=OF_ONE_ERA, backends=("http",), proxy_only=True)
+@scenario("extensions:headers:changed", servers=OF_ONE_ERA, backends=("http",), proxy_only=True, may_refuse=True)
 async def changed_header(s: Session) -> None:
     """A modern client may be told, and then does what it is told; a legacy one knows of no such headers."""
     await bridged(s)

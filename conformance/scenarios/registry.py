@@ -35,6 +35,7 @@ class Scenario:
     own: bool
     once: bool
     needs: tuple[Needs, ...]
+    may_refuse: bool
 
     def cases(self, target: Target, full: bool) -> list[Case]:
         """Those of the target's cases in which it is played.
@@ -78,6 +79,7 @@ def scenario(
     own: bool = False,
     once: bool = False,
     needs: Iterable[Needs] = (),
+    may_refuse: bool = False,
 ) -> Callable[[Play], Play]:
     """Make a function the scenario that checks a requirement.
 
@@ -92,6 +94,7 @@ def scenario(
         own: it wants a world of its own, since it harms it or has to see it start. That takes long.
         once: it takes long: by default it is played once in each era.
         needs: what a target must have: `admin`, or one `shared endpoint` for all servers.
+        may_refuse: that the target does not start in front of these servers is for other scenarios to judge.
     """
 
     def register(play: Play) -> Play:
@@ -112,6 +115,7 @@ def scenario(
             own=own,
             once=once or own,
             needs=tuple(needs),
+            may_refuse=may_refuse,
         )
         return play
 
