@@ -150,8 +150,10 @@ def check_declared(extension: Extension, capabilities: Raw) -> None:
 
 def declared(capabilities: Fields) -> tuple[Fields, list[str]]:
     """The extensions that a server declares, as far as clients can be told, and what is wrong with the rest."""
-    if (raw := capabilities.get("extensions")) is None:
+    if (raw := capabilities.get("extensions", _NOTHING)) == _NOTHING:
         return {}, []
+    if not is_object(raw):
+        return {}, ["extensions: left out, as they are no object"]
     kept: Fields = {}
     odd, size = 0, 0
     for name, settings in fields(raw).items():
@@ -162,7 +164,7 @@ def declared(capabilities: Fields) -> tuple[Fields, list[str]]:
             kept[name] = Raw(bytes(settings))  # a copy: it would keep the whole answer
         else:
             odd += 1
-    return kept, [f"extensions: {odd} left out whose settings are no object"] if odd or not is_object(raw) else []
+    return kept, [f"extensions: {odd} left out whose settings are no object"] if odd else []
 
 
 def united(servers: Mapping[str, Fields]) -> tuple[Fields, list[str]]:

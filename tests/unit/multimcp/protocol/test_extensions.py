@@ -43,7 +43,7 @@ def plain(raw: Any) -> Any:
         ({UI: True, "a/b": None, "a/c": [], "a/d": {}}, {"a/d": {}}, 1),
         ([UI], {}, 1),
         ("ui", {}, 1),
-        (None, {}, 1),
+        (None, {}, 0),
         ({f"a/{n}": {} for n in range(10_000)}, {f"a/{n}": {} for n in range(MOST)}, 1),
         ({"a/a": {}, "a/b": {"x": "x" * 10_000_000}, "a/c": {}}, {"a/a": {}}, 1),
         ({"a/a": {}, "b" * SETTINGS: {}}, {"a/a": {}}, 1),
