@@ -139,6 +139,8 @@ class Backend:
         """Calls that wait for a connection."""
         self._announced: set[tuple[Key, str]] = set()
         self._stopping = anyio.Event()
+        self._successor: Backend | None = None
+        """The one that has taken its place."""
         self._stopped = anyio.Event()
 
     # What is known of it
@@ -157,6 +159,11 @@ class Backend:
     def is_idle(self) -> bool:
         """Whether this server is never started with the configuration that it has."""
         return self.config.disabled or self.config.unset is not None
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether nobody is to wait for it any more."""
+        return self._stopping.is_set() or self.is_idle
 
     @property
     def last_words(self) -> str:
@@ -200,7 +207,7 @@ class Backend:
 
     def take_over(self, other: "Backend") -> None:
         """Take another one's place: who watches it goes on, and what it offers is offered until this one is up."""
-        self._watchers = other._watchers
+        self._watchers, other._successor = other._watchers, self
         if not self.is_idle:
             self.offers = {key: offer for key, offer in other.offers.items() if not isinstance(key, Session)}
 
@@ -246,6 +253,7 @@ class Backend:
     async def stop(self) -> None:
         """End the backend; when this returns its processes are gone and its sessions closed."""
         self._stopping.set()
+        self._wake()
         await self._stopped.wait()
 
     async def _serve(self, key: Key | None, ways: Sequence[Way], attempt: Attempt) -> str:
@@ -344,7 +352,7 @@ class Backend:
         return key
 
     def _is_decided(self, key: Key) -> bool:
-        return self.state != "ready" or not self._roster.is_opening(key)
+        return self._is_gone or self.state != "ready" or not self._roster.is_opening(key)
 
     async def _serve_beside(self, key: Key, attempt: Attempt) -> None:
         """Keep a connection in the other era, or one that a client has for itself, until it or the client ends."""
@@ -403,9 +411,19 @@ class Backend:
             if not call.is_over:
                 self._send(connection, call, params, meta)
         except Fault as fault:
-            call.fail(fault)
+            await self._pass_on(call, params, meta, fault)
         finally:
             self._held_up -= 1
+
+    async def _pass_on(self, call: Call, params: Fields, meta: Fields, fault: Fault) -> None:
+        """Have a request that waited in vain go on with the successor, if there is one; else it fails."""
+        try:
+            if self._successor is None:
+                raise fault
+            if (later := self._successor.request(call, params, meta)) is not None:
+                await later
+        except Fault as its_fault:
+            call.fail(its_fault)
 
     async def _repeat(self, era: Era, event: Unsent) -> None:
         """Make a request again that was surely not processed, as soon as there is another connection for it, or other
@@ -465,17 +483,21 @@ class Backend:
         era, session = _client(call)
         problem: str | None = None
         for _ in range(OUTAGES):
-            await self._wait(lambda: self.state == "ready", self._life.down_at + OUTAGE_WAIT - CLOCK.now())
-            if self.state != "ready":
+            left = self._life.down_at + OUTAGE_WAIT - CLOCK.now()
+            await self._wait(lambda: self._is_gone or self.state == "ready", left)
+            if self._is_gone or self.state != "ready":
                 break
             if (key := self.want(era, session)) is not None:
                 await self._wait(partial(self._is_decided, key), math.inf if isinstance(key, Session) else ERA_PROBE)
                 problem = self._roster.problems.get(key)
+            if self._is_gone:
+                break
             if (connection := self._roster.serving(era, session)) is not None:
                 return connection
             if problem is not None and isinstance(key, Session):
                 raise backend_failure(self.name, f"has no connection for this session: {problem}")
-        raise backend_failure(self.name, f"is not connected: {self.error or 'it is being started'}")
+        reason = "was stopped" if self._is_gone else f"is not connected: {self.error or 'it is being started'}"
+        raise backend_failure(self.name, reason)
 
     # Log levels and subscriptions
 
@@ -503,7 +525,9 @@ class Backend:
         self._watchers.add(uri, watcher)
         try:
             await self._settle(await self._connection(watcher), uri)
-        except BaseException:  # a client that leaves meanwhile, too
+        except BaseException as exc:  # a client that leaves meanwhile, too
+            if isinstance(exc, Fault) and self._successor is not None:
+                return await self._successor.watch(watcher, uri)
             self.unwatch(watcher.who, uri)
             raise
 
@@ -580,7 +604,7 @@ class Backend:
     def unwatch(self, who: Session | Listener, uri: str | None = None) -> None:
         """Have a client told no more of updates of a resource, or of any. Does not wait for the backend."""
         self._watchers.remove(who, uri)
-        self._spawn(self._restore)
+        (self._successor or self)._spawn(self._restore)
 
     def _is_served(self, connection: Connection, watcher: Watcher) -> bool:
         return self._roster.serving(*_client(watcher)) is connection

@@ -424,18 +424,22 @@ class Connection:
         def heard(method: str, params: Fields) -> None:
             on_gap(True) if opened.done() else opened.set_result(None)
 
-        with scope:
-            while not self.is_lost:
-                problem = backend_failure(self._context.name, "ended subscriptions/listen at once")
-                try:
-                    await ask(self.link, "subscriptions/listen", params, heard=heard)
-                except Fault as fault:
-                    problem = fault
-                if not opened.done():
-                    return opened.set_result(problem)
-                on_gap(False)
-                await anyio.sleep(LISTEN_PAUSE)
-        return None
+        problem = backend_failure(self._context.name, "the connection ended before it answered subscriptions/listen")
+        try:
+            with scope:
+                while not self.is_lost:
+                    try:
+                        await ask(self.link, "subscriptions/listen", params, heard=heard)
+                        problem = backend_failure(self._context.name, "ended subscriptions/listen at once")
+                    except Fault as fault:
+                        problem = fault
+                    if not opened.done():
+                        return
+                    on_gap(False)
+                    await anyio.sleep(LISTEN_PAUSE)
+        finally:  # also where the connection is gone before it begins, or while it waits
+            if not opened.done():
+                opened.set_result(problem)
 
 
 # Opening
