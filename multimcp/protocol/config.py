@@ -428,6 +428,8 @@ def _neither_or_both(entry: Entry, both: bool) -> str:
 
 
 def _is_web(url: str) -> bool:
+    if not url.isprintable():  # a line break, say, or a mark that hides where it leads
+        return False
     if url.startswith("unix:///"):
         return True
     try:
