@@ -323,6 +323,18 @@ def _bind(host: str, port: int) -> list[socket.socket]:
 class _Connection(BoundedConnection):
     """A client's connection, whose requests are answered by a `_Sender`."""
 
+    _running: RequestResponseCycle | None = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)  # uvicorn tells the last request that came, which may wait behind this one
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self.cycle.send = _Sender(self.cycle)  # type: ignore[assignment, method-assign]

@@ -2,13 +2,15 @@
 
 import json
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.processes import TIMEOUT, Proxy
+from tests.support.processes import TIMEOUT, Proxy, raw, until
 
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "0"}}
+ENVELOPE = {"protocolVersion": "2026-07-28", "clientInfo": HELLO["clientInfo"], "clientCapabilities": {}}
 
 
 def connect(running: Proxy) -> socket.socket:
@@ -52,3 +54,19 @@ def test_requests_that_are_sent_at_once_are_answered_in_their_order(shared: Prox
     with connect(shared) as wire:
         wire.sendall(b"".join(request(number) for number in range(1, 6)))
         assert [response(wire)[1] for _ in range(5)] == [1, 2, 3, 4, 5]
+
+
+def test_a_client_that_leaves_with_another_request_behind_is_gone_for_the_first_one(
+    shared: Proxy, tmp_path: Path
+) -> None:
+    log = tmp_path / "heard"
+    shared.add(raw=raw("modern", "hang:tools/call", f"log={log}")).raise_for_status()
+    envelope = {f"io.modelcontextprotocol/{key}": value for key, value in ENVELOPE.items()}
+    params = {"name": "raw::echo", "arguments": {}, "_meta": envelope}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    head = ["POST /mcp HTTP/1.1", "host: localhost", "content-type: application/json", "mcp-method: tools/call"]
+    head += ["mcp-name: raw::echo", "mcp-protocol-version: 2026-07-28", f"content-length: {len(body)}", "", body]
+    with connect(shared) as wire:
+        wire.sendall("\r\n".join(head).encode() + request(2))
+        until(lambda: "tools/call" in log.read_text(), what="the call at its server")
+    until(lambda: "notifications/cancelled" in log.read_text(), what="the call cancelled at its server")
