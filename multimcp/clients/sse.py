@@ -59,16 +59,15 @@ class Sse:
 
     async def _serve(self, origin: Origin, root: str, receive: Receive, send: Send) -> None:
         number = secrets.token_hex(16)
-        outbox = Outbox(self._front.clients.limits.unread, lambda: self._overflowed(outbox))
+        outbox = Outbox(self._front.clients.limits.unread, lambda: self._overflow(number, outbox))
         peer = self._peers[number] = Peer(self._front, number, origin, lambda data: outbox.put(as_event(data)))
         self._outboxes[peer] = outbox
         try:
             endpoint = f"event: endpoint\r\ndata: {root}/messages/?session_id={number}\r\n\r\n"
             await stream(outbox, receive, send, endpoint.encode())
         finally:
-            del self._peers[number]
             del self._outboxes[peer]
-            peer.leave()
+            self._leave(number)
 
     async def message(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one message of a client."""
@@ -90,6 +89,12 @@ class Sse:
         except Refusal as refused:
             await refuse(send, refused)
 
-    def _overflowed(self, outbox: Outbox) -> None:
+    def _leave(self, number: str) -> None:
+        if (peer := self._peers.pop(number, None)) is not None:
+            peer.leave()
+
+    def _overflow(self, number: str, outbox: Outbox) -> None:
+        """End a session now: its stream may not end for long, as nobody reads it."""
         self._front.clients.warn("a client does not read its stream: its session is ended")
         outbox.end()
+        self._leave(number)

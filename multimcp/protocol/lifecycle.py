@@ -1,8 +1,8 @@
 """A backend's states as a table: what happens, and what follows from it.
 
 Rules:
-- A backend that ends is started again, with backoff, for as long as it is wanted. One that was up for long begins with
-  the short pause again.
+- A backend that ends is started again, with backoff, for as long as it is wanted. One that was up for a while is tried
+  again almost at once: whoever restarts it, calls wait for it.
 - One log line for each change of state, and for each new reason of a failure.
 """
 
@@ -15,6 +15,14 @@ Happening = Literal["connected", "failed", "lost", "stopped"]
 
 BACKOFF: Final = (0.5, 30.0)
 """Seconds before the first and between the last attempts to connect again."""
+
+AT_ONCE: Final = 0.1
+"""Seconds before the first attempt at most, where it was up for longer than `STEADY` seconds."""
+
+STEADY: Final = 5.0
+
+GROWTH: Final = 1.5
+"""By what each pause is longer than the one before: who comes back is noticed within half of the time it was away."""
 
 _NEXT: Final[dict[tuple[State, Happening], State]] = {
     ("starting", "connected"): "ready",
@@ -61,7 +69,9 @@ class Lifecycle:
             self.down_at = now
             self.is_new_trouble = now - self.up_at > BACKOFF[1]
             if self.is_new_trouble:
-                self._pause, self._told = 2 * BACKOFF[0], ""
+                self._told = ""
+            if now - self.up_at > STEADY:
+                self._pause = AT_ONCE
         if after == "ready" and self.state != "ready":
             self.up_at = now
         if after == "failed":
@@ -73,8 +83,8 @@ class Lifecycle:
 
     def next_pause(self, fraction: float) -> float:
         """Seconds to wait before the next attempt; `fraction`, from 0 to 1, is chance, so that not all come at once."""
-        pause, self._pause = self._pause, min(self._pause * 2, BACKOFF[1])
-        return BACKOFF[0] + fraction * (pause - BACKOFF[0])
+        pause, self._pause = self._pause, min(self._pause * GROWTH, BACKOFF[1])
+        return pause / 2 * (1 + fraction)
 
     def is_told(self) -> bool:
         """Whether a line has been logged for a failure like this one; it counts as told from now on."""

@@ -184,6 +184,8 @@ def test_the_session_of_a_client_that_does_not_read_ends(tmp_path: Path) -> None
             call = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
             if running.http("POST", path, json=call).status_code == 404:
                 break
+        else:
+            pytest.fail("a session that has ended still takes calls")
         running.expect("a client does not read its stream: its session is ended")
         with RawClient(running.url, "legacy") as other:
             assert "result" in echo(other)

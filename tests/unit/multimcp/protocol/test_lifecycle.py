@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from multimcp.protocol.lifecycle import BACKOFF, Happening, Lifecycle, State
+from multimcp.protocol.lifecycle import AT_ONCE, BACKOFF, STEADY, Happening, Lifecycle, State
 
 TABLE: dict[State, dict[Happening, State]] = {
     "starting": {"connected": "ready", "failed": "failed", "stopped": "stopped"},
@@ -40,14 +40,16 @@ def test_what_is_news() -> None:
     assert not Lifecycle("disabled").on("stopped", 1.0)
 
 
-def test_the_pauses_grow_to_a_bound_and_shrink_after_a_long_life() -> None:
+def test_the_pauses_grow_to_a_bound_and_shrink_after_a_life() -> None:
     life = Lifecycle()
     assert life.next_pause(0.0) == BACKOFF[0]
-    assert [life.next_pause(1.0) for _ in range(7)] == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert [life.next_pause(1.0) for _ in range(3)] == [1.5, 2.25, 3.375]
+    assert [life.next_pause(1.0) for _ in range(8)][-2:] == [BACKOFF[1], BACKOFF[1]]
     life.on("connected", 0.0)
-    life.on("lost", BACKOFF[1])
-    assert life.next_pause(1.0) == 30.0
+    life.on("lost", STEADY)
+    assert life.next_pause(1.0) == 30.0, "one that ends soon is not started again and again"
     life.on("connected", 0.0)
-    life.on("lost", BACKOFF[1] + 1)
-    assert life.next_pause(1.0) == 1.0
-    assert life.next_pause(0.5) == BACKOFF[0] + 0.75
+    life.on("lost", STEADY + 1)
+    assert not life.is_new_trouble
+    assert [life.next_pause(0.0) for _ in range(3)] == pytest.approx([AT_ONCE / 2, AT_ONCE * 0.75, AT_ONCE * 1.125])
+    assert life.next_pause(1.0) == pytest.approx(AT_ONCE * 1.5**3)
