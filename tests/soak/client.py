@@ -75,6 +75,8 @@ class Response:
 
     def __init__(self, connection: Connection, head: bytes) -> None:
         self.status = int(head[9:12])
+        self.place = ""
+        """Of the last event that had an id, so that the stream can be resumed."""
         self._connection = connection
         self._head = head.lower()
 
@@ -102,6 +104,7 @@ class Response:
             *events, rest = (rest + chunk).split(b"\r\n\r\n")
             for event in events:
                 fields = dict(line.partition(b": ")[::2] for line in event.split(b"\r\n"))
+                self.place = fields.get(b"id", b"").decode() or self.place
                 if fields.get(b"data"):
                     yield fields.get(b"id", b"").decode(), json.loads(fields[b"data"])
 
@@ -113,6 +116,8 @@ class Http:
         self.era = era
         self.capabilities = capabilities or {}
         self.session = b""
+        self.is_over = False
+        """Whether it has been told that its connection is not kept."""
         self._port = port
         self._kept: Connection | None = None
         self._numbers = count(1)
@@ -126,6 +131,10 @@ class Http:
             self._kept = await self.connect()
         return self._kept
 
+    def move(self, port: int) -> None:
+        """Go on with a server at another port."""
+        self._port, self.is_over = port, False
+
     def close(self) -> None:
         """Leave, without a word."""
         if self._kept is not None:
@@ -133,6 +142,13 @@ class Http:
 
     async def send(self, connection: Connection, verb: str, path: str, body: bytes = b"", *more: bytes) -> Response:
         """Send a request, and wait for the head of its response."""
+        connection.write(self.head(verb, path, body, *more) + body)
+        response = Response(connection, await connection.until(b"\r\n\r\n"))
+        if response.header(b"connection") == b"close" and connection is self._kept:
+            self._kept, self.is_over = None, True
+        return response
+
+    def head(self, verb: str, path: str, body: bytes, *more: bytes) -> bytes:
         lines = [
             f"{verb} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}".encode(),
             b"Accept: application/json, text/event-stream",
@@ -141,11 +157,14 @@ class Http:
             *([b"Mcp-Session-Id: " + self.session] if self.session else ()),
             *more,
         ]
-        connection.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-        return Response(connection, await connection.until(b"\r\n\r\n"))
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     async def post(self, connection: Connection, message: Json) -> Response:
         """Post a message, with what its era has to say beside it."""
+        return await self.send(connection, "POST", "/mcp", json.dumps(message).encode(), *self.more(message))
+
+    def more(self, message: Json) -> list[bytes]:
+        """The headers that its era has for a message."""
         version = LEGACY
         more: list[bytes] = []
         if self.era == "modern":
@@ -155,7 +174,7 @@ class Http:
                 more.append(b"Mcp-Name: " + params["name"].encode())
         if message.get("method") != "initialize":
             more.append(b"MCP-Protocol-Version: " + version.encode())
-        return await self.send(connection, "POST", "/mcp", json.dumps(message).encode(), *more)
+        return more
 
     def request(self, method: str, params: Json) -> Json:
         if self.era == "modern":
@@ -200,9 +219,18 @@ class Http:
 class Stream:
     """A client on one stream of messages: answers are found by their id. `send` takes one message."""
 
-    def __init__(self) -> None:
-        self._numbers = count(1)
+    def __init__(self, first: int) -> None:
+        """`first` is the id of its first request."""
+        self.is_over = False
+        self._numbers = count(first)
         self._waiting: dict[int, asyncio.Future[Json]] = {}
+
+    def end_waiting(self) -> None:
+        """The stream has ended: nothing is answered any more."""
+        self.is_over = True
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(Lost("the stream ended before the answer"))
 
     async def send(self, data: bytes) -> None:
         raise NotImplementedError
@@ -232,8 +260,8 @@ class Stream:
 class Stdio(Stream):
     """A client over the standard streams of a process."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        super().__init__()
+    def __init__(self, process: asyncio.subprocess.Process, first: int = 1) -> None:
+        super().__init__(first)
         self._process = process
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
@@ -246,6 +274,7 @@ class Stdio(Stream):
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             self.receive(line)
+        self.end_waiting()
 
     async def end(self) -> None:
         """Close its stdin, and wait until it has ended."""
@@ -258,10 +287,10 @@ class Stdio(Stream):
 class Sse(Stream):
     """A client over HTTP with SSE."""
 
-    def __init__(self, port: int) -> None:
-        super().__init__()
+    def __init__(self, port: int, first: int = 1) -> None:
+        super().__init__(first)
         self._http = Http(port, "legacy")
-        self._path = ""
+        self.path = ""
 
     async def open(self) -> None:
         connection = self._connection = await self._http.connect()
@@ -279,15 +308,21 @@ class Sse(Stream):
                 for event in events:
                     data = event.partition(b"data: ")[2]
                     if event.startswith(b"event: endpoint"):
-                        self._path = data.decode()
+                        self.path = data.decode()
                         opened.set_result(None)
                     elif data:
                         self.receive(data)
         except Lost:
             pass
+        finally:
+            self.end_waiting()
 
     async def send(self, data: bytes) -> None:
-        await (await self._http.send(await self._http.kept(), "POST", self._path, data)).body()
+        """Raises ConnectionRefusedError if it is not taken."""
+        response = await self._http.send(await self._http.kept(), "POST", self.path, data)
+        await response.body()
+        if response.status != 202 or self.is_over:
+            raise ConnectionRefusedError
 
     async def end(self) -> None:
         """Break it off."""

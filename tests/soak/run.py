@@ -1,6 +1,9 @@
 """Soak: many calls, and many adds and removes of servers, through running proxies, whose cost must stay flat.
 
     python -m tests.soak.run [--calls N] [--adds N] [--rounds N] [--json FILE]
+    python -m tests.soak.run --minutes N [--json FILE]
+
+The second one is the kill loop, in `kills.py`. The first one:
 
 One proxy over HTTP and one over stdio stand in front of servers of every kind. Each round has clients of all kinds do
 their part (`PARTS`: most of them only call; others tell progress, are asked, cancel, hang up, resume, never say
@@ -14,10 +17,8 @@ Exit status: 0 where all is flat and every call went as it has to; else 1.
 import argparse
 import asyncio
 import json
-import os
 import random
 import socket
-import statistics
 import sys
 import tempfile
 import time
@@ -30,103 +31,23 @@ from typing import Any
 import uvloop
 
 from tests.soak.client import LEGACY, Http, Json, Lost, Response, Sse, Stdio
-from tests.support.processes import ROOT, descendants
+from tests.support.watched import BOUNDS, FAULTY, Proxy, listening_port
 
 HERE = Path(__file__).resolve().parent
 SERVER = str(HERE / "server.py")
 SESSIONS = 40
 """How many sessions of clients that never say goodbye the proxy keeps: full in the first rounds."""
 
-BOUNDS = {"memory": 3.0, "descriptors": 15, "processes": 0, "tasks": 3, "objects": 300}
-"""What may be more at the end than after the warm-up; memory in MB."""
-
-IDLE_TIMEOUT = 30.0
 PART_TIMEOUT = 120.0
+
+ENOUGH = 8
+"""Rounds after which it can be said what has grown."""
 
 Part = Callable[["Soak", int], Awaitable[None]]
 
 
 class Wrong(Exception):
     """Something did not go as it has to."""
-
-
-class Proxy:
-    """A process of the proxy, and what it holds."""
-
-    def __init__(self, name: str, process: asyncio.subprocess.Process, probe: str) -> None:
-        self.name = name
-        self.process = process
-        self.port = 0
-        self._probe = probe
-        self.samples: list[dict[str, float]] = []
-        self.looks: list[dict[str, Any]] = []
-
-    @classmethod
-    async def start(cls, name: str, config: Path, folder: Path, *args: str) -> "Proxy":
-        probe = str(folder / f"{name}.probe")
-        first = (
-            f"import sys; sys.path[:0] = [{str(ROOT)!r}]; from tests.soak import probe; probe.start({probe!r}); "
-            "from multimcp.backends import http; http.LINGER = 1; "
-            "from multimcp.serving.cli import main; raise SystemExit(main())"
-        )
-        log = (folder / f"{name}.log").open("wb")
-        options = ["--config", str(config), "--log-level", "WARNING", "--startup-timeout", "5", *args]
-        options += ["--max-sessions", str(SESSIONS)]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", first, *options, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=log, limit=1 << 24,
-        )  # fmt: skip
-        log.close()
-        return cls(name, process, probe)
-
-    async def look(self) -> dict[str, Any]:
-        """What the probe says."""
-        reader, writer = await asyncio.open_unix_connection(self._probe)
-        found: dict[str, Any] = json.loads(await reader.read())
-        writer.close()
-        return found
-
-    async def idle(self) -> dict[str, Any]:
-        """Wait until it does nothing any more: what the probe says is the same twice; return that."""
-        deadline, before = time.monotonic() + IDLE_TIMEOUT, await self.look()
-        while True:
-            await asyncio.sleep(0.1)
-            found = await self.look()
-            if (found["tasks"], found["objects"]) == (before["tasks"], before["objects"]):
-                return found
-            if time.monotonic() > deadline:
-                return found
-            before = found
-
-    async def sample(self) -> None:
-        found, pid = await self.idle(), self.process.pid
-        fields = Path(f"/proc/{pid}/statm").read_text().split()
-        self.samples.append(
-            {
-                "memory": round(int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 2),
-                "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
-                "processes": len(descendants(pid)),
-                "tasks": found["tasks"],
-                "objects": found["objects"],
-            }
-        )
-        self.looks.append(found)
-
-    def growth(self) -> dict[str, float]:
-        """What is more at the end than after the warm-up: medians of a few rounds."""
-        warm = len(self.samples) // 4
-        width = max(1, len(self.samples) // 8)
-
-        def median(samples: list[dict[str, float]], what: str) -> float:
-            return statistics.median(sample[what] for sample in samples)
-
-        first, last = self.samples[warm : warm + width], self.samples[-width:]
-        return {what: round(median(last, what) - median(first, what), 2) for what in BOUNDS}
-
-    def cpu(self) -> float:
-        """Seconds of CPU that it has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Soak:
@@ -138,6 +59,7 @@ class Soak:
         self.adds = 0
         self.problems: dict[str, int] = {}
         self.backend = ""
+        self.cpu: dict[str, float] = {}
         self._numbers = count(1)
         self._servers = count(1)
         self._random = random.Random(13)
@@ -322,9 +244,9 @@ async def left(soak: Soak, calls: int) -> None:
             broken.close()
 
 
-async def never_deleted(soak: Soak, calls: int) -> None:
+async def never_deleted(soak: Soak, calls: int, first: int = 0) -> None:
     """Sessions that nobody ends, some with a stream open, a call in flight or a subscription."""
-    for number in range(calls):
+    for number in range(first, first + calls):
         client = await soak.client("legacy").begin()
         connection = await client.connect()
         version = b"MCP-Protocol-Version: " + LEGACY.encode()
@@ -478,14 +400,6 @@ async def attempt(soak: Soak, part: Part, times: int) -> None:
         soak.wrong(f"{part.__name__}, after {time.monotonic() - begun:.0f} s: {exc!r}")
 
 
-async def listening_port(log: Path) -> int:
-    while True:
-        _, found, rest = log.read_text().partition("listening on http://127.0.0.1:")
-        if found and "\n" in rest:
-            return int(rest.split()[0])
-        await asyncio.sleep(0.05)
-
-
 @asynccontextmanager
 async def running(soak: Soak) -> AsyncIterator[None]:
     """While the proxies and the server behind them run."""
@@ -505,42 +419,74 @@ async def running(soak: Soak) -> AsyncIterator[None]:
             "broken": {"command": "/bin/false"},
             "nobody": {"url": f"http://127.0.0.1:{taken.getsockname()[1]}/mcp"},
         }
-        config = folder / "mcp.json"
-        config.write_text(json.dumps({"mcpServers": servers}))
-        soak.http = await Proxy.start("http", config, folder, "--transport", "http", "--port", "0")
-        soak.stdio = await Proxy.start("stdio", config, folder, "--transport", "stdio")
+        (folder / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
         try:
-            soak.http.port = await listening_port(folder / "http.log")
-            soak.stdio_client = Stdio(soak.stdio.process)
-            await soak.stdio_client.begin()
-            yield
-            await soak.stdio_client.end()
-            soak.http.process.terminate()
-            await soak.http.process.wait()
+            async with proxies(soak):
+                yield
         finally:
-            for process in (server, soak.http.process, soak.stdio.process):
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+            server.kill()
+            await server.wait()
+
+
+@asynccontextmanager
+async def proxies(soak: Soak, *more: str) -> AsyncIterator[None]:
+    """While the proxies run, with these options; they follow the file in the folder."""
+    folder, config = soak.folder, soak.folder / "mcp.json"
+    options = ("--startup-timeout", "5", "--max-sessions", str(SESSIONS), *more)
+    soak.http = await Proxy.start("http", config, folder, "--transport", "http", "--port", "0", *options)
+    soak.stdio = await Proxy.start("stdio", config, folder, "--transport", "stdio", *options)
+    try:
+        soak.http.port = await listening_port(folder / "http.log")
+        soak.stdio_client = Stdio(soak.stdio.process)
+        await soak.stdio_client.begin()
+        yield
+        await soak.stdio_client.end()
+        soak.http.process.terminate()
+        if code := await soak.http.process.wait():
+            soak.wrong(f"the exit code is {code}")
+    finally:
+        for process in (soak.http.process, soak.stdio.process):
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def play_rounds(soak: Soak, options: argparse.Namespace, begun: float) -> None:
+    """The rounds."""
+    async with running(soak):
+        for number in range(options.rounds):
+            adds = options.adds * (number + 1) // options.rounds - options.adds * number // options.rounds
+            await play(soak, options.calls // options.rounds, adds)
+            for proxy in (soak.http, soak.stdio):
+                await proxy.sample()
+            show(number, soak, begun)
+        soak.cpu = {proxy.name: round(proxy.cpu(), 1) for proxy in (soak.http, soak.stdio)}
+
+
+async def kill_servers(soak: Soak, options: argparse.Namespace, begun: float) -> None:
+    """The kill loop."""
+    from tests.soak import kills  # which is made of what is here
+
+    loop = kills.Kills(soak)
+    async with kills.webs(loop), proxies(soak, "--max-unread", kills.UNREAD):
+        await kills.loop(loop, options.minutes, lambda number: show(number, soak, begun))
+        soak.cpu = {proxy.name: round(proxy.cpu(), 1) for proxy in (soak.http, soak.stdio)}
+    kills.conclude(loop)
 
 
 async def soak_all(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         soak = Soak(Path(folder))
         begun = time.monotonic()
-        async with running(soak):
-            for number in range(options.rounds):
-                adds = options.adds * (number + 1) // options.rounds - options.adds * number // options.rounds
-                await play(soak, options.calls // options.rounds, adds)
-                for proxy in (soak.http, soak.stdio):
-                    await proxy.sample()
-                show(number, soak, begun)
-            cpu = {proxy.name: round(proxy.cpu(), 1) for proxy in (soak.http, soak.stdio)}
+        await (kill_servers if options.minutes else play_rounds)(soak, options, begun)
+        for log in soak.folder.glob("*.log"):
+            if found := FAULTY.search(log.read_text(errors="replace")):
+                soak.wrong(f"{log.name} has {found[0]!r}")
         if options.logs:
             options.logs.mkdir(parents=True, exist_ok=True)
             for log in soak.folder.glob("*.log"):
                 (options.logs / log.name).write_bytes(log.read_bytes())
-    return conclude(soak, options, time.monotonic() - begun, cpu)
+    return conclude(soak, options, time.monotonic() - begun)
 
 
 def show(number: int, soak: Soak, begun: float) -> None:
@@ -553,12 +499,14 @@ def show(number: int, soak: Soak, begun: float) -> None:
     sys.stdout.flush()
 
 
-def conclude(soak: Soak, options: argparse.Namespace, seconds: float, cpu: dict[str, float]) -> int:
+def conclude(soak: Soak, options: argparse.Namespace, seconds: float) -> int:
     """Say how it went, write it down, and return the exit status."""
     leaks: list[str] = []
     for proxy in (soak.http, soak.stdio):
         growth = proxy.growth()
         print(f"{proxy.name}: after the warm-up", ", ".join(f"{what} {more:+g}" for what, more in growth.items()))
+        if len(proxy.samples) < ENOUGH:
+            continue
         leaks += [f"{proxy.name}: {what} {growth[what]:+g}" for what, bound in BOUNDS.items() if growth[what] > bound]
         if any(proxy.name in leak for leak in leaks):
             warm, last = proxy.looks[len(proxy.looks) // 4], proxy.looks[-1]
@@ -569,10 +517,16 @@ def conclude(soak: Soak, options: argparse.Namespace, seconds: float, cpu: dict[
         print(f"wrong {times} times: {what}")
     if leaks:
         print("grew:", "; ".join(leaks))
-    print(f"{soak.calls:,} calls and {soak.adds:,} adds in {seconds:.0f} s; seconds of CPU: {cpu}")
+    print(f"{soak.calls:,} calls and {soak.adds:,} adds in {seconds:.0f} s; seconds of CPU: {soak.cpu}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        found: Json = {"calls": soak.calls, "adds": soak.adds, "seconds": round(seconds), "cpu": cpu, "bounds": BOUNDS}
+        found: Json = {
+            "calls": soak.calls,
+            "adds": soak.adds,
+            "seconds": round(seconds),
+            "cpu": soak.cpu,
+            "bounds": BOUNDS,
+        }
         found |= {"problems": soak.problems, "leaks": leaks}
         for proxy in (soak.http, soak.stdio):
             found[proxy.name] = {"growth": proxy.growth(), "samples": proxy.samples}
@@ -580,14 +534,15 @@ def conclude(soak: Soak, options: argparse.Namespace, seconds: float, cpu: dict[
     return 1 if leaks or soak.problems else 0
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--adds", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=0, help="one for each 20,000 calls, at least 12")
+    parser.add_argument("--minutes", type=float, default=0, help="the kill loop instead, for so long (see kills.py)")
     parser.add_argument("--json", type=Path, default=Path("build/soak.json"), help="where the samples are written")
     parser.add_argument("--logs", type=Path, help="a folder where the proxies' logs are kept")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.rounds = options.rounds or max(12, options.calls // 20_000)
     return uvloop.run(soak_all(options))
 

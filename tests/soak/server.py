@@ -13,18 +13,21 @@ Its tools:
   rubbish {text}  writes what is no MCP, then returns the text
   held {}         returns how many `hang` and `pause` are in flight
   die {}          ends the process
+  up {}           returns its process, and the seconds that it took to start
 """
 
 import json
 import os
+import re
 import sys
+import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 MODERN = "2026-07-28"
-TOOLS = ("echo", "steps", "hang", "pause", "go", "cut", "ask", "change", "rubbish", "held", "die")
+TOOLS = ("echo", "steps", "hang", "pause", "go", "cut", "ask", "change", "rubbish", "held", "die", "up")
 CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}}
 RESULTS: dict[str, dict[str, Any]] = {
     "server/discover": {"supportedVersions": [MODERN], "capabilities": CAPABILITIES},
@@ -70,13 +73,20 @@ class Server:
 
     def __init__(self, eras: tuple[str, ...] = ("legacy", "modern")) -> None:
         self._eras = eras
+        self._start = since_start()
         self._numbers = count(1)
         self._asked: dict[int, Callable[[Json], None]] = {}
         self._held: dict[object, tuple[Json, Say]] = {}
         self._paused: dict[str, object] = {}
 
     def take(self, message: Json, say: Say, who: object = None) -> None:
-        """Take one message of the client `who`."""
+        """Take one message of the client `who`; what it cannot use is answered with an error."""
+        try:
+            self._take(message, say, who)
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            say(refusal(message.get("id"), exc))
+
+    def _take(self, message: Json, say: Say, who: object) -> None:
         method = message.get("method")
         params = message.get("params") or {}
         if method is None:
@@ -111,6 +121,8 @@ class Server:
             request.text(given["key"])
         elif name == "ask":
             self._ask(request, given)
+        elif name == "up":
+            request.text(json.dumps({"pid": os.getpid(), "start": self._start}))
         elif name == "held":
             request.text(len(self._held))
         else:
@@ -137,6 +149,17 @@ class Server:
         else:
             requests = {"q": {"method": "elicitation/create", "params": asked}}
             request.answer({"resultType": "input_required", "inputRequests": requests, "requestState": "s"})
+
+
+def since_start() -> float:
+    """Seconds since this process was started."""
+    with open("/proc/self/stat") as file:
+        started = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
+
+
+def refusal(number: object, reason: object) -> Json:
+    return {"jsonrpc": "2.0", "id": number, "error": {"code": -32602, "message": repr(reason)[:200]}}
 
 
 def simple(name: str, given: Json, request: Request) -> None:
@@ -179,17 +202,21 @@ def serve_stdio() -> None:
         *lines, rest = (rest + chunk).split(b"\n")
         out.clear()
         for line in lines:
-            server.take(json.loads(line), out.append)
+            try:
+                server.take(json.loads(line), out.append)
+            except (ValueError, RecursionError) as exc:
+                found = re.match(rb'{"jsonrpc":"2.0","id":(\d+)', line)
+                out.append(refusal(int(found[1]) if found else None, exc))
         data = "".join(json.dumps(message) + "\n" for message in out if message is not CUT).encode()
         while data:
             data = data[os.write(1, data) :]
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["http"]:
+    if sys.argv[1:2] == ["http"]:
         sys.path.insert(0, os.path.abspath(os.path.join(__file__, "../../..")))
         from tests.soak.web import serve_http  # apart, as programs that serve stdio start many times
 
-        serve_http()
+        serve_http(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     else:
         serve_stdio()

@@ -109,13 +109,13 @@ class Web:
         return web.Response(status=202)
 
 
-def serve_http() -> None:
-    """Serve until killed; stderr says the port."""
+def serve_http(port: int) -> None:
+    """Serve until killed; stderr says the port, where it is 0."""
 
     async def serve() -> None:
         runner = web.AppRunner(Web().application(), access_log=None, handler_cancellation=True)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         print(f"listening on http://127.0.0.1:{runner.addresses[0][1]}", file=sys.stderr, flush=True)
         await asyncio.Event().wait()
 
