@@ -33,6 +33,8 @@ NOT_RUN = {
     "make test": ".ci/run runs it",
     "uv run tox -e conformance": "`make test` runs this environment",
     "uv run tox -e bench": "measures; issue by issue, and not in CI",
+    "uv run tox -e fuzz": "takes long; test_fuzz has a short run",
+    "uv run tox -e soak": "takes long; test_soak has a short run",
 }
 """How commands start that no test runs, and why; a list to keep short."""
 
