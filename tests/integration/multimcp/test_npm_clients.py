@@ -45,7 +45,7 @@ PROMPT = {
     ],
 }
 CALCULATOR_TOOLS = [f"calculator::{name}" for name in ("add", "subtract", "multiply", "divide")]
-EVERYTHING_TOOLS = 28
+EVERYTHING_TOOLS = 35
 PROMPTS = [
     "calculator::explain",
     "everything::test_simple_prompt",
@@ -54,7 +54,10 @@ PROMPTS = [
     "everything::test_prompt_with_image",
     "everything::test_input_required_result_prompt",
 ]
-RESOURCES = ["calculator://constants", "test://static-text", "test://static-binary", "test://watched-resource"]
+RESOURCES = [
+    *("calculator://constants", "test://static-text", "test://static-binary", "test://watched-resource"),
+    "skill://pdf-processing/SKILL.md",
+]
 TEMPLATES = ["test://template/{id}/data"]
 
 
@@ -131,7 +134,7 @@ def test_sdk(places: dict[str, Place], transport: str) -> None:
         "unknown": {"failed": "McpError: MCP error -32602: Unknown tool: calculator::power"},
         "listed": {"contents": [STATIC]},
         "made": {"contents": [made]},
-        "missing": {"failed": "McpError: MCP error -32002: Resource not found: test://nothing"},
+        "missing": {"failed": "McpError: MCP error -32002: Resource not found"},  # by the server that was asked last
         "prompt": PROMPT,
         "completion": {"completion": {"values": ["12", "123"], "total": 2, "hasMore": False}},
     }
@@ -242,5 +245,7 @@ def test_inspector(places: dict[str, Place], tmp_path: Path, transport: str, era
     if method == "tools/call":
         # By which the eras are told apart: modern results say who gives them.
         assert ("_meta" in result) == (era == "modern")
+        # Where a server declares Tasks, the inspector shows what kind of result it is, as it does directly.
+        assert result.pop("resultType", "complete") == "complete"
     result.pop("_meta", None)
     assert value(result) == expected
