@@ -222,18 +222,30 @@ def calls(running: Proxy) -> bytes:
     return post(*[f"{k}: {v}".encode() for k, v in request["headers"].items() if k != "Content-Type"], body=body)
 
 
-def test_answers_that_are_not_read(here: Proxy) -> None:
-    """Their connections are closed; and at once where it is too much for all clients together."""
-    call = calls(here)
+def unread(running: Proxy, stack: ExitStack, number: int) -> None:
+    """So many calls whose answers are not read."""
+    call = calls(running)
+    for _ in range(number):
+        connection = stack.enter_context(wire(running))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(call)
+
+
+def test_an_answer_that_is_not_read(here: Proxy) -> None:
     with ExitStack() as stack:
-        for _ in range(8):
-            connection = stack.enter_context(wire(here))
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(call)
-        here.expect("client: the answer that it does not read is given up, as too much waits for all")
+        unread(here, stack, 1)
         here.expect("client: nothing of its answer read for 0.4 s: closed")
-        with RawClient(here.url, "modern") as other:
-            assert "result" in other.exchange("tools/call", {"name": "s::echo", "arguments": {}})
+
+
+def test_answers_that_are_not_read(tmp_path: Any) -> None:
+    """Their connections are closed at once where it is too much for all clients together."""
+    bound = "--max-all-unread=4MiB"
+    with proxy(tmp_path, {"s": raw("big=6000000")}, bound, first=SHORT) as running, ExitStack() as stack:
+        running.wait_ready()
+        unread(running, stack, 4)
+        running.expect("client: the answer that it does not read is given up, as too much waits for all")
+        with RawClient(running.url, "modern") as other:
+            assert other.call("tools/list")["tools"]
 
 
 def test_an_answer_that_is_read_slowly_is_whole(here: Proxy) -> None:
