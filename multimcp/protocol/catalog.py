@@ -28,6 +28,7 @@ from .names import (
     Namespace,
     Spelling,
     directories,
+    holds_qualified,
     is_legal,
     llm_names,
     public_name,
@@ -246,7 +247,8 @@ def _merge(
         admits = filters.get(server)
         if kind is RESOURCES and SKILLS.is_in(offer.capabilities, offer.extensions):
             for directory in _directories((*offer.entries(SKILLS), *offer.entries(RESOURCES))):
-                if f"{directory}/{SKILL_MD}" not in taken and _held(skills, directory) is None:
+                is_free = f"{directory}/{SKILL_MD}" not in taken and _held(skills, directory) is None
+                if is_free and not holds_qualified(directory, server, offers):
                     skills[directory] = Route(server, directory)
         for entry in offer.entries(kind):
             if admits is not None and not admits(entry.name):
@@ -286,6 +288,12 @@ def _held(skills: Mapping[str, Route], uri: str) -> Route | None:
     return None
 
 
+def _held_by_others(skills: Mapping[str, Route], uri: str, route: Route) -> Route | None:
+    """Where a qualified URI leads that is to lead there, if it lies in the directory of another server's skill."""
+    held = _held(skills, uri)
+    return held if held is not None and held.server != route.server else None
+
+
 def _lead_to_pages(
     tools: tuple[Entry, ...],
     routes: Mapping[Kind, dict[str, Route]],
@@ -308,7 +316,7 @@ def _lead_to_pages(
                     owner = catalog.by_template(name)
                 while owner is not None and owner != route:
                     name = qualify(route.server, name)
-                    owner = resources.get(name) or _held(skills, name)
+                    owner = resources.get(name) or _held_by_others(skills, name, route)
                 resources[name], public[route] = route, name
             spelled[page] = public[route]
         entries.append(_respelled(entry, spelled))
@@ -335,7 +343,9 @@ def _public(kind: Kind, route: Route, taken: Mapping[str, Route], names: Names, 
     if kind is SKILLS:
         name = qualify(server, name)
     elif kind in (RESOURCES, TEMPLATES):
-        while name in taken or (kind is RESOURCES and _held(skills, name) not in (None, route)):
+        if name in taken or (kind is RESOURCES and _held(skills, name) not in (None, route)):
+            name = qualify(server, name)
+        while name in taken or (kind is RESOURCES and _held_by_others(skills, name, route)):
             name = qualify(server, name)
     elif names.namespace == "always":
         name = public_name(server, name, names.separator)

@@ -16,7 +16,7 @@ Rules:
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
 from itertools import count
@@ -133,6 +133,13 @@ def unqualify(uri: str) -> tuple[str, str] | None:
     if not scheme or not server or not slash:
         return None
     return unquote(server), scheme + rest
+
+
+def holds_qualified(directory: str, owner: str, servers: Collection[str]) -> bool:
+    """Whether a directory of `owner`, as that spells it, would hold all qualified URIs of one of these servers: it is
+    called as another one is, or as its owner and nothing else."""
+    first, *inner = directory[len(_scheme(directory)) :].split("/")
+    return unquote(first) in servers and (unquote(first) != owner or {*inner} <= {first})
 
 
 def shorten(uri: str, by: int) -> str:

@@ -51,7 +51,7 @@ from .message import (
     text,
     value,
 )
-from .names import Spelling, alike, directories, qualify, unqualify
+from .names import Spelling, alike, directories, holds_qualified, qualify, unqualify
 from .offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Offer
 from .tasks import own_task, public_task
 
@@ -234,8 +234,11 @@ class Router:
         if (found := view.catalog.handed_out(uri) or self._links.get(uri, view.servers)) is not None:
             return found
         for directory in directories(uri):
-            if (skill := self._links.get(f"{directory}/{SKILL_MD}", view.servers)) is not None:
-                return Route(skill.server, skill.name.removesuffix(f"/{SKILL_MD}") + uri[len(directory) :])
+            manifest = f"{directory}/{SKILL_MD}"
+            skill = self._links.get(manifest, view.servers)
+            if skill is None or (skill.name == manifest and holds_qualified(directory, skill.server, view.servers)):
+                continue
+            return Route(skill.server, skill.name.removesuffix(f"/{SKILL_MD}") + uri[len(directory) :])
         return None
 
     def public_uri(self, view: View, server: str, uri: str) -> str:
@@ -244,7 +247,7 @@ class Router:
         if (listed := view.catalog.public.get(RESOURCES, {}).get(route)) is not None:
             return listed
         public, owner = uri, self._known(view, uri) or view.catalog.by_template(uri)
-        while owner is not None and owner != route:
+        while owner is not None and owner != route and not (public != uri and owner.server == server):
             public = qualify(server, public)
             owner = self._known(view, public)
         if owner is None:

@@ -317,3 +317,31 @@ def test_many_skills_and_whose_each_file_is() -> None:
     where = view(a=offer("a", *many), b=offer("b", *many))
     assert len(listed(where.catalog)) == 20_000
     assert where.catalog.handed_out("s://b/9999/x.md") == Route("b", "s://9999/x.md")
+
+
+NAMED_ALIKE = {
+    "a skill called as another server": view(
+        a=offer("a", "s://b"), b=offer("b", lists=("s://b/y",), template="s://{+x}")
+    ),
+    "a listed manifest that is": view(a=offer("a", lists=("s://b/SKILL.md",)), b=offer("b", lists=("s://b/y",))),
+    "a skill called as its own": view(
+        a=offer("a", lists=("s://b/y", "s://b/b/y")), b=offer("b", "s://b", lists=("s://b/y",))
+    ),
+    "twice": view(a=offer("a", lists=("s://y",)), b=offer("b", "s://b", "s://b/b", lists=("s://y",))),
+    "no scheme": view(a=offer("a", lists=("b/SKILL.md", "y")), b=offer("b", lists=("b/y", "y"))),
+}
+
+
+@pytest.mark.parametrize("where", NAMED_ALIKE.values(), ids=NAMED_ALIKE)
+def test_a_skill_called_as_a_server_does_not_take_over_its_uris(where: View) -> None:
+    """Else a spelling of that server's URIs that is free would be looked for without end."""
+    catalog, router = where.catalog, Router()
+    for uri in listed(catalog, RESOURCES):
+        assert catalog.handed_out(uri) == catalog.route(RESOURCES, uri)
+    assert ways(where, "s://b/hidden", "resources/read", router)[0] == ("b", "s://b/hidden")
+    manifest, links = router.public_uri(where, "a", "s://b/SKILL.md"), ("s://y", "s://b/y", "s://b/b/y", "s://b/u/y")
+    assert ways(where, manifest, "resources/read", router) == [("a", "s://b/SKILL.md")]
+    for uri in links:
+        public = router.public_uri(where, "b", uri)
+        assert ways(where, public, "resources/read", router)[0][0] == "b"
+    assert ways(where, "s://b/hidden", "resources/read", router)[0] == ("b", "s://b/hidden")
