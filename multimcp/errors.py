@@ -104,12 +104,16 @@ def unwrap(exc: BaseException) -> BaseException:
     return exc
 
 
+_READ = 8000
+"""Characters of an error that are looked at: more than are shown in the end, when secrets are blanked."""
+
+
 def describe(exc: BaseException) -> str:
     """One line for an operator on what went wrong, without the exception's class where its text says enough."""
     exc = unwrap(exc)
     if isinstance(exc, Fault):
-        return f"answered with error {exc.code}: {exc.message}"
-    text = " ".join(str(exc).split())
+        return f"answered with error {exc.code}: {exc.message[:_READ]}"
+    text = " ".join(str(exc)[:_READ].split())
     if isinstance(exc, MultiMCPError | OSError) and text:
         return text
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

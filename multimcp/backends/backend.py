@@ -37,6 +37,7 @@ from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on, telling
 from multimcp.protocol.lifecycle import Happening, Lifecycle, State, first_state
+from multimcp.protocol.limits import NEWS, Allowance
 from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Missed, Noise, Said, Unsent, Updated
 from multimcp.protocol.lists import MAX_PAGES
 from multimcp.protocol.message import (
@@ -135,6 +136,7 @@ class Backend:
         self._group: TaskGroup | None = None
         self._repeats: TaskGroup
         self._warned: dict[object, float] = {}
+        self._lines = Allowance(NEWS, now)
         self._held_up = 0
         """Calls that wait for a connection."""
         self._announced: set[tuple[Key, str]] = set()
@@ -711,7 +713,8 @@ class Backend:
         self.offers = {key: each.offer for key, each in self._roster.connections.items()} or before
         problems = dict.fromkeys(self._clean(said) for offer in self.offers.values() for said in offer.problems)
         for problem in problems.keys() - self._problems.keys():
-            logger.warning("%s: %s", self.name, problem)
+            if self._lines.take(CLOCK.now(), 0):
+                logger.warning("%s: %s", self.name, problem)
         self._problems = problems
         self._problem = "; ".join(problems) or None
         self._wake()

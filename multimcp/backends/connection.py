@@ -70,7 +70,7 @@ LIST_TIMEOUT = 10.0
 """Seconds a backend has for one of its lists, all pages of it."""
 
 LIST_PAUSE = 0.2
-"""Seconds between two readings of the lists of a backend that keeps changing them."""
+"""Seconds between two readings of the lists of a backend that keeps changing them; as many again for 500 entries."""
 
 ECHO = 0.02
 """A list_changed this soon, in seconds, after we read the lists was probably caused by that; it is not forwarded."""
@@ -80,6 +80,9 @@ LISTEN_TIMEOUT = 5.0
 
 LISTEN_PAUSE = 1.0
 """Seconds before a listening stream that the backend ended is opened again."""
+
+GREETING = 1024 * 1024
+"""Bytes with which a server may introduce itself: instructions, icons, capabilities."""
 
 LOST = "the connection ended"
 
@@ -257,7 +260,8 @@ class Connection:
                 publish(await self.read_lists())
             await anyio.sleep(ECHO)
             self._lists.end()
-            await anyio.sleep(LIST_PAUSE)
+            entries = sum(len(listing.entries) for listing in self.offer.listings.values())
+            await anyio.sleep(LIST_PAUSE * (1 + entries / 500))  # reading many takes long
 
     async def read_tools(self) -> set[str]:
         """Read the tools again, whatever was said of them; all who want that meanwhile have it done once."""
@@ -567,6 +571,8 @@ async def _play(greeting: Greeting, link: Link, own: Fields) -> Hello:
             link.era = step.era
             try:
                 result = await ask(link, step.method, step.params, own)
+                if (size := sum(memoryview(each).nbytes for each in result.values())) > GREETING:
+                    raise BackendError(f"introduces itself with {size:,} bytes, and may with {GREETING:,}")
             except Fault as fault:
                 if link.state == "lost":
                     raise

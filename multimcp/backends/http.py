@@ -205,14 +205,15 @@ class HttpWire(WebWire):
         Returns an answer that may say that our session is forgotten, which is not handed on.
         """
         events = Events(self._limit)
-        doubtful = await self._take(events, response, number, may_be_lost=may_be_lost)
+        doubtful, tries = await self._take(events, response, number, may_be_lost=may_be_lost), 0
         while not doubtful and number in self._link.pending and events.last_id and self._link.era == "legacy":
             self._link.broken_off(number)
-            await asyncio.sleep(_pause(events, 0))
+            await asyncio.sleep(_pause(events, tries))
             async with await self._ask("GET", self._stream_headers(events)) as resumed:
                 if not _is_stream(resumed):
                     break
                 await self._take(events, resumed, number, is_resumed=True)
+                tries = 0 if events.has_begun else tries + 1
         return doubtful
 
     async def _take(

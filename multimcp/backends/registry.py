@@ -22,6 +22,7 @@ from multimcp.protocol.chain import Chain, behind
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.extensions import united
 from multimcp.protocol.lifecycle import State
+from multimcp.protocol.limits import NEWS, Allowance
 from multimcp.protocol.message import Era, Fields, fields
 from multimcp.protocol.names import LLM_NAMES, Spelling
 from multimcp.protocol.offer import TOOLS, Kind, Offer
@@ -89,6 +90,7 @@ class Registry:
         self._flushed = 0
         self._changed = anyio.Event()
         self._reported: set[str] = set()
+        self._lines = Allowance(NEWS, CLOCK.now())
 
     @asynccontextmanager
     async def running(self, servers: Mapping[str, ServerConfig]) -> AsyncGenerator[None, None]:
@@ -427,7 +429,8 @@ class Registry:
 
     def _report(self, level: int, line: str, texts: Iterable[str]) -> None:
         for text in sorted({*texts} - self._reported):
-            logger.log(level, line, self.blank(text))
+            if self._lines.take(CLOCK.now(), 0):
+                logger.log(level, line, self.blank(text))
             self._reported.add(text)
 
     def _tell_all(self, listeners: Iterable[Session | Listener]) -> None:

@@ -17,7 +17,7 @@ import aiohttp
 import anyio
 
 from multimcp.errors import BackendError, Fault
-from multimcp.protocol.framing import Event, Events
+from multimcp.protocol.framing import NAME, Event, Events
 from multimcp.protocol.greeting import UNREACHABLE, Unreachable, http_status, remedy, tells_of_loss
 from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Link
@@ -101,7 +101,7 @@ class SseWire(WebWire):
     def _event(self, event: Event) -> None:
         if event.kind == "endpoint" and isinstance(event.data, bytes):
             if not self._endpoint.done():
-                self._endpoint.set_result(event.data.decode(errors="replace"))
+                self._endpoint.set_result(event.data.decode(errors="replace") if len(event.data) <= NAME else "")
         elif is_message(event):
             self._link.receive(event.data)
 

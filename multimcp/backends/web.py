@@ -11,7 +11,7 @@ import io
 import os
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -42,6 +42,10 @@ FORGOTTEN = "the server does not know our session any more"
 POSTS = 1000
 """Notifications and answers that wait for a server to take them, and how many are on their way at a time."""
 SENDERS = 8
+
+COOKIES = 50
+"""Cookies that a server may set, and the bytes that they may have together."""
+COOKIES_SIZE = 16 * 1024
 
 HOPS = 5
 """Redirects that are followed, one after the other."""
@@ -87,6 +91,19 @@ def own_headers(target: Target, headers: Mapping[str, str]) -> Mapping[str, str]
     return ours
 
 
+class Cookies(aiohttp.CookieJar):
+    """The cookies of one server: those of one that sets too many are forgotten."""
+
+    is_excessive = False
+
+    def update_cookies_from_headers(self, headers: Sequence[str], response_url: URL) -> None:
+        """Take what a response sets."""
+        super().update_cookies_from_headers(headers, response_url)
+        if len(self) > COOKIES or sum(len(each.key) + len(each.value) for each in self) > COOKIES_SIZE:
+            self.clear()
+            self.is_excessive = True
+
+
 def new_session(target: Target, headers: Mapping[str, str]) -> aiohttp.ClientSession:
     """An HTTP client for one server: no limit on what is open, no total timeout."""
     connector: aiohttp.BaseConnector
@@ -97,7 +114,7 @@ def new_session(target: Target, headers: Mapping[str, str]) -> aiohttp.ClientSes
     return aiohttp.ClientSession(
         connector=connector,
         headers=headers,
-        cookie_jar=aiohttp.CookieJar(unsafe=True, quote_cookie=False),  # from addresses, too, and as they came
+        cookie_jar=Cookies(unsafe=True, quote_cookie=False),  # from addresses, too, and as they came
         skip_auto_headers=("User-Agent",),
         timeout=_PATIENT,
         max_line_size=HEAD,

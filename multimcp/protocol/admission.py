@@ -7,6 +7,7 @@ Rules:
 - Of modern clients, who have no session, those with the same name, version and transport count as one.
 """
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -90,7 +91,7 @@ def check_headers(view: View, router: Router, params: Fields, headers: Mapping[b
     annotated = view.catalog.headers
     if annotated and (target := router.find(view, "tools/call", params)) is not None:
         route = Route(target.server, text(target.params.get("name")) or "")
-        check_param_headers(annotated.get(route, {}), value(params.get("arguments")), headers)
+        check_param_headers(annotated.get(route, {}), value(params.get("arguments"), sys.maxsize), headers)
 
 
 class ToldBehind:
@@ -119,7 +120,7 @@ def introduced(info: Raw | None) -> tuple[str, str]:
 
 @lru_cache(maxsize=64)
 def _introduced(data: bytes) -> tuple[str, str]:
-    found = value(Raw(data))
+    found = value(Raw(data), sys.maxsize)
     info = found if isinstance(found, dict) else {}
     return printable(info.get("name", "unnamed"), 80), printable(info.get("version", ""), 40)
 

@@ -10,6 +10,7 @@ Rules:
 Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/mrtr
 """
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +24,7 @@ from multimcp.errors import Fault
 from . import calls
 from .calls import ENDED, LATE, Asker, Call, Clock, Question, Timer, check_ability
 from .eras import CAPABILITIES_KEY
-from .link import Link
+from .link import QUESTIONS, Link
 from .message import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -45,7 +46,8 @@ ROUNDS = 100
 """How often a backend may ask during one call of a legacy client."""
 
 WAITING = 10_000
-"""Messages that wait for a client that is away to find answers; what comes then is dropped."""
+"""Messages that wait for a client that is away to find answers, and their bytes; what comes then is dropped."""
+WAITING_SIZE = 4 * 1024 * 1024
 
 STRANGE: Final = (
     "This requestState is not known to this process, or not any more: a question of a server of an older revision is "
@@ -122,6 +124,7 @@ class Held:
         self._timer: Timer | None = None
         """Runs while the client is away."""
         self._waiting: deque[bytes] = deque(maxlen=WAITING)
+        self._size = 0
         outer.carried(self, 0)
 
     # The port of the call at the backend
@@ -131,7 +134,9 @@ class Held:
         if self._outer is not None:
             self._outer.port.tell(data)
         else:
-            self._waiting.append(data)
+            if self._size + len(data) <= WAITING_SIZE:
+                self._waiting.append(data)
+                self._size += len(data)
 
     def done(self, answer: Message | None) -> None:
         """The backend has answered; None: the call was given up."""
@@ -173,6 +178,7 @@ class Held:
         self.call.token, self.call.level, self.call.rewrite = outer.token, outer.level, outer.rewrite
         while self._waiting:
             outer.port.tell(self._waiting.popleft())
+        self._size = 0
         for name, answer in fields(params.get("inputResponses")).items():
             if name in self._questions and is_object(answer):
                 self._questions.pop(name)[0].answer(Message("2.0", result=answer))
@@ -212,7 +218,7 @@ class Held:
 
 def _identity(params: Fields) -> list[object]:
     """What a retry has in common with the request it repeats."""
-    return [value(params.get(name)) for name in _IDENTITY]
+    return [value(params.get(name), sys.maxsize) for name in _IDENTITY]
 
 
 class Converse:
@@ -244,6 +250,8 @@ class Converse:
         self._rounds += 1
         self._state = result.get("requestState")
         requests = fields(result.get("inputRequests"))
+        if len(requests) > QUESTIONS:
+            raise Fault(INTERNAL_ERROR, f"The server asked more than {QUESTIONS} questions at a time")
         self._answers = dict.fromkeys(requests)
         for name, raw in requests.items():
             self._ask(name, fields(raw))

@@ -12,6 +12,7 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/index#meta
 import base64
 import binascii
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -284,7 +285,7 @@ def param_headers_for(params: Fields, annotated: Mapping[str, "ParamHeaders"]) -
     """The headers in which a call repeats arguments, as its tool asks for it."""
     headers = {}
     for path, (token, _) in annotated.get(text(params.get("name")) or "", {}).items():
-        if (rendered := _rendered(_at(value(params.get("arguments")), path))) is not None:
+        if (rendered := _rendered(_at(value(params.get("arguments"), sys.maxsize), path))) is not None:
             headers[f"Mcp-Param-{token}"] = encode_header(rendered)
     return headers
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 from msgspec import Raw
 
-from multimcp.errors import BackendError
+from multimcp.errors import BackendError, printable
 
 from .entries import usable
 from .eras import ParamHeaders, param_headers
@@ -25,9 +25,17 @@ from .names import qualify
 from .offer import KINDS, SKILLS, TOOLS, Entry, Kind, Listing, declares
 
 MAX_PAGES = 1000
+CURSOR = 64 * 1024
+"""Pages of a list, and the characters of the cursor that leads from one to the next."""
+
+ENTRIES = 5_000
+"""Entries of a list that are looked at, bytes of all that are kept, and of one."""
+LIST = 16 * 1024 * 1024
+ENTRY = 1024 * 1024
 
 MAX_PROBLEMS = 20
-"""How many entries of a list that are left out are named."""
+"""How many entries of a list that are left out are named, and how many characters of a name are shown."""
+SHOWN = 80
 
 FRESH = 2.0
 """Seconds for which a list is not read again when it is asked for."""
@@ -57,12 +65,17 @@ class Pages:
         self._entries: dict[str, Entry] = {}
         self._hints: list[tuple[int, bool]] = []
         self._cursors: set[str] = set()
+        self._count = self._size = 0
 
     @property
     def problems(self) -> list[str]:
         """What had to be left out of it."""
         named, more = self._problems[:MAX_PROBLEMS], len(self._problems) - MAX_PROBLEMS
         return named + ([f"{self._kind.method}: and {more:,} more problems like these"] if more > 0 else [])
+
+    @property
+    def _is_full(self) -> bool:
+        return self._count >= ENTRIES or self._size > LIST
 
     @property
     def is_whole(self) -> bool:
@@ -80,14 +93,20 @@ class Pages:
             listed = _entries.decode(page[self._kind.key])
         except (KeyError, ValueError, RecursionError):
             raise BackendError(f"answers {method} without a list of {self._kind.key}") from None
+        is_cut = False
         for raw in listed:
+            if is_cut := self._is_full:
+                break
             self._take(raw)
         self._hints.append(_hint(page))
         cursor = page.get("nextCursor")
-        if cursor is None or cursor == Raw(b"null"):  # any string continues, the empty one too (spec, pagination)
+        has_more = cursor is not None and cursor != Raw(b"null")  # any string continues, also an empty one
+        if is_cut or (self._is_full and has_more):
+            self._problems.append(f"{method}: of more than {ENTRIES:,} entries or {LIST:,} bytes the rest is left out")
+        if self._is_full or not has_more:
             return None
         spelled = text(cursor)
-        if spelled is None or spelled in self._cursors or len(self._hints) >= MAX_PAGES:
+        if spelled is None or len(spelled) > CURSOR or spelled in self._cursors or len(self._hints) >= MAX_PAGES:
             if spelled != "":  # many mean by that one that there is no more
                 self._problems.append(f"{method}: its pages never end; what was read is kept")
             return None
@@ -107,6 +126,10 @@ class Pages:
 
     def _take(self, raw: Raw) -> None:
         method, kind = self._kind.method, self._kind
+        self._count += 1
+        if (size := memoryview(raw).nbytes) > ENTRY:
+            self._problems.append(f"{method}: an entry of {size:,} bytes is left out: one may have {ENTRY:,}")
+            return
         name = text(fields(raw).get(kind.id))
         if name is None:
             self._problems.append(f"{method}: an entry without a {kind.id} is left out")
@@ -117,15 +140,16 @@ class Pages:
             if kind is SKILLS:
                 raw = respelled(raw, SKILL, lambda _, uri: qualify(self._server, uri)) or raw
         except ValueError as exc:
-            self._problems.append(f"{method}: '{name}' is left out: {exc}")
+            self._problems.append(f"{method}: '{printable(name, SHOWN)}' is left out: {exc}")
             return
         if name not in self._entries:
+            self._size += size
             found = pages(raw) if kind is TOOLS else ()
             self._entries[name] = Entry(
                 name, Raw(bytes(raw)), headers, found
             )  # a copy: `raw` would keep the whole page
         elif not self.is_whole:
-            self._problems.append(f"{method}: '{name}' comes twice; the first is kept")
+            self._problems.append(f"{method}: '{printable(name, SHOWN)}' comes twice; the first is kept")
 
     def _headers(self, raw: Raw) -> ParamHeaders:
         """Where a tool wants its arguments repeated; raises `ValueError` where that makes it unusable."""

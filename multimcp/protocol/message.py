@@ -42,6 +42,8 @@ EMPTY: Final = Raw(b"{}")
 BATCH: Final = 1000
 """How many messages a batch may have, and how many bytes that of a client."""
 BATCH_BYTES: Final = 4 * 1024 * 1024
+SMALL: Final = 1024 * 1024
+"""Bytes of what is read as plain data, unless more is asked for."""
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _NULL = Raw(b"null")
@@ -257,9 +259,12 @@ def fields(raw: Raw | UnsetType | None) -> Fields:
         return {}
 
 
-def value(raw: Raw | UnsetType | None) -> Any:
-    """What `raw` says, as plain data; None where it says nothing that can be read."""
-    if raw is UNSET or raw is None:
+def value(raw: Raw | UnsetType | None, most: int = SMALL) -> Any:
+    """What `raw` says, as plain data; None where it says nothing that can be read, or has more than `most` bytes.
+
+    As plain data it takes up to 30 times as much memory.
+    """
+    if raw is UNSET or raw is None or memoryview(raw).nbytes > most:
         return None
     try:
         return msgspec.json.decode(raw)

@@ -26,6 +26,9 @@ WAITING = 1024 * 1024
 PROMPT = 0.1
 """Seconds that `write` waits for the thread at most; where nobody reads, once."""
 
+LONGEST = 10_000
+"""Characters of a line."""
+
 LAST = 1.0
 """Seconds in which what waits is still written at the end."""
 
@@ -100,7 +103,7 @@ class Lines(logging.Formatter):
     """Blanks secrets; set once it is known what they are."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return printable(super().formatMessage(record))
+        return printable(super().formatMessage(record), LONGEST)
 
     def formatException(self, ei: Any) -> str:
         lines = super().formatException(ei).split("\n")

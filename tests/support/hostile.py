@@ -64,11 +64,11 @@ def repeated(count: int, message: bytes | Json | Callable[[int], bytes | Json], 
 
 
 def progress(to: Stream) -> None:
-    repeated(300_000, notice("progress", progressToken=to.token, progress=1))(to)
+    repeated(40_000, notice("progress", progressToken=to.token, progress=1))(to)
 
 
 def stderr(to: Stream) -> None:
-    sys.stderr.write("".join(f"{number:99}\n" for number in range(1_000_000)))
+    sys.stderr.write("".join(f"{number:99}\n" for number in range(100_000)))
     sys.stderr.write("x" * 300 * MIB)
     sys.stderr.flush()
 
@@ -80,18 +80,18 @@ def elicitation(number: int) -> Json:
 
 STREAMS: dict[str, Callable[[Stream], None]] = {
     "line": line,
-    "noise": repeated(1_000_000, b"x"),
-    "blank": repeated(1_000_000, b""),
+    "noise": repeated(100_000, b"x"),
+    "blank": repeated(100_000, b""),
     "batch": lambda to: to.say(b"[" + b"{}," * 300_000 + b"{}]"),
-    "logs": repeated(300_000, notice("message", level="error", data="x" * 20)),
+    "logs": repeated(40_000, notice("message", level="error", data="x" * 20)),
     "large logs": repeated(300, notice("message", level="error", data="x" * 900_000), 1),
     "progress": progress,
-    "changes": repeated(300_000, notice("tools/list_changed")),
-    "updates": repeated(300_000, notice("resources/updated", uri="x://y")),
-    "pings": repeated(300_000, lambda number: {"id": number, "method": "ping"}),
-    "questions": repeated(50_000, lambda number: {"id": number, "method": "sampling/createMessage", "params": {}}),
-    "one question": repeated(50_000, lambda number: {"id": 1, "method": "sampling/createMessage", "params": {}}),
-    "roots": repeated(50_000, lambda number: {"id": number, "method": "roots/list"}),
+    "changes": repeated(40_000, notice("tools/list_changed")),
+    "updates": repeated(40_000, notice("resources/updated", uri="x://y")),
+    "pings": repeated(40_000, lambda number: {"id": number, "method": "ping"}),
+    "questions": repeated(20_000, lambda number: {"id": number, "method": "sampling/createMessage", "params": {}}),
+    "one question": repeated(20_000, lambda number: {"id": 1, "method": "sampling/createMessage", "params": {}}),
+    "roots": repeated(20_000, lambda number: {"id": number, "method": "roots/list"}),
     "large ids": repeated(
         300, lambda number: {"id": f"{number}{'x' * 900_000}", "method": "sampling/createMessage", "params": {}}, 1
     ),
@@ -131,7 +131,7 @@ def packed(*encodings: str, name: bytes = b"Content-Encoding") -> Web:
     """A response of 300 MB of blanks, compressed by each of these."""
 
     def act(write: Callable[[bytes], object], answer: bytes) -> None:
-        body = answer[:-1] + b" " * 300 * MIB + b"}"
+        body = answer[:-1] + b" " * 100 * MIB + b"}"
         for encoding in encodings:
             body = zlib.compress(body) if encoding == "deflate" else gzip.compress(body)
         write(OK + name + b": " + ", ".join(encodings).encode() + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -158,16 +158,16 @@ WEB: dict[str, Web] = {
     "gzip twice": packed("gzip", "gzip"),
     "transfer gzip": packed("gzip", name=b"Transfer-Encoding"),
     "document": streamed((OK + b"\r\n{", 1), (b" " * 1000, 300_000)),
-    "small chunks": streamed((CHUNKED + b"1\r\n{\r\n", 1), (b"2\r\n  \r\n", 5_000_000)),
+    "small chunks": streamed((CHUNKED + b"1\r\n{\r\n", 1), (b"2\r\n  \r\n", 1_000_000)),
     "status": streamed((b"HTTP/1.1 200 ", 1), (b"x" * 1000, 300_000)),
     "header": streamed((OK + b"X: ", 1), (b"x" * 1000, 300_000)),
     "headers": streamed((OK, 1), (b"X-Y: " + b"x" * 1000 + b"\r\n", 300_000)),
-    "interim": streamed((b"HTTP/1.1 103 Early\r\nX: y\r\n\r\n", 3_000_000)),
+    "interim": streamed((b"HTTP/1.1 103 Early\r\nX: y\r\n\r\n", 300_000)),
     "extension": streamed((CHUNKED + b"1;", 1), (b"x" * 1000, 300_000)),
     "trailer": streamed((CHUNKED + b"1\r\n{\r\n0\r\nX: ", 1), (b"x" * 1000, 300_000)),
     "trailers": streamed((CHUNKED + b"1\r\n{\r\n0\r\n", 1), (b"X-Y: " + b"x" * 1000 + b"\r\n", 300_000)),
     "event lines": streamed(
-        (b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", 1), (b"data:\n", 9_000_000)
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", 1), (b"data:\n", 2_000_000)
     ),
     "event id": streamed(
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 0\nid: ", 1), (b"9" * 900_000 + b"\n\n", 1)
@@ -175,7 +175,7 @@ WEB: dict[str, Web] = {
     "event name": streamed(
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nevent: ", 1), (b"9" * 1000, 300_000)
     ),
-    "comments": streamed((b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", 1), (b":\n\n", 9_000_000)),
+    "comments": streamed((b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", 1), (b":\n\n", 2_000_000)),
     "location": streamed((b"HTTP/1.1 307 T\r\nContent-Length: 0\r\nLocation: /mcp?" + b"x" * 60_000 + b"\r\n\r\n", 1)),
     "redirects": streamed((b"HTTP/1.1 307 T\r\nContent-Length: 0\r\nLocation: /mcp\r\n\r\n", 1)),
 }

@@ -117,6 +117,7 @@ class Process:
             command, stderr=subprocess.PIPE, text=True, cwd=options.pop("cwd", ROOT), **options
         )
         self.lines: list[str] = []
+        self.begun = time.monotonic()
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -336,6 +337,7 @@ class RawClient:
     ) -> None:
         self.era = era
         self.version = version
+        self.capabilities: dict[str, Any] = {}
         self._url = f"{url}/mcp{query}"
         self._http = httpx2.Client(timeout=TIMEOUT, trust_env=False)
         self._headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
@@ -348,7 +350,7 @@ class RawClient:
         if self.era == "legacy":
             params = {
                 "protocolVersion": self.version,
-                "capabilities": {},
+                "capabilities": self.capabilities,
                 "clientInfo": {"name": "raw", "version": "0"},
             }
             self.hello = self.call("initialize", params)
