@@ -37,7 +37,7 @@ from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on, telling
 from multimcp.protocol.lifecycle import Happening, Lifecycle, State, first_state
-from multimcp.protocol.limits import NEWS, Allowance
+from multimcp.protocol.limits import LIST_LINES, Allowance
 from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Missed, Noise, Said, Unsent, Updated
 from multimcp.protocol.lists import MAX_PAGES
 from multimcp.protocol.message import (
@@ -136,7 +136,7 @@ class Backend:
         self._group: TaskGroup | None = None
         self._repeats: TaskGroup
         self._warned: dict[object, float] = {}
-        self._lines = Allowance(NEWS, now)
+        self._lines = Allowance(LIST_LINES, now)
         self._held_up = 0
         """Calls that wait for a connection."""
         self._announced: set[tuple[Key, str]] = set()

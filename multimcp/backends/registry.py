@@ -22,7 +22,7 @@ from multimcp.protocol.chain import Chain, behind
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.extensions import united
 from multimcp.protocol.lifecycle import State
-from multimcp.protocol.limits import NEWS, Allowance
+from multimcp.protocol.limits import LIST_LINES, Allowance
 from multimcp.protocol.message import Era, Fields, fields
 from multimcp.protocol.names import LLM_NAMES, Spelling
 from multimcp.protocol.offer import TOOLS, Kind, Offer
@@ -90,7 +90,7 @@ class Registry:
         self._flushed = 0
         self._changed = anyio.Event()
         self._reported: set[str] = set()
-        self._lines = Allowance(NEWS, CLOCK.now())
+        self._lines = Allowance(LIST_LINES, CLOCK.now())
 
     @asynccontextmanager
     async def running(self, servers: Mapping[str, ServerConfig]) -> AsyncGenerator[None, None]:

@@ -38,7 +38,7 @@ UNASKED: Final = Rate(10_000, 1_000, 16 * MIB, 4 * MIB)
 """What a server may send on one connection that nobody asked for: notifications and questions."""
 
 
-NEWS: Final = Rate(100, 1, 1, 1)
+LIST_LINES: Final = Rate(100, 1, 1, 1)
 """Lines of the log on what servers list: what is left out of it, and names that collide."""
 
 

@@ -29,7 +29,8 @@ CURSOR = 64 * 1024
 """Pages of a list, and the characters of the cursor that leads from one to the next."""
 
 ENTRIES = 5_000
-"""Entries of a list that are looked at, bytes of all that are kept, and of one."""
+MANY_SKILLS = 10_000
+"""Entries of a list that are looked at, bytes of all that are kept, and of one. Skills are merged more cheaply."""
 LIST = 16 * 1024 * 1024
 ENTRY = 1024 * 1024
 
@@ -65,6 +66,7 @@ class Pages:
         self._entries: dict[str, Entry] = {}
         self._hints: list[tuple[int, bool]] = []
         self._cursors: set[str] = set()
+        self._most = MANY_SKILLS if kind is SKILLS else ENTRIES
         self._count = self._size = 0
 
     @property
@@ -75,7 +77,7 @@ class Pages:
 
     @property
     def _is_full(self) -> bool:
-        return self._count >= ENTRIES or self._size > LIST
+        return self._count >= self._most or self._size > LIST
 
     @property
     def is_whole(self) -> bool:
@@ -102,7 +104,9 @@ class Pages:
         cursor = page.get("nextCursor")
         has_more = cursor is not None and cursor != Raw(b"null")  # any string continues, also an empty one
         if is_cut or (self._is_full and has_more):
-            self._problems.append(f"{method}: of more than {ENTRIES:,} entries or {LIST:,} bytes the rest is left out")
+            self._problems.append(
+                f"{method}: of more than {self._most:,} entries or {LIST:,} bytes the rest is left out"
+            )
         if self._is_full or not has_more:
             return None
         spelled = text(cursor)

@@ -7,24 +7,53 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from multimcp.backends.web import HOPS
-from multimcp.protocol.calls import LONGEST_TASK, TASKS, TASKS_OF_ONE
+from multimcp.backends.connection import GREETING, LIST_TIMEOUT
+from multimcp.backends.direct import HEAD
+from multimcp.backends.http import RETRY_BOUNDS
+from multimcp.backends.web import COOKIES, COOKIES_SIZE, HOPS, POSTS, SENDERS
+from multimcp.protocol import stderr
+from multimcp.protocol.bridge import ROUNDS, WAITING, WAITING_SIZE
+from multimcp.protocol.calls import EARLY, LONGEST, LONGEST_TASK, TASKS, TASKS_OF_ONE
 from multimcp.protocol.extensions import MOST, SETTINGS
+from multimcp.protocol.framing import NAME
 from multimcp.protocol.lifecycle import BACKOFF
-from multimcp.protocol.limits import BOUNDS, DEFAULT
+from multimcp.protocol.limits import BOUNDS, DEFAULT, LIST_LINES, UNASKED
+from multimcp.protocol.link import ID, QUESTIONS, STRANGE, STRANGE_SIZE
+from multimcp.protocol.lists import CURSOR, ENTRIES, ENTRY, LIST, MANY_SKILLS, MAX_PAGES
 from multimcp.protocol.message import BATCH, BATCH_BYTES
+from multimcp.protocol.peer import AWAY
 from multimcp.protocol.routing import LINKS, LINKS_SIZE
+from multimcp.protocol.stderr import BURST, RATE
 from multimcp.proxy import LINES
+from multimcp.serving import log
 from tests.support.documentation import ROOT
 
 FIXED: Final[Mapping[str, Iterable[float]]] = {
     "Tasks of 2025-11-25": [TASKS, TASKS_OF_ONE, LONGEST_TASK],
     "Messages of a batch": [BATCH, BATCH_BYTES],
     "The answers to a batch": [],
-    "Lines of the log": [1, LINES],
+    "What a server writes that is no MCP": [],
+    "Lines of the log a second": [1, LINES],
     "Extensions": [MOST, SETTINGS],
     "URIs that one server": [LINKS, LINKS_SIZE],
     "Redirects": [HOPS],
+    "Messages of a server that nobody asked for": [
+        *(UNASKED.at_once, UNASKED.each_second, UNASKED.bytes_at_once, UNASKED.bytes_each_second)
+    ],
+    "Questions of a server": [QUESTIONS, ID, ROUNDS],
+    "Answers of a server under ids": [STRANGE, STRANGE_SIZE],
+    "The head of a response": [HEAD],
+    "The id or the name of an event": [NAME],
+    "Notifications and answers to a server over HTTP": [POSTS, SENDERS],
+    "Cookies of a server": [COOKIES, COOKIES_SIZE],
+    "What a server says of itself": [GREETING],
+    "The entries of a list": [ENTRIES, MANY_SKILLS, LIST, ENTRY],
+    "Pages of a list": [MAX_PAGES, CURSOR, LIST_TIMEOUT],
+    "Notifications that wait": [AWAY, WAITING, WAITING_SIZE],
+    "URLs that a client is sent to": [EARLY, LONGEST],
+    "Lines of a server on stderr": [BURST, RATE, stderr.LONGEST],
+    "Lines of the log on what servers list": [LIST_LINES.at_once, LIST_LINES.each_second, log.LONGEST],
+    "Seconds before a stream": RETRY_BOUNDS,
     "Restarts": BACKOFF,
 }
 """The values of the bounds that are no options, in the order of their cell, by how their row begins."""
