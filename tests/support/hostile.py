@@ -64,7 +64,7 @@ def repeated(count: int, message: bytes | Json | Callable[[int], bytes | Json], 
 
 
 def progress(to: Stream) -> None:
-    repeated(40_000, notice("progress", progressToken=to.token, progress=1))(to)
+    repeated(20_000, notice("progress", progressToken=to.token, progress=1))(to)
 
 
 def stderr(to: Stream) -> None:
@@ -80,24 +80,24 @@ def elicitation(number: int) -> Json:
 
 STREAMS: dict[str, Callable[[Stream], None]] = {
     "line": line,
-    "noise": repeated(100_000, b"x"),
-    "blank": repeated(100_000, b""),
+    "noise": repeated(20_000, b"x"),
+    "blank": repeated(20_000, b""),
     "batch": lambda to: to.say(b"[" + b"{}," * 300_000 + b"{}]"),
-    "logs": repeated(40_000, notice("message", level="error", data="x" * 20)),
-    "large logs": repeated(300, notice("message", level="error", data="x" * 900_000), 1),
+    "logs": repeated(20_000, notice("message", level="error", data="x" * 20)),
+    "large logs": repeated(50, notice("message", level="error", data="x" * 900_000), 1),
     "progress": progress,
-    "changes": repeated(40_000, notice("tools/list_changed")),
-    "updates": repeated(40_000, notice("resources/updated", uri="x://y")),
-    "pings": repeated(40_000, lambda number: {"id": number, "method": "ping"}),
+    "changes": repeated(20_000, notice("tools/list_changed")),
+    "updates": repeated(20_000, notice("resources/updated", uri="x://y")),
+    "pings": repeated(20_000, lambda number: {"id": number, "method": "ping"}),
     "questions": repeated(20_000, lambda number: {"id": number, "method": "sampling/createMessage", "params": {}}),
     "one question": repeated(20_000, lambda number: {"id": 1, "method": "sampling/createMessage", "params": {}}),
     "roots": repeated(20_000, lambda number: {"id": number, "method": "roots/list"}),
     "large ids": repeated(
-        300, lambda number: {"id": f"{number}{'x' * 900_000}", "method": "sampling/createMessage", "params": {}}, 1
+        50, lambda number: {"id": f"{number}{'x' * 900_000}", "method": "sampling/createMessage", "params": {}}, 1
     ),
     "elicitations": repeated(20_000, elicitation),
-    "strange answers": repeated(300, lambda number: {"id": f"s{number}", "result": {"x": "x" * 900_000}}, 1),
-    "strange errors": repeated(300, lambda number: {"id": None, "error": {"code": 1, "message": "x" * 900_000}}, 1),
+    "strange answers": repeated(50, lambda number: {"id": f"s{number}", "result": {"x": "x" * 900_000}}, 1),
+    "strange errors": repeated(50, lambda number: {"id": None, "error": {"code": 1, "message": "x" * 900_000}}, 1),
     "stderr": stderr,
 }
 
@@ -282,6 +282,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/sse":
+            return self.reply(405)
         name = (message.get("params") or {}).get("name")
         if "cookies" in self.mcp.options:
             self.cookies = [f"c{time.monotonic_ns()}={'x' * 3000}" for _ in range(15)]
