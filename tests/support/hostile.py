@@ -18,7 +18,6 @@ from typing import Any
 
 Json = dict[str, Any]
 MIB = 1 << 20
-lock = threading.Lock()
 
 
 class Stream:
@@ -27,10 +26,11 @@ class Stream:
     def __init__(self, write: Callable[[bytes], object], before: bytes = b"", after: bytes = b"\n") -> None:
         self.write, self.before, self.after = write, before, after
         self.token: Any = None
+        self.lock = threading.Lock()
 
     def say(self, message: bytes | Json) -> None:
         data = message if isinstance(message, bytes) else json.dumps({"jsonrpc": "2.0", **message}).encode()
-        with lock:
+        with self.lock:
             self.write(self.before + data + self.after)
 
 
@@ -40,7 +40,7 @@ def notice(method: str, **params: Any) -> Json:
 
 def line(to: Stream) -> None:
     """A message without an end, all but: 300 MB."""
-    with lock:
+    with to.lock:
         to.write(to.before)
         for _ in range(300):
             to.write(b"z" * MIB)
@@ -57,7 +57,7 @@ def repeated(count: int, message: bytes | Json | Callable[[int], bytes | Json], 
                 said = message(number) if callable(message) else message
                 data = said if isinstance(said, bytes) else json.dumps({"jsonrpc": "2.0", **said}).encode()
                 parts.append(to.before + data + to.after)
-            with lock:
+            with to.lock:
                 to.write(b"".join(parts))
 
     return act
