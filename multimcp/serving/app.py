@@ -57,6 +57,9 @@ OPEN = "whoever can connect can use every tool, and nobody can add or remove ser
 LAST_ANSWERS = 0.5
 """Seconds in which HTTP clients learn from an answer that their connection is not kept, before no request is taken."""
 
+LAST_REQUESTS = 0.1
+"""Seconds for the requests on connections that were opened just before no more are taken."""
+
 _COPIED = 1 << 16
 """Bytes of a body that is still copied to be sent together with its head."""
 
@@ -423,4 +426,7 @@ class _Uvicorn(uvicorn.Server):
         with anyio.move_on_after(LAST_ANSWERS):
             while self.server_state.connections:  # noqa: ASYNC110 - nothing announces it
                 await anyio.sleep(0.01)
+        for server in self.servers:
+            server.close()
+        await anyio.sleep(LAST_REQUESTS)
         self.should_exit = True

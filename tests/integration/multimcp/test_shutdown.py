@@ -4,6 +4,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -151,6 +152,25 @@ def test_a_request_on_a_connection_that_is_kept(tmp_path: Path) -> None:
             until(lambda: other.get(running.url + "/healthz").headers.get("connection") == "close")
             assert client.call("tools/call", {"name": "raw::echo"})["content"]
             assert running.wait(TIMEOUT) == 0
+
+
+def test_a_request_on_a_connection_that_was_just_opened(tmp_path: Path) -> None:
+    """It is answered: a client that posts to its SSE session has to open one for each of the last messages."""
+    with proxy(tmp_path, {}) as running, ExitStack() as opened:
+        address = urlsplit(running.url)
+
+        def connect() -> socket.socket:
+            wire = socket.create_connection((address.hostname, address.port), timeout=TIMEOUT)
+            return opened.enter_context(closing(wire))
+
+        wires = [connect()]
+        running.popen.send_signal(signal.SIGTERM)
+        with suppress(ConnectionRefusedError):
+            while select.select(wires[-1:], [], [], 0.005) == ([], [], []):
+                wires.append(connect())
+        wires[-1].sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert wires[-1].recv(100).startswith(b"HTTP/1.1 200")
+        assert running.wait(TIMEOUT) == 0
 
 
 def test_the_end_is_near(tmp_path: Path) -> None:
