@@ -247,8 +247,12 @@ class Stream:
             params = {**params, "_meta": envelope}
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-        await self.send(json.dumps(message).encode())
-        answer: dict[str, Any] = await waiting
+        try:
+            await self.send(json.dumps(message).encode())
+            answer: Json = await waiting
+        finally:
+            self._waiting.pop(number, None)
+            waiting.cancel()
         return answer
 
     async def begin(self) -> None:
@@ -289,6 +293,7 @@ class Sse(Stream):
 
     def __init__(self, port: int, first: int = 1) -> None:
         super().__init__(first)
+        self.port = port
         self._http = Http(port, "legacy")
         self.path = ""
 
