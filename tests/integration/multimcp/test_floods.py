@@ -14,7 +14,7 @@ from tests.support.flood import push, told
 from tests.support.processes import Process, Proxy, RawClient, proxy, raw, until
 
 HOSTILE = str(Path(hostile.__file__))
-TRANSPORTS = ("stdio", "http", "sse")
+TRANSPORTS = ("stdio", "http")
 
 
 def over_stdio(*options: str, **more: Any) -> dict[str, Any]:
