@@ -76,7 +76,7 @@ def test_what_is_no_message(here: Proxy, server: str, what: str) -> None:
         ("http", "large logs"),
         ("stdio", "progress"),
         ("http", "changes"),
-        ("sse", "updates"),
+        ("stdio", "updates"),
         ("http", "pings"),
     ],
 )
