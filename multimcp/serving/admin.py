@@ -216,14 +216,14 @@ def _status(backend: Backend) -> dict[str, Any]:
 
 
 def _each(value: Any, do: Callable[[str], str], levels: int = 8) -> Any:
-    """A JSON value with something done to each of its texts; what is nested deeper is left out."""
+    """A JSON value with something done to each of its texts and keys; what is nested deeper is left out."""
     match value:
         case str():
             return do(value)
         case dict() | list() if not levels:
             return None
         case dict():
-            return {key: _each(item, do, levels - 1) for key, item in value.items()}
+            return {do(key): _each(item, do, levels - 1) for key, item in value.items()}
         case list():
             return [_each(item, do, levels - 1) for item in value]
     return value

@@ -51,6 +51,7 @@
   changes           has another tool from its first call on, and says so
   restless          says that its tools changed whenever they are listed
   nan               says that its version is NaN
+  keyed             says its name among the keys of what it says of itself, too
   skills=JSON       serves these Agent Skills (`raw_skills.py`)
   apps=JSON         serves these tools, pages and methods (`raw_apps.py`)
 """
@@ -134,7 +135,9 @@ class Server:
                 raise LookupError({"code": -32022, "message": "modern only", "data": {"supported": [MODERN]}})
             if "curious" in self.has:
                 ask("ping", "roots/list", "sampling/createMessage", "elicitation/create")
-            info = {"name": self.name, "version": float("nan") if "nan" in self.has else "1"}
+            info: dict[str, Any] = {"name": self.name, "version": float("nan") if "nan" in self.has else "1"}
+            if "keyed" in self.has:
+                info[self.name] = {self.name: "1"}
             return {"protocolVersion": self.has.get("version", "2025-11-25"), "serverInfo": info, **self.hello()}
         if modern and not {"modern", "modern-only"} & self.has.keys():
             raise LookupError({"code": -32601, "message": "what?"})

@@ -231,8 +231,9 @@ def test_no_secret_is_in_an_answer_or_a_log(tmp_path: Path) -> None:
         "headers": {"url": "http://127.0.0.1:1/mcp", "headers": {"Authorization": f"Bearer {SECRET}"}},
         "query": {"url": f"http://user:{SECRET}@127.0.0.1:1/sse?key={SECRET}"},
         "filled": {"command": "${HIDDEN_COMMAND}", "env": {"X": "${HIDDEN_COMMAND}"}},
+        "keyed": raw("keyed", "name=${HIDDEN}"),
     }
-    variables = {"HIDDEN_COMMAND": f"/no/{SECRET}"}
+    variables = {"HIDDEN_COMMAND": f"/no/{SECRET}", "HIDDEN": SECRET}
     with proxy(tmp_path, servers, "--log-level", "DEBUG", env=variables) as running:
         running.wait_ready()
         answers = [running.http("GET", "/mcp_servers").text]
