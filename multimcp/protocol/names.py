@@ -164,7 +164,8 @@ def directories(uri: str) -> Iterator[str]:
     while len(ends) < DEPTH and (end := uri.find("/", end, LONGEST_DIRECTORY)) >= 0:
         ends.append(end)
         end += 1
-    yield from (uri[:end] for end in reversed(ends))
+    for end in reversed(ends):
+        yield uri[:end]
 
 
 def _scheme(uri: str) -> str:

@@ -16,6 +16,7 @@ Rules:
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -58,7 +59,7 @@ from .tasks import own_task, public_task
 LINKS = 10_000
 LINKS_SIZE = 4 * 1024 * 1024
 """How many URIs of a server that were announced in results, but never listed, are remembered, and how many characters
-of them."""
+of them. In one result no more are looked at."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,11 @@ class Router:
         if _is_plain(result):
             return result
 
+        looked_at = count(1)
+
         def public(uri: str) -> str:
+            if next(looked_at) > LINKS:  # they cost time that others wait for, and could not be remembered
+                return uri
             if method in SKILLS.results:
                 return self._public_of_skill(view(), target, uri)
             return target.asked.get(uri) or self.public_uri(view(), target.server, uri)
@@ -389,15 +394,16 @@ def _is_plain(result: Raw) -> bool:
 
 
 def _each(raw: Raw | None, change: Callable[[Raw, _Public], Raw | None], public: _Public) -> Raw | None:
-    """A list with its items changed; None where none is, or it is no list."""
+    """A list with its items changed, the first `LINKS` of them; None where none is, or it is no list."""
     try:
         items = _list.decode(raw or EMPTY)
     except (ValueError, RecursionError):
         return None
-    changed = [change(item, public) for item in items]
+    changed = [change(item, public) for item in items[:LINKS]]
     if all(item is None for item in changed):
         return None
-    return pack([old if new is None else new for old, new in zip(items, changed, strict=True)])
+    changed_first = [old if new is None else new for old, new in zip(items, changed, strict=False)]
+    return pack([*changed_first, *items[LINKS:]])
 
 
 def _rename(raw: Raw, public: _Public) -> Raw | None:

@@ -400,3 +400,17 @@ def test_a_server_that_mentions_much_is_forgotten_itself(monkeypatch: pytest.Mon
     link(router, A, "o://2", where=view(a=BOTH.offers["a"], c=BOTH.offers["b"]))  # without b, whose links are forgotten
     assert len(router._links._routes) == 2
     assert router._links._of.keys() == router._links._size.keys() == {"a"}
+
+
+def test_so_many_uris_of_one_result_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs time, in which nobody else is served; what is behind them crosses as it came."""
+    taken = next(iter(BOTH.catalog.public[RESOURCES].values()))
+    public = link(Router(), B, taken)["content"][0]["uri"]
+    assert public != taken
+    monkeypatch.setattr(routing, "LINKS", 3)
+    links = [{"type": "resource_link", "uri": taken}] * 5
+    flat = result(Router(), B, {"content": links})["content"]
+    assert [block["uri"] for block in flat] == [public] * 3 + [taken] * 2
+    nested = {"messages": [{"role": "user", "content": links[:2]}] * 5}
+    messages = result(Router(), B, nested)["messages"]
+    assert [block["uri"] for each in messages for block in each["content"]] == [public] * 3 + [taken] * 7
