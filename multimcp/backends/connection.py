@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 from msgspec import Raw
@@ -316,9 +317,11 @@ class Connection:
         while True:
             result = await ask(self.link, kind.method, params, self._context.chain.meta if self.behind else None)
             self._look_behind(result)
-            if (cursor := pages.add(pack(result))) is None:
+            for _ in pages.add(pack(result)):
+                await anyio.lowlevel.checkpoint()
+            if pages.cursor is None:
                 return
-            params = {"cursor": cursor}
+            params = {"cursor": pages.cursor}
 
     def _look_behind(self, result: Fields) -> None:
         """Learn from an answer which Multi-MCPs are behind this connection.

@@ -10,7 +10,7 @@ Rules:
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 from msgspec import Raw
@@ -28,11 +28,13 @@ MAX_PAGES = 1000
 CURSOR = 64 * 1024
 """Pages of a list, and the characters of the cursor that leads from one to the next."""
 
-ENTRIES = 5_000
-MANY_SKILLS = 10_000
-"""Entries of a list that are looked at, bytes of all that are kept, and of one. Skills are merged more cheaply."""
+ENTRIES = 20_000
+"""Entries of a list that are looked at, bytes of all that are kept, and of one."""
 LIST = 16 * 1024 * 1024
 ENTRY = 1024 * 1024
+
+TURN = 500
+"""How many entries are taken before others have a turn."""
 
 MAX_PROBLEMS = 20
 """How many entries of a list that are left out are named, and how many characters of a name are shown."""
@@ -55,6 +57,9 @@ class Pages:
         era: that the backend speaks.
         has_headers: whether arguments of tools are repeated in HTTP headers.
         server: whose list it is. The URIs of skills are qualified here, once: there may be many.
+
+    Attributes:
+        cursor: of the page behind the one that was added last; None behind the last one.
     """
 
     def __init__(self, kind: Kind, era: Era = "legacy", *, has_headers: bool = False, server: str = "") -> None:
@@ -66,7 +71,7 @@ class Pages:
         self._entries: dict[str, Entry] = {}
         self._hints: list[tuple[int, bool]] = []
         self._cursors: set[str] = set()
-        self._most = MANY_SKILLS if kind is SKILLS else ENTRIES
+        self.cursor: Raw | None = None
         self._count = self._size = 0
 
     @property
@@ -77,15 +82,15 @@ class Pages:
 
     @property
     def _is_full(self) -> bool:
-        return self._count >= self._most or self._size > LIST
+        return self._count >= ENTRIES or self._size > LIST
 
     @property
     def is_whole(self) -> bool:
         """Whether the list was there before the page that could not be read: behind an empty cursor there is none."""
         return "" in self._cursors
 
-    def add(self, result: Raw) -> Raw | None:
-        """Take the next page; returns the cursor of the one behind it, None behind the last.
+    def add(self, result: Raw) -> Iterator[None]:
+        """Take the next page, piece by piece: a page may have so many entries that others must have turns in between.
 
         Raises:
             BackendError: the backend's: it has no list in it.
@@ -96,17 +101,21 @@ class Pages:
         except (KeyError, ValueError, RecursionError):
             raise BackendError(f"answers {method} without a list of {self._kind.key}") from None
         is_cut = False
-        for raw in listed:
+        for number, raw in enumerate(listed, 1):
             if is_cut := self._is_full:
                 break
             self._take(raw)
+            if number % TURN == 0:
+                yield
         self._hints.append(_hint(page))
-        cursor = page.get("nextCursor")
+        self.cursor = self._next(page.get("nextCursor"), is_cut)
+
+    def _next(self, cursor: Raw | None, is_cut: bool) -> Raw | None:
+        """The cursor if there is a page behind it that is to be read."""
+        method = self._kind.method
         has_more = cursor is not None and cursor != Raw(b"null")  # any string continues, also an empty one
         if is_cut or (self._is_full and has_more):
-            self._problems.append(
-                f"{method}: of more than {self._most:,} entries or {LIST:,} bytes the rest is left out"
-            )
+            self._problems.append(f"{method}: of more than {ENTRIES:,} entries or {LIST:,} bytes the rest is left out")
         if self._is_full or not has_more:
             return None
         spelled = text(cursor)

@@ -19,7 +19,7 @@ from multimcp.protocol.framing import NAME
 from multimcp.protocol.lifecycle import BACKOFF
 from multimcp.protocol.limits import BOUNDS, DEFAULT, LIST_LINES, UNASKED
 from multimcp.protocol.link import ID, QUESTIONS, STRANGE, STRANGE_SIZE
-from multimcp.protocol.lists import CURSOR, ENTRIES, ENTRY, LIST, MANY_SKILLS, MAX_PAGES
+from multimcp.protocol.lists import CURSOR, ENTRIES, ENTRY, LIST, MAX_PAGES
 from multimcp.protocol.message import BATCH, BATCH_BYTES
 from multimcp.protocol.peer import AWAY
 from multimcp.protocol.routing import LINKS, LINKS_SIZE
@@ -47,7 +47,7 @@ FIXED: Final[Mapping[str, Iterable[float]]] = {
     "Notifications and answers to a server over HTTP": [POSTS, SENDERS],
     "Cookies of a server": [COOKIES, COOKIES_SIZE],
     "What a server says of itself": [GREETING],
-    "The entries of a list": [ENTRIES, MANY_SKILLS, LIST, ENTRY],
+    "The entries of a list": [ENTRIES, LIST, ENTRY],
     "Pages of a list": [MAX_PAGES, CURSOR, LIST_TIMEOUT],
     "Notifications that wait": [AWAY, WAITING, WAITING_SIZE],
     "URLs that a client is sent to": [EARLY, LONGEST],

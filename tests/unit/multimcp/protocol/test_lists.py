@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from multimcp.errors import BackendError
-from multimcp.protocol.lists import FRESH, MAX_PAGES, MAX_PROBLEMS, RETRY, Lists, Pages
+from multimcp.protocol.lists import FRESH, MAX_PAGES, MAX_PROBLEMS, RETRY, TURN, Lists, Pages
 from multimcp.protocol.message import Era, pack
 from multimcp.protocol.offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Listing
 
@@ -21,9 +21,9 @@ def reading(*pages: Any, kind: Kind = TOOLS, era: Era = "legacy", has_headers: b
     """These pages, as far as they are asked for, and the cursors that are asked for."""
     read, cursors = Pages(kind, era, has_headers=has_headers), []
     for page in pages:
-        cursor = read.add(page if isinstance(page, Raw) else pack(page))
-        cursors.append(None if cursor is None else json.loads(bytes(cursor)))
-        if cursor is None:
+        list(read.add(page if isinstance(page, Raw) else pack(page)))
+        cursors.append(None if read.cursor is None else json.loads(bytes(read.cursor)))
+        if read.cursor is None:
             break
     return read, cursors
 
@@ -274,3 +274,9 @@ def test_the_first_pages_are_better_than_none() -> None:
     read(held, RETRY[0])
     held.take(TOOLS, part, "the second page", 9.0)
     assert held.listings == {TOOLS: LISTING}  # but not than all of it before
+
+
+def test_a_long_page_is_taken_in_turns() -> None:
+    read = Pages(TOOLS)
+    turns = sum(1 for _ in read.add(pack({"tools": [tool(f"t{number}") for number in range(3 * TURN + 1)]})))
+    assert (turns, len(read.listing().entries), read.cursor) == (3, 3 * TURN + 1, None)
