@@ -10,6 +10,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Iterable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -108,7 +109,7 @@ class Door:
         config = self._folder / f"{name}.json"
         servers = {"stdio": {"command": sys.executable, "args": ["-S", "-E", SERVER]}} | await self.servers()
         config.write_text(json.dumps({"mcpServers": servers}))
-        bounds = ("--max-head-time", "2", "--max-sessions", "40", "--max-message", "256KiB", "--max-unread", "4MiB")
+        bounds = ("--max-head-time", "2", "--max-sessions", "24", "--max-message", "256KiB", "--max-unread", "4MiB")
         options = (*self.options, *bounds, "--startup-timeout", "2", "--no-watch")
         self.proxy = await Proxy.start(name, config, self._folder, *options, first=self._first)
         self._log = self._folder / f"{name}.log"
@@ -261,16 +262,19 @@ class HttpDoor(Door):
     era: ClassVar[str]
 
     async def feed(self, batch: list[Any]) -> None:
-        client = await Http(self.proxy.port, self.era).begin()
-        requests = [each for each in batch if isinstance(each, Request)]
-        raws = [each for each in batch if isinstance(each, bytes)]
+        client, other = [await Http(self.proxy.port, self.era).begin() for _ in range(2)]
+        requests, has_ended = [], False
+        for each in batch:
+            if isinstance(each, Request):
+                has_ended |= each.verb == b"DELETE"  # from then on nothing of the session is right
+                requests.append(replace(each, asked=None) if has_ended else each)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.exchange(requests, client.session))
-            for each in raws:
-                group.create_task(self.raw(each, client.session))
-        if client.era == "legacy":
-            await client.end()
-        client.close()
+            for each in batch:
+                if isinstance(each, bytes):
+                    group.create_task(self.raw(each, other.session))
+        for one in (client, other):
+            await one.end()
 
 
 class Legacy(HttpDoor):

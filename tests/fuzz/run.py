@@ -37,7 +37,13 @@ ROUND = 200
 SMALLER = 60.0
 """Seconds for which what failed is made smaller."""
 
-MORE = BOUNDS | {"memory": 12.0, "tasks": 8}
+ENOUGH = 600
+"""Inputs after which it can be said what has grown: sessions that nobody ends are as many as there may be by then."""
+
+PATIENCE = 20
+"""How many more times what the proxy holds is looked at, a second after another, before it is called a leak."""
+
+MORE = BOUNDS | {"memory": 12.0, "tasks": 8, "descriptors": 25}
 """What may be more after all inputs: those of many sizes leave holes, and a server has a connection for each era."""
 
 
@@ -59,6 +65,11 @@ def fuzz(name: str, inputs: int, begin: int, first: str = "pass", smaller: bool 
             problem = attempt(runner, door, batches, begin + len(door.proxy.samples), smaller)
             if not problem:
                 runner.run(door.proxy.sample())
+        for _ in range(PATIENCE):
+            if problem or not grown(door):
+                break
+            runner.run(asyncio.sleep(1))  # what is still under way is no leak
+            runner.run(door.proxy.sample())
         problem = problem or grown(door)
         try:
             runner.run(door.close())
@@ -111,7 +122,7 @@ def attempt(runner: asyncio.Runner, door: Door, batches: int, number: int, small
 
 def grown(door: Door) -> str:
     """What is more than it may be."""
-    if len(door.proxy.samples) < 4:
+    if door.taken < ENOUGH:
         return ""
     growth = door.proxy.growth()
     more = {what: growth[what] for what, bound in MORE.items() if growth[what] > bound}

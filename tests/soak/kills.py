@@ -35,6 +35,9 @@ CLIENTS = {"legacy": 6, "modern": 5, "sse": 5}
 KILL, EDIT, ABANDON, ROLL, REST = 2.0, 5.0, 1.0, 15.0, 60.0
 """Seconds between two of a kind."""
 
+BOUNDS = {"memory": 8.0, "descriptors": 30, "processes": 2, "tasks": 12, "objects": 400}
+"""What may be more at the end: some of what comes and goes, as a connection for each era, is there or is not."""
+
 UNREAD = "1MiB"
 BIG = 100_000
 RECOVERED = 1.0

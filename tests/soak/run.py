@@ -60,6 +60,7 @@ class Soak:
         self.problems: dict[str, int] = {}
         self.backend = ""
         self.cpu: dict[str, float] = {}
+        self.bounds = BOUNDS
         self._numbers = count(1)
         self._servers = count(1)
         self._random = random.Random(13)
@@ -468,6 +469,7 @@ async def kill_servers(soak: Soak, options: argparse.Namespace, begun: float) ->
     from tests.soak import kills  # which is made of what is here
 
     loop = kills.Kills(soak)
+    soak.bounds = kills.BOUNDS
     async with kills.webs(loop), proxies(soak, "--max-unread", kills.UNREAD):
         await kills.loop(loop, options.minutes, lambda number: show(number, soak, begun))
         soak.cpu = {proxy.name: round(proxy.cpu(), 1) for proxy in (soak.http, soak.stdio)}
@@ -507,7 +509,9 @@ def conclude(soak: Soak, options: argparse.Namespace, seconds: float) -> int:
         print(f"{proxy.name}: after the warm-up", ", ".join(f"{what} {more:+g}" for what, more in growth.items()))
         if len(proxy.samples) < ENOUGH:
             continue
-        leaks += [f"{proxy.name}: {what} {growth[what]:+g}" for what, bound in BOUNDS.items() if growth[what] > bound]
+        leaks += [
+            f"{proxy.name}: {what} {growth[what]:+g}" for what, bound in soak.bounds.items() if growth[what] > bound
+        ]
         if any(proxy.name in leak for leak in leaks):
             warm, last = proxy.looks[len(proxy.looks) // 4], proxy.looks[-1]
             for kind in ("by task", "by type"):
@@ -525,7 +529,7 @@ def conclude(soak: Soak, options: argparse.Namespace, seconds: float) -> int:
             "adds": soak.adds,
             "seconds": round(seconds),
             "cpu": soak.cpu,
-            "bounds": BOUNDS,
+            "bounds": soak.bounds,
         }
         found |= {"problems": soak.problems, "leaks": leaks}
         for proxy in (soak.http, soak.stdio):

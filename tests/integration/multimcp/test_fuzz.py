@@ -3,7 +3,7 @@ they find."""
 
 import pytest
 
-from tests.fuzz import doors
+from tests.fuzz import doors, run
 from tests.fuzz.doors import DOORS
 from tests.fuzz.run import fuzz
 
@@ -35,5 +35,6 @@ FAULTS = {
 @pytest.mark.parametrize("said", FAULTS)
 def test_what_does_harm_is_found(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doors, "BATCH_BOUND", 3.0)
+    monkeypatch.setattr(run, "PATIENCE", 1)
     _, problem = fuzz("legacy", 640 if said == "grew" else INPUTS, 15, FAULTS[said], smaller=False)
     assert said in problem
