@@ -245,7 +245,9 @@ class WebWire(Wire):
         Raises:
             TooLarge: the server's.
         """
-        body = bytearray()
+        body, declared = bytearray(), response.headers.get("Content-Length", "")
+        if declared.isdecimal() and int(declared[:20]) > self._limit:
+            raise TooLarge
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > self._limit:
@@ -279,6 +281,8 @@ class WebWire(Wire):
         self.unreachable = why_unreachable(exc)
         if self.unreachable is not None:
             self._lose("the server cannot be reached", number, data)
+        if isinstance(exc, aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+            return self._fault(f"its response cannot be read: {exc}")
         return self._fault(f"the request could not be sent: {type(exc).__name__}")
 
     def _lose(self, reason: str, number: int | None = None, data: bytes = b"") -> None:

@@ -208,12 +208,15 @@ def _merged(first: Raw, *others: Raw) -> Raw:
 
 
 def both(one: Any, other: Any) -> Any:
-    """Two settings of one name: objects key by key, lists without what comes twice, what is true of one is true."""
+    """Two settings of one name: objects key by key, lists without what comes twice, what is true of one is true.
+
+    Where one is an object or a list and the other neither, that one counts: the other's server is mistaken.
+    """
     if isinstance(one, dict) and isinstance(other, dict):
         return {**other, **one, **{key: both(one[key], other[key]) for key in one.keys() & other.keys()}}
     if isinstance(one, list) and isinstance(other, list):
         return one + [item for item in other if item not in one]
-    return one or other
+    return other if isinstance(other, dict | list) and not isinstance(one, dict | list) else one or other
 
 
 # Marks in results and entries

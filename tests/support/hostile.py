@@ -159,6 +159,7 @@ WEB: dict[str, Web] = {
     "transfer gzip": packed("gzip", name=b"Transfer-Encoding"),
     "document": streamed((OK + b"\r\n{", 1), (b" " * 1000, 300_000)),
     "small chunks": streamed((CHUNKED + b"1\r\n{\r\n", 1), (b"2\r\n  \r\n", 1_000_000)),
+    "declared": streamed((OK + b"Content-Length: 1000000000000\r\n\r\n{", 1)),
     "status": streamed((b"HTTP/1.1 200 ", 1), (b"x" * 1000, 300_000)),
     "header": streamed((OK + b"X: ", 1), (b"x" * 1000, 300_000)),
     "headers": streamed((OK, 1), (b"X-Y: " + b"x" * 1000 + b"\r\n", 300_000)),

@@ -110,7 +110,12 @@ def test_a_document_without_end(here: Proxy, what: str) -> None:
 )
 def test_what_is_no_body(here: Proxy, what: str) -> None:
     push("The head of a response", here, partial(flood, here, "http", what), None)
-    assert "error" in call(here, "http", what)
+    message = call(here, "http", what)["error"]["message"]
+    assert "could not be sent" not in message or what in ("location", "redirects")
+
+
+def test_a_document_that_says_it_is_too_large(here: Proxy) -> None:
+    assert "with more than 1,048,576 bytes" in call(here, "http", "declared")["error"]["message"]
 
 
 @pytest.mark.parametrize("what", ["event lines", "event name", "comments"])

@@ -83,7 +83,7 @@ def test_a_server_without_extensions_has_none() -> None:
         ([{TOLD: {"directoryRead": False}}, {TOLD: {"directoryRead": True}}], {TOLD: {"directoryRead": True}}, []),
         ([{UI: {"mimeTypes": ["a"]}}, {UI: {"mimeTypes": ["b", "a"]}}], {UI: {"mimeTypes": ["a", "b"]}}, []),
         ([{UI: {"x": {"a": 1}}}, {UI: {"x": {"b": 2}, "y": "s"}}], {UI: {"x": {"a": 1, "b": 2}, "y": "s"}}, []),
-        ([{UI: {"x": 1}}, {UI: {"x": [2]}}], {UI: {"x": 1}}, []),
+        ([{UI: {"x": 1}}, {UI: {"x": [2]}}], {UI: {"x": [2]}}, []),
         ([{"a/b": {"x": 1.0}}, {"a/c": {}}], {"a/b": {"x": 1.0}, "a/c": {}}, []),
         ([{"a/b": {}, UI: {}}, {"a/b": {}}, {}], {UI: {}}, ["extension 'a/b'", "0, 1"]),
         ([{"a\x1b": {}}, {"a\x1b": {}}], {}, ["'a\\x1b'"]),
