@@ -422,4 +422,4 @@ def test_a_resource_of_a_server_that_is_starting_is_not_asked_of_another(tmp_pat
             assert running.status()["late"]["state"] == "starting"
             # Listed by neither under this spelling, so that it is a matter of who has resources.
             result = client.call("resources/read", {"uri": "raw://late/strange"})
-            assert result["contents"][0]["text"] == "late: raw://strange"
+            assert result["contents"][0]["text"] == "late: raw://late/strange"
