@@ -63,6 +63,8 @@ class Kills:
         self.ports: dict[str, int] = {}
         self.pod: Proxy
         self._down: defaultdict[str, list[list[float]]] = defaultdict(list)
+        self.file = asyncio.Lock()
+        """Held by who starts from the configuration file, and while that is half a file, from which none starts."""
         self._open = asyncio.Event()
         self._open.set()
         self._active = 0
@@ -226,10 +228,11 @@ async def editing(kills: Kills) -> None:
             case 0:
                 kills.write()
             case 3:
-                whole = path.read_text()
-                path.write_text(whole[: len(whole) // 2])
-                await asyncio.sleep(0.3)
-                path.write_text(whole)
+                async with kills.file:
+                    whole = path.read_text()
+                    path.write_text(whole[: len(whole) // 2])
+                    await asyncio.sleep(0.3)
+                    path.write_text(whole)
             case number:
                 kills.write(extra=program() | {"env": {"NUMBER": str(number)}})
                 begun = time.monotonic()
@@ -310,8 +313,9 @@ async def slow(kills: Kills) -> None:
 
 async def start_pod(kills: Kills, number: int) -> Proxy:
     folder, name = kills.soak.folder, f"pod-{number}"
-    pod = await Proxy.start(name, folder / "mcp.json", folder, "--transport", "http", "--port", "0")
-    pod.port = await listening_port(folder / f"{name}.log")
+    async with kills.file:
+        pod = await Proxy.start(name, folder / "mcp.json", folder, "--transport", "http", "--port", "0")
+        pod.port = await listening_port(folder / f"{name}.log")
     client = Http(pod.port, "modern")
     while True:
         response = await client.send(await client.kept(), "GET", "/readyz")
