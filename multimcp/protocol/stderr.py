@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 
 from multimcp.errors import printable
 
+from .limits import Allowance, Rate
+
 LONGEST = 1000
 """Characters of a line that are shown."""
 
@@ -20,7 +22,7 @@ KEPT_CHARACTERS = 4096
 """How much of the last lines is kept for whoever asks."""
 
 BURST = 100
-RATE = 20.0
+RATE = 20
 """Lines of a server that are shown at once, and per second after that."""
 
 _READ = 8 * LONGEST
@@ -66,7 +68,7 @@ class Stderr:
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._is_over = False
         self._shown: set[str] = set()
-        self._credit, self._credited_at = float(BURST), clock()
+        self._allowance = Allowance(Rate(BURST, RATE, 1, 1), clock())
         self._left_out = 0
 
     def process(self) -> "ProcessStderr":
@@ -103,13 +105,9 @@ class Stderr:
             return
         if len(self._shown) < _REMEMBERED:
             self._shown.add(alike)
-        now = self._clock()
-        self._credit = min(BURST, self._credit + (now - self._credited_at) * RATE)
-        self._credited_at = now
-        if self._credit < 1:
+        if not self._allowance.take(self._clock(), 0):
             self._left_out += 1
             return
-        self._credit -= 1
         self.tell_left_out()
         self._show(self._clean(line))
 
@@ -124,7 +122,7 @@ class Stderr:
     def tell_left_out(self) -> None:
         """Show how many lines were too many to be shown, if any."""
         if self._left_out:
-            self._show(f"({self._left_out} lines left out: more than {RATE:g} a second)")
+            self._show(f"({self._left_out} lines left out: more than {RATE} a second)")
             self._left_out = 0
 
     def _clean(self, line: str) -> str:
