@@ -27,6 +27,9 @@ from .verdict import LeftOut, RunResult, Verdict, worst
 SHOWN = 2000
 """Characters of a message of the wire log that are kept."""
 
+UNTOLD = (Verdict.NOT_APPLICABLE, Verdict.NOT_OFFERED)
+"""Verdicts of runs that tell nothing about whether a requirement is kept."""
+
 UNPLAYED = LeftOut(Verdict.NOT_CHECKED, "it was not played")
 """For requirements whose scenarios were still to be played when the run broke off."""
 
@@ -147,7 +150,7 @@ def _outcome(
     verdict, why, selected = left_out
     if runs:
         verdict = worst((run.verdict for run in runs), verdict)
-        why = runs[0].message if verdict == Verdict.NOT_APPLICABLE else ""
+        why = next((run.message for run in runs if run.verdict == verdict), "") if verdict in UNTOLD else ""
     known = baseline.get(requirement.id)
     source = requirement.source
     return Outcome(

@@ -16,7 +16,7 @@ from .requirements.model import Era
 from .scenarios import Scenario
 from .session import Run, Session
 from .stage import Stage
-from .verdict import Failure, HarnessError, NotOffered, RunResult, Verdict
+from .verdict import Failure, HarnessError, NotApplicable, NotOffered, RunResult, Verdict
 
 LOOK = 0.05
 """Seconds between two looks at what is offered."""
@@ -127,7 +127,7 @@ class Player:
         except Exception as exc:
             if not scenario.may_refuse or _first(exc, Failure) is None:
                 raise
-            raise NotOffered("it does not start in front of these servers") from None
+            raise NotApplicable("it does not start in front of these servers") from None
         if key in self._sessions and self._sessions[key].world is not world:
             await self._drop(scenario, case)
         if key not in self._sessions:
@@ -159,9 +159,10 @@ class Player:
 
 def _grade(result: RunResult, exc: Exception) -> None:
     """What an exception says about a run."""
-    if (lacking := _first(exc, NotOffered)) is not None:
-        result.verdict, result.message = Verdict.NOT_APPLICABLE, str(lacking)
-        return
+    for kind, verdict in ((NotOffered, Verdict.NOT_OFFERED), (NotApplicable, Verdict.NOT_APPLICABLE)):
+        if (lacking := _first(exc, kind)) is not None:
+            result.verdict, result.message = verdict, str(lacking)
+            return
     failure = _first(exc, Failure)
     if missing := _first(exc, KeyError):
         # A scenario reads the target's messages as they should be.

@@ -21,6 +21,7 @@ class Verdict(StrEnum):
 
     NOT_CHECKED = "not checked"
     NOT_APPLICABLE = "not applicable"
+    NOT_OFFERED = "not offered"
     PASS = "pass"
     NOT_SUPPORTED = "not supported"
     FAIL = "fail"
@@ -64,7 +65,11 @@ class Failure(Exception):
 
 
 class NotOffered(Exception):
-    """The target does not offer what the requirement is about, and need not. The text says in one line what."""
+    """The target does not declare what the requirement is about, and need not. The text says in one line what."""
+
+
+class NotApplicable(Exception):
+    """This run cannot show what the requirement is about. The text says in one line why."""
 
 
 class HarnessError(Exception):

@@ -35,7 +35,7 @@ NARROW = 6
 
 LEVELS: tuple[Level, ...] = ("MUST", "SHOULD", "MAY", "convention")
 FINDINGS: frozenset[State] = frozenset({"fail", "known", "stale", "harness error"})
-APART: frozenset[State] = frozenset({"not supported", "not applicable", "not checked", "no result"})
+APART: frozenset[State] = frozenset({"not offered", "not supported", "not applicable", "not checked", "no result"})
 """States that tell nothing about whether a target keeps a requirement."""
 
 MEANINGS: Mapping[State, str] = {
@@ -43,6 +43,7 @@ MEANINGS: Mapping[State, str] = {
     "fail": "not kept",
     "known": "not kept, and in the baseline with a reason and a link",
     "stale": "in the baseline, but kept: the entry has to go",
+    "not offered": "optional, and the target does not declare it",
     "not supported": "the target declares that it does not offer what is needed",
     "not applicable": "the target has nothing that this is about",
     "not checked": "listed, with the reason why no scenario checks it",
@@ -54,6 +55,7 @@ SIGNS: Mapping[State, Html] = {
     "fail": Html('<path d="M4 4l8 8M12 4l-8 8"/>'),
     "known": Html('<circle cx="8" cy="8" r="5.6"/><path class="solid" d="M8 2.4a5.6 5.6 0 0 0 0 11.2z"/>'),
     "stale": Html('<path d="M13.4 8a5.4 5.4 0 1 1-1.7-3.9M12.4 1.2v3.3H9.1"/>'),
+    "not offered": Html('<path d="M5 8h6" stroke-dasharray="2.2 2.2"/>'),
     "not supported": Html('<circle cx="8" cy="8" r="5.6"/><path d="M4.2 11.8l7.6-7.6"/>'),
     "not applicable": Html('<path d="M4 8h8"/>'),
     "not checked": Html('<circle cx="8" cy="8" r="5.6" stroke-dasharray="2.2 2.2"/>'),

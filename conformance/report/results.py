@@ -39,7 +39,16 @@ Text = Annotated[str, BeforeValidator(redact)]
 Quoted = Annotated[str, BeforeValidator(_legible)]
 Count = Annotated[int, Field(ge=0)]
 State = Literal[
-    "pass", "fail", "known", "stale", "not supported", "not applicable", "not checked", "harness error", "no result"
+    "pass",
+    "fail",
+    "known",
+    "stale",
+    "not offered",
+    "not supported",
+    "not applicable",
+    "not checked",
+    "harness error",
+    "no result",
 ]
 
 
@@ -67,6 +76,8 @@ class Summary(_Part):
     """Not kept, the baselined ones included."""
     not_supported: Count = Field(alias="not supported")
     """The target declares that it does not support what is needed."""
+    not_offered: Count = Field(0, alias="not offered")
+    """Optional, and the target does not declare it."""
     not_applicable: Count = Field(alias="not applicable")
     """Nothing that the target offers is meant."""
     harness_error: Count = Field(alias="harness error")
@@ -186,7 +197,7 @@ class Outcome(_Part):
     verdict: Verdict
     """The worst of all runs."""
     why: Text
-    """Why it is not supported, not applicable or not checked; else empty."""
+    """Why it is not offered, not supported, not applicable or not checked; else empty."""
     selected: bool = True
     """Whether it was asked for, as `--only` does; what was not selected is not checked."""
     baseline: Known | None

@@ -24,6 +24,7 @@ SIGNS: Mapping[str, str] = {
     Verdict.PASS: "✓",
     Verdict.FAIL: "✗",
     Verdict.HARNESS_ERROR: "!",
+    Verdict.NOT_OFFERED: "o",
     Verdict.NOT_SUPPORTED: "-",
     Verdict.NOT_APPLICABLE: " ",
     Verdict.NOT_CHECKED: "?",

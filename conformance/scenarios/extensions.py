@@ -16,7 +16,7 @@ from typing import Any
 from conformance.client import ENVELOPE, Call
 from conformance.fixtures import Server
 from conformance.session import CAPABLE, Outcome, Session
-from conformance.verdict import Failure, NotOffered
+from conformance.verdict import Failure, NotApplicable, NotOffered
 from conformance.wire import Message
 
 from .registry import scenario
@@ -91,7 +91,7 @@ async def of_clients(s: Session) -> None:
     (call,) = s.journal("left").received("tools/call")
     told = call["params"].get("_meta", {}).get(f"{ENVELOPE}clientCapabilities") or {}
     if call["era"] != "modern":
-        raise NotOffered("it speaks the legacy era to the server, where calls declare nothing")
+        raise NotApplicable("it speaks the legacy era to the server, where calls declare nothing")
     s.equal(told.get("extensions"), mine, "the extensions that the server was told of are not the client's")
 
 
@@ -217,9 +217,13 @@ async def shown_pages(s: Session) -> None:
 
 
 async def by_own_name(s: Session, name: str) -> Message:
-    """The response to a call by the name that the server gives its tool. Raises NotOffered where that is its name."""
+    """The response to a call by the name that the server gives its tool.
+
+    Raises:
+        NotApplicable: that is its name here, too.
+    """
     if any(s.scheme.public("tool", side, name) == name for side in SIDES):
-        raise NotOffered("tools are called what their servers call them")
+        raise NotApplicable("tools are called what their servers call them")
     outcome = await having(s, WITH_UI).request("left", "tools/call", {"name": name, "arguments": {}})
     return outcome.response
 
@@ -280,14 +284,14 @@ def whole(task: Message) -> Message:
 
 
 async def bridged(s: Session) -> None:
-    """Raises NotOffered where a modern server is not offered to a client of this era."""
+    """Raises NotApplicable where a modern server is not offered to a client of this era."""
     there = False
     try:
         there = bool(await s.list("tools", "left"))
     except* Failure:
         pass
     if not there:
-        raise NotOffered("a modern server is not offered to clients of this era")
+        raise NotApplicable("a modern server is not offered to clients of this era")
 
 
 @scenario("extensions:tasks:created", servers=PAIR)
@@ -763,7 +767,7 @@ async def unknown_header(s: Session) -> None:
     s.require("result" in response, "a call with a header that no tool knows is refused", actual=response)
     (received,) = s.journal("left").received("tools/call")
     if received["era"] != "modern":
-        raise NotOffered("it speaks the legacy era to the server, which has no such headers")
+        raise NotApplicable("it speaks the legacy era to the server, which has no such headers")
     s.equal((received.get("headers") or {}).get("mcp-param-tenant"), "acme", "the header did not reach the server")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conformance import baseline, grading
+from conformance import baseline, grading, runner
 from conformance.baseline import BaselineError, Known
 from conformance.case import Case
 from conformance.normalize import Binder
@@ -18,7 +18,7 @@ from conformance.requirements import REQUIREMENTS
 from conformance.scenarios import load_all, matrix
 from conformance.session import diff, shown_exactly
 from conformance.target import SHIPPED, Target, load
-from conformance.verdict import LeftOut, RunResult, Verdict, worst
+from conformance.verdict import Failure, LeftOut, NotApplicable, NotOffered, RunResult, Verdict, worst
 
 ABOUT: dict[str, Any] = {
     "strict": False,
@@ -75,6 +75,26 @@ KNOWN = {MUST: Known("because", "link")}
 )
 def test_exit_codes(runs: list[RunResult], options: dict[str, Any], code: int) -> None:
     assert graded(*runs, **options).exit == code
+
+
+@pytest.mark.parametrize(
+    ("raised", "verdict"),
+    [
+        (NotOffered("no logging"), "not offered"),
+        (NotApplicable("an older revision"), "not applicable"),
+        (ExceptionGroup("", [Failure("wrong"), NotOffered("no logging")]), "not offered"),
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_is_not_offered_or_not_applicable_says_why_and_does_not_count(
+    raised: Exception, verdict: str, strict: bool
+) -> None:
+    run = result(MUST, Verdict.PASS)
+    runner._grade(run, raised)
+    results = graded(run, strict=strict)
+    assert (entry(results, MUST).verdict, entry(results, MUST).why) == (verdict, run.message)
+    assert results.exit == 0
+    assert results.model_dump()["summary"][verdict] == 1
 
 
 def test_every_requirement_is_in_the_results() -> None:
