@@ -19,7 +19,7 @@ TOOLS_CHANGED = LIST_CHANGED["tools"]
 
 def dynamic(requirement: str, *needs: Needs) -> Callable[[Play], Play]:
     """A scenario in the world that these share, so that no other area feels what a bad proxy leaves in it."""
-    return scenario(requirement, servers=("slow", "malformed"), proxy_only=True, once=True, needs=("admin", *needs))
+    return scenario(requirement, servers=("slow", "mirror"), proxy_only=True, once=True, needs=("admin", *needs))
 
 
 @asynccontextmanager

@@ -43,7 +43,7 @@ async def up(s: Session, server: str, tool: str, arguments: Message | None = Non
 
 async def goes_on(s: Session) -> None:
     """The server that did something wrong still answers calls."""
-    content = (await s.call_tool("malformed", "big", {"size": 3})).result["content"]
+    content = (await s.call_tool("mirror", "big", {"size": 3})).result["content"]
     s.equal(content, [{"type": "text", "text": "012"}], "the next call of the server has another result")
 
 
@@ -115,18 +115,18 @@ async def crash_recovers(s: Session) -> None:
 
 @scenario(
     "isolation:backends:start-failure",
-    servers=(Server("failing", file="crashing", args=("--at", "start")), "malformed"),
+    servers=(Server("failing", file="crashing", args=("--at", "start")), "mirror"),
     backends=STDIO,
     proxy_only=True,
     own=True,
 )
 async def start_failure(s: Session) -> None:
-    await up(s, "malformed", "big", {"size": 3})
+    await up(s, "mirror", "big", {"size": 3})
 
 
 @scenario(
     "isolation:backends:slow-start",
-    servers=(Server("late", file="slow", args=("--delay", "12")), "malformed"),
+    servers=(Server("late", file="slow", args=("--delay", "12")), "mirror"),
     proxy_only=True,
     own=True,
 )
@@ -135,7 +135,7 @@ async def slow_start(s: Session) -> None:
 
     The delay is longer than many proxies let a client wait, and shorter than a client waits here.
     """
-    await up(s, "malformed", "big", {"size": 3})
+    await up(s, "mirror", "big", {"size": 3})
     read = [entry["method"] for entry in s.journal("late").entries if entry["at"] == "received"]
     s.equal(read, [], "the other server was served only after the slow one")
 
@@ -144,7 +144,7 @@ def ignored(entry: Message) -> bool:
     return entry.get("method") == "tools/call" and entry["params"].get("name") == "ignore"
 
 
-@scenario("isolation:backends:hang-call", servers=("silent", "malformed"), proxy_only=True)
+@scenario("isolation:backends:hang-call", servers=("silent", "mirror"), proxy_only=True)
 async def hang_call(s: Session) -> None:
     await up(s, "silent", "hello")
     await s.start("silent", "ignore", {})
@@ -154,39 +154,39 @@ async def hang_call(s: Session) -> None:
 
 @scenario(
     "isolation:backends:hang-list",
-    servers=(Server("listless", file="silent", args=("--on", "tools/list")), "malformed"),
+    servers=(Server("listless", file="silent", args=("--on", "tools/list")), "mirror"),
     proxy_only=True,
     own=True,
 )
 async def hang_list(s: Session) -> None:
     async def listed() -> bool:
-        return bool(await s.list("tools", "malformed"))
+        return bool(await s.list("tools", "mirror"))
 
     await s.until(listed, "the tools of the other server are not listed")
 
 
 @scenario(
     "isolation:backends:hang-initialize",
-    servers=(Server("mute", file="silent", args=("--on", "initialize", "--on", "server/discover")), "malformed"),
+    servers=(Server("mute", file="silent", args=("--on", "initialize", "--on", "server/discover")), "mirror"),
     proxy_only=True,
     own=True,
 )
 async def hang_initialize(s: Session) -> None:
-    await up(s, "malformed", "big", {"size": 3})
+    await up(s, "mirror", "big", {"size": 3})
 
 
-@scenario("isolation:backends:garbage", servers=("malformed", "stateful"), backends=STDIO, proxy_only=True, own=True)
+@scenario("isolation:backends:garbage", servers=("mirror", "stateful"), backends=STDIO, proxy_only=True, own=True)
 async def garbage(s: Session) -> None:
-    await up(s, "malformed", "big", {"size": 3})
-    content = (await s.call_tool("malformed", "garbage", {})).result["content"]
+    await up(s, "mirror", "big", {"size": 3})
+    content = (await s.call_tool("mirror", "garbage", {})).result["content"]
     s.equal(content, [{"type": "text", "text": "garbage"}], "the call has another result")
     await goes_on(s)
 
 
-@scenario("isolation:backends:malformed-result", servers=("malformed", "stateful"), proxy_only=True, own=True)
+@scenario("isolation:backends:malformed-result", servers=("mirror", "stateful"), proxy_only=True, own=True)
 async def malformed_result(s: Session) -> None:
-    await up(s, "malformed", "big", {"size": 3})
-    response = (await s.call_tool("malformed", "list_result", {})).response
+    await up(s, "mirror", "big", {"size": 3})
+    response = (await s.call_tool("mirror", "list_result", {})).response
     s.require(failed(response), "a result that is no object did not become an error", "an error", response)
     await goes_on(s)
 
@@ -211,16 +211,16 @@ async def wrong_answer(s: Session) -> None:
 
 @scenario(
     "isolation:backends:stranger-id",
-    servers=("malformed", "stateful"),
+    servers=("mirror", "stateful"),
     backends=("stdio", "sse"),
     proxy_only=True,
     own=True,
 )
 async def stranger(s: Session) -> None:
-    await up(s, "malformed", "big", {"size": 3})
-    client = await s.client("malformed")
+    await up(s, "mirror", "big", {"size": 3})
+    client = await s.client("mirror")
     before = len(client.inbox)
-    content = (await s.call_tool("malformed", "stranger", {})).result["content"]
+    content = (await s.call_tool("mirror", "stranger", {})).result["content"]
     s.equal(content, [{"type": "text", "text": "stranger"}], "the call has another result")
     await goes_on(s)
     s.equal(len(responses(client.inbox[before:])), 2, "the client got an answer that it did not ask for")

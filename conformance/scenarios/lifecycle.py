@@ -138,9 +138,9 @@ async def unknown_method(s: Session) -> None:
 @scenario("lifecycle:eras:side-by-side", clients=("http",))
 async def side_by_side(s: Session) -> None:
     sessions = {"modern": s, "legacy": s.another(era="legacy")}
-    calls = {era: await session.start("malformed", "echo", {"era": era}) for era, session in sessions.items()}
+    calls = {era: await session.start("mirror", "echo", {"era": era}) for era, session in sessions.items()}
     for era, session in sessions.items():
-        outcome = await session.outcome(calls[era], "malformed")
+        outcome = await session.outcome(calls[era], "mirror")
         structured = outcome.result.get("structuredContent") or {}
         s.equal((structured.get("params") or {}).get("arguments"), {"era": era}, f"the {era} client was not served")
 

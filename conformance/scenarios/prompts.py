@@ -20,7 +20,7 @@ def described(prompt: Message) -> Message:
 
 @scenario("prompts:list:whole")
 async def whole(s: Session) -> None:
-    for server in ("everything", "malformed"):
+    for server in ("everything", "mirror"):
         prompts = sorted(await s.list("prompts", server), key=lambda prompt: str(prompt["name"]))
         s.saw(f"the prompts of {server}", [described(prompt) for prompt in prompts])
 

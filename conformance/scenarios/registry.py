@@ -64,14 +64,14 @@ class Scenario:
 
 SCENARIOS: dict[str, Scenario] = {}
 
-NEIGHBOUR = Server("neighbour", file="malformed")
+NEIGHBOUR = Server("neighbour", file="mirror")
 EVERY: tuple[Transport, ...] = ("stdio", "sse", "http")
 
 
 def scenario(
     requirement: str,
     *,
-    servers: Iterable[str | Server] = ("everything", "malformed"),
+    servers: Iterable[str | Server] = ("everything", "mirror"),
     clients: Iterable[Transport] = EVERY,
     backends: Iterable[Transport] = EVERY,
     eras: Iterable[Era] = ("legacy", "modern"),

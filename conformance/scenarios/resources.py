@@ -20,7 +20,7 @@ def described(entry: Message) -> Message:
 
 
 async def saw_list(s: Session, kind: ListKind) -> None:
-    for server in ("everything", "malformed"):
+    for server in ("everything", "mirror"):
         entries = [described(entry) for entry in await s.list(kind, server)]
         s.saw(f"the {kind} of {server}", sorted(entries, key=lambda entry: str(entry.get("name"))))
 
@@ -60,7 +60,7 @@ async def unknown(s: Session) -> None:
 
 @scenario("resources:links:readable")
 async def links(s: Session) -> None:
-    await follow_link(s, "malformed", "malformed://vendor")
+    await follow_link(s, "mirror", "mirror://full")
 
 
 async def follow_link(s: Session, server: str, uri: str) -> None:

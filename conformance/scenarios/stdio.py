@@ -15,8 +15,8 @@ from conformance.session import Session
 from .registry import scenario
 
 STDIO: tuple[Transport, ...] = ("stdio",)
-SERVERS = ("malformed", "stateful")
-STUBBORN = ("malformed", Server("stubborn", file="silent", args=("--stay",)))
+SERVERS = ("mirror", "stateful")
+STUBBORN = ("mirror", Server("stubborn", file="silent", args=("--stay",)))
 """The second one goes on when its stdin is closed, as servers do that are at work; it ends on SIGTERM."""
 
 
@@ -54,9 +54,9 @@ def stdin(client: Client) -> ByteSendStream:
 
 async def backend_processes(s: Session) -> set[int]:
     """Start the backends, if need be, and tell the ids of their processes."""
-    await s.call_tool("malformed", "echo", {})
+    await s.call_tool("mirror", "echo", {})
     await s.call_tool("stubborn", "hello", {})
-    return {entry["pid"] for server in ("malformed", "stubborn") for entry in s.journal(server).entries}
+    return {entry["pid"] for server in ("mirror", "stubborn") for entry in s.journal(server).entries}
 
 
 async def require_gone(s: Session, pids: set[int]) -> None:
@@ -85,10 +85,10 @@ def runs(pid: int) -> bool:
 
 @scenario("stdio:stdout:only-messages", servers=SERVERS, clients=STDIO, own=True)
 async def only_messages(s: Session) -> None:
-    await s.list("tools", "malformed")
-    await s.call_tool("malformed", "echo", {})
-    await s.call_tool("malformed", "error", {"error": {"code": -32000, "message": "no"}})
-    await s.request("malformed", "vendor/unknown")
+    await s.list("tools", "mirror")
+    await s.call_tool("mirror", "echo", {})
+    await s.call_tool("mirror", "error", {"error": {"code": -32000, "message": "no"}})
+    await s.request("mirror", "vendor/unknown")
     s.equal((await s.client()).strays, [], "what is no message is on stdout")
 
 
@@ -98,19 +98,19 @@ async def invalid(s: Session) -> None:
     line = '{"jsonrpc": "2.0", "id":'
     client.wire.add(client.channel, "sent", line)
     await stdin(client).send(f"{line}\n".encode())
-    s.saw("content", (await s.call_tool("malformed", "big", {"size": 10})).result["content"])
+    s.saw("content", (await s.call_tool("mirror", "big", {"size": 10})).result["content"])
 
 
 @scenario("stdio:input:eof", servers=SERVERS, clients=STDIO, own=True)
 async def eof(s: Session) -> None:
-    await s.list("tools", "malformed")
+    await s.list("tools", "mirror")
     client = await s.client()
     s.require(await close_stdin(client), f"it has not exited {EXIT_WAIT * client.patience:g} s after its stdin")
 
 
 @scenario("stdio:signal:term", servers=SERVERS, clients=STDIO, own=True)
 async def term(s: Session) -> None:
-    await s.list("tools", "malformed")
+    await s.list("tools", "mirror")
     client = await s.client()
     s.require(await terminate(client), f"it has not exited {EXIT_WAIT * client.patience:g} s after SIGTERM")
 

@@ -6,7 +6,7 @@ from conformance.wire import Message
 from .registry import scenario
 
 LINKS = [
-    {"type": "resource_link", "uri": "malformed://vendor", "name": "vendor", "mimeType": "text/plain"},
+    {"type": "resource_link", "uri": "mirror://full", "name": "full", "mimeType": "text/plain"},
     {"type": "resource_link", "uri": "https://example.com/report.pdf", "name": "report", "title": "A report"},
 ]
 STRUCTURED = {"temperature": 22.5, "conditions": ["sunny", "dry"], "place": {"name": "Bern", "known": True}}
@@ -32,14 +32,14 @@ def described(tool: Message) -> Message:
 
 @scenario("tools:list:whole")
 async def whole(s: Session) -> None:
-    for server in ("everything", "malformed"):
+    for server in ("everything", "mirror"):
         tools = sorted(await s.list("tools", server), key=lambda tool: str(tool["name"]))
         s.saw(f"the tools of {server}", [described(tool) for tool in tools])
 
 
 @scenario("tools:list:schema")
 async def schema(s: Session) -> None:
-    for server, rich in (("everything", ["json_schema_2020_12_tool"]), ("malformed", ["vendor", "echo"])):
+    for server, rich in (("everything", ["json_schema_2020_12_tool"]), ("mirror", ["full", "echo"])):
         tools = {tool["name"]: tool for tool in await s.list("tools", server)}
         for name in rich:
             schemas = {key: tools.get(name, {}).get(key) for key in ("inputSchema", "outputSchema")}
@@ -84,24 +84,22 @@ async def saw_content(s: Session, tool: str) -> None:
 
 @scenario("tools:call:links")
 async def links(s: Session) -> None:
-    outcome = await s.call_tool("malformed", "result", {"result": {"content": LINKS}})
+    outcome = await s.call_tool("mirror", "result", {"result": {"content": LINKS}})
     s.saw("content", outcome.result.get("content"))
 
 
 @scenario("tools:call:structured")
 async def structured(s: Session) -> None:
     content = [{"type": "text", "text": "It is nice in Bern."}]
-    outcome = await s.call_tool(
-        "malformed", "result", {"result": {"content": content, "structuredContent": STRUCTURED}}
-    )
+    outcome = await s.call_tool("mirror", "result", {"result": {"content": content, "structuredContent": STRUCTURED}})
     s.saw("structured content", outcome.result.get("structuredContent"))
     s.saw("content", outcome.result.get("content"))
 
 
 @scenario("tools:call:arguments")
 async def arguments(s: Session) -> None:
-    await s.call_tool("malformed", "echo", ARGUMENTS)
-    received = [call["params"].get("arguments") for call in s.journal("malformed").received("tools/call")]
+    await s.call_tool("mirror", "echo", ARGUMENTS)
+    received = [call["params"].get("arguments") for call in s.journal("mirror").received("tools/call")]
     s.equal(received, [ARGUMENTS], "the arguments did not reach the backend as they were sent")
 
 

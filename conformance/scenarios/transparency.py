@@ -7,10 +7,11 @@ from conformance.fixtures import Journal
 from conformance.session import Outcome, Session
 from conformance.wire import Message
 
+from .misfits import MISFIT, taken
 from .registry import scenario
 
 VENDOR_META = {"vendor.example/key": {"deep": [None, True, "x"]}, "vendorKey": 1}
-VENDOR_FIELDS = {"vendorField": {"kept": [None, 1, "x"]}, "x-vendor": "kept"}
+VENDOR_FIELDS: Message = {"vendorField": {"kept": [None, 1, "x"]}, "x-vendor": "kept"}
 ANNOTATIONS = {"audience": ["user", "assistant"], "priority": 0.5, "lastModified": "2026-01-01T00:00:00Z"}
 
 LARGE = 1_500_000
@@ -25,13 +26,13 @@ LEVELS = 60
 
 @scenario("transparency:meta:result")
 async def meta_of_results(s: Session) -> None:
-    async for method, _, result in exchanges(s, {}):
+    async for method, _, result in exchanges(s, odd=True):
         s.saw(method, picked(result.get("_meta"), "vendor.example/key"))
 
 
 @scenario("transparency:meta:request")
 async def meta_of_requests(s: Session) -> None:
-    async for method, params, _ in exchanges(s, {"_meta": VENDOR_META}):
+    async for method, params, _ in exchanges(s, _meta=VENDOR_META):
         kept = picked(params.get("_meta"), *VENDOR_META)
         s.equal(kept, VENDOR_META, f"the vendor's _meta of {method} reached the backend changed")
 
@@ -45,7 +46,7 @@ async def trace(s: Session) -> None:
         "tracestate": "vendor=t61rcWkgMzE",
         "baggage": "user=7",
     }
-    async for method, params, _ in exchanges(s, {"_meta": context}):
+    async for method, params, _ in exchanges(s, _meta=context):
         arrived = picked(params.get("_meta"), *context)
         s.require(number in str(arrived["traceparent"]), f"the trace of {method} is lost", number, arrived)
         for key in ("tracestate", "baggage"):
@@ -54,13 +55,27 @@ async def trace(s: Session) -> None:
 
 @scenario("transparency:fields:result")
 async def fields_of_results(s: Session) -> None:
-    async for method, _, result in exchanges(s, {}):
+    async for method, _, result in exchanges(s, odd=True):
         s.saw(method, result.get("vendorField"))
+
+
+@scenario("transparency:fields:result", servers=(MISFIT,), may_refuse=True)
+async def fields_of_entries(s: Session) -> None:
+    """A list is a result as well, but of several servers: it is looked at what is said of each entry."""
+    await taken(s)
+    tools = {tool["name"]: tool for tool in await s.list("tools", MISFIT.name)}
+    tool = tools.get("vendor", {})
+    s.saw("tools", picked(tool, "inputSchema", "vendorField"))
+    s.saw("the hints of tools", tool.get("annotations"))
+    s.saw("schemas in another dialect", tools.get("dialect", {}).get("outputSchema"))
+    for kind in ("prompts", "resources", "templates"):
+        [entry, *_] = await s.list(kind, MISFIT.name) or [{}]
+        s.saw(kind, picked(entry, "vendorField"))
 
 
 @scenario("transparency:fields:request")
 async def fields_of_requests(s: Session) -> None:
-    async for method, params, _ in exchanges(s, VENDOR_FIELDS):
+    async for method, params, _ in exchanges(s, **VENDOR_FIELDS):
         kept = picked(params, *VENDOR_FIELDS)
         s.equal(kept, VENDOR_FIELDS, f"the vendor's params of {method} reached the backend changed")
 
@@ -81,8 +96,8 @@ async def annotations(s: Session) -> None:
         {"type": "text", "text": "text"},
         {"type": "image", "data": "aW1hZ2U=", "mimeType": "image/png"},
         {"type": "audio", "data": "YXVkaW8=", "mimeType": "audio/wav"},
-        {"type": "resource_link", "uri": "malformed://vendor", "name": "vendor"},
-        {"type": "resource", "resource": {"uri": "malformed://vendor", "text": "text"}},
+        {"type": "resource_link", "uri": "mirror://full", "name": "full"},
+        {"type": "resource", "resource": {"uri": "mirror://full", "text": "text"}},
     ]
     result = await answered(s, {"content": [{**content, "annotations": ANNOTATIONS} for content in contents]})
     arrived = [(content.get("type"), content.get("annotations")) for content in result.get("content", [])]
@@ -102,7 +117,7 @@ async def structured(s: Session) -> None:
 
 @scenario("transparency:payload:large-result")
 async def large_result(s: Session) -> None:
-    result = (await s.call_tool("malformed", "big", {"size": LARGE})).result
+    result = (await s.call_tool("mirror", "big", {"size": LARGE})).result
     text = next((content.get("text") for content in result.get("content", [])), None)
     whole(s, text, ("0123456789" * (LARGE // 10)), "a large result arrived changed")
 
@@ -147,12 +162,12 @@ async def null(s: Session) -> None:
 
 async def answered(s: Session, result: Message, **more: Any) -> Message:
     """The result that the client gets when the backend answers with this one; `more` are further arguments."""
-    return (await s.call_tool("malformed", "result", {"result": result, **more})).result
+    return (await s.call_tool("mirror", "result", {"result": result, **more})).result
 
 
 async def arguments(s: Session) -> Message:
     """The arguments of the scenario's first tool call, as they reached the backend."""
-    params = await received(s.journal("malformed"), "tools/call")
+    params = await received(s.journal("mirror"), "tools/call")
     return dict(params.get("arguments") or {})
 
 
@@ -165,21 +180,27 @@ async def both_ways(s: Session, value: Any, what: str) -> None:
     s.equal(result.get("structuredContent"), structured, f"{what} came back changed")
 
 
-async def exchanges(s: Session, more: Message) -> AsyncIterator[tuple[str, Message, Message]]:
-    """Call a tool, get a prompt and read a resource, with these further params, each answered with a vendor's fields.
+async def exchanges(s: Session, odd: bool = False, **more: Any) -> AsyncIterator[tuple[str, Message, Message]]:
+    """Call a tool, get a prompt and read a resource; yields each time the method, the params that reached the backend,
+    and the result that reached the client.
 
-    Yields the method, the params that reached the backend, and the result that reached the client.
+    Args:
+        odd: the answers have a vendor's fields.
+        more: further params.
     """
-    result = {"content": [], "vendorField": {"kept": [None, 1, "x"]}, "_meta": {"vendor.example/key": {"deep": True}}}
+    vendor = {"vendorField": {"kept": [None, 1, "x"]}, "_meta": {"vendor.example/key": {"deep": True}}}
+    result = {"content": [], **(vendor if odd else {})}
+    uri = "mirror://full/vendor" if odd else "mirror://full"
+    topic = {"arguments": {"topic": "vendor"}} if odd else {}
     requests: Mapping[str, Message] = {
-        "tools/call": s.tool_params("malformed", "result", {"result": result}),
-        "prompts/get": {"name": s.scheme.public("prompt", "malformed", "vendor")},
-        "resources/read": {"uri": await s.uri("malformed", "malformed://vendor")},
+        "tools/call": s.tool_params("mirror", "result", {"result": result}),
+        "prompts/get": {"name": s.scheme.public("prompt", "mirror", "full"), **topic},
+        "resources/read": {"uri": await s.uri("mirror", uri)},
     }
     for method, params in requests.items():
-        outcome: Outcome = await s.request("malformed", method, {**params, **more})
+        outcome: Outcome = await s.request("mirror", method, {**params, **more})
         result = outcome.result
-        yield method, await received(s.journal("malformed"), method), result
+        yield method, await received(s.journal("mirror"), method), result
 
 
 async def received(journal: Journal, method: str) -> Message:

@@ -116,7 +116,7 @@ class WaitsForSlowest(Mux):
     grace = open_wait = 60.0
 
 
-@breaks("isolation:backends:hang-initialize", symptom="'malformed' does not serve")
+@breaks("isolation:backends:hang-initialize", symptom="'mirror' does not serve")
 class WaitsForever(Mux):
     """All wait for a server that never starts."""
 
@@ -157,7 +157,7 @@ class OneCallAtATime(Mux):
                 self.changed.notify_all()
 
 
-@breaks("isolation:backends:garbage", symptom="the connection to malformed is lost")
+@breaks("isolation:backends:garbage", symptom="the connection to mirror is lost")
 class DropsTalkers(Mux):
     """A server that writes what is no message is dropped."""
 

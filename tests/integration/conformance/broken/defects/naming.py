@@ -36,7 +36,7 @@ class FirstToolWins(FirstWins):
     method = "tools/list"
 
 
-@breaks("naming:collision:prompts", symptom="the prompt right__vendor is not offered")
+@breaks("naming:collision:prompts", symptom="the prompt right__full is not offered")
 class FirstPromptWins(FirstWins):
     """Of two prompts of one name only the first is listed."""
 
@@ -72,7 +72,7 @@ class ListsTwice(Mux):
         return entries * 2 if method == "tools/list" and backend is next(iter(self.backends.values())) else entries
 
 
-@breaks("naming:separator:inside", symptom="Unknown server in malformed__with__underscores")
+@breaks("naming:separator:inside", symptom="Unknown server in separated__with__underscores")
 class SplitsNames(Mux):
     """It finds the server by splitting a name at the last separator."""
 

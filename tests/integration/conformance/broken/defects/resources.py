@@ -56,7 +56,7 @@ def rebuilds_templates(template: Message) -> None:
     keep(template, "uriTemplate", "name")
 
 
-@breaks("resources:links:readable", symptom="malformed://malformed/vendor")
+@breaks("resources:links:readable", symptom="mirror://mirror/full")
 class InventsLinks(Mux):
     """Links get a URI that cannot be read."""
 
