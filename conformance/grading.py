@@ -2,14 +2,20 @@
 
 Rules:
 - Every requirement is in the results: what was not played says why.
-- What a target is known not to keep (its baseline) is no regression; an entry that is not true any more is stale.
-- Exit code 0: conforms, or baselined; 1: a regression or a stale entry; 2: a fault of the harness or the configuration.
+- What a target is known not to keep (its baseline) does not count; an entry that is not true any more is stale.
+- What is unsteady does not count, unless `strict` says that everything does. What failed and was not played again is
+  unsteady, unless its requirement failed again in another case.
+- Failures that come from one thing are one finding, with the list of what it took down.
+- Exit code 0: conforms, or baselined; 1: a nonconformance or a stale entry, or a target that does not start or answers
+  nothing; 2: a fault of the harness or the configuration, or not enough time.
 - A target that was skipped has passed nothing. That is exit code 0, unless it is required.
 - MUST and SHOULD count as nonconformance. What may be, and conventions, are shown; they count when `strict` says so.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -17,12 +23,12 @@ from .baseline import Known
 from .case import Case
 from .report import results as report
 from .report.redact import redact
-from .report.results import FORMAT, Entry, Outcome, Reason, Results, Run, Summary
+from .report.results import FORMAT, Entry, Finding, Outcome, Reason, Results, Run, Summary
 from .requirements import REQUIREMENTS
 from .requirements.model import Requirement, Spec
 from .scenarios import Scenario
 from .target import Target
-from .verdict import LeftOut, RunResult, Verdict, worst
+from .verdict import Again, LeftOut, RunResult, Verdict, worst
 
 SHOWN = 2000
 """Characters of a message of the wire log that are kept."""
@@ -37,6 +43,23 @@ REQUIRE = "CONFORMANCE_REQUIRE"
 """Environment variable with the kinds of targets, separated by commas, that must not be skipped."""
 
 CAN_BE_SKIPPED = frozenset({"docker", "kubernetes"})
+
+
+BROKEN_OFF = Again(0, 0, 0)
+"""What came of playing a run again for which there was no time."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why a run of the harness ended before everything was played.
+
+    Args:
+        why: in one line.
+        cause: what of the target it comes from, as its failures name it; empty if it is not the target's.
+    """
+
+    why: str
+    cause: str = ""
 
 
 class RequireError(Exception):
@@ -108,6 +131,7 @@ def results(
     unplayed: LeftOut = UNPLAYED,
     skipped: str = "",
     faulty: bool = False,
+    ended: Ended | None = None,
 ) -> Results:
     """The results of a target.
 
@@ -115,20 +139,29 @@ def results(
         unplayed: verdict and reason for requirements that were planned but not played.
         skipped: why the target was not run at all, if so.
         faulty: whether the harness failed outside of a run, or broke off. The exit code is 2 then.
+        ended: why it broke off, if that is no fault. What was not played says so, and nothing conforms.
     """
-    by_requirement: dict[str, list[RunResult]] = {}
-    for run in runs:
-        by_requirement.setdefault(run.requirement, []).append(run)
+    if ended:
+        unplayed = LeftOut(Verdict.NOT_CHECKED, f"it was not played: {ended.why}")
+    by_requirement: dict[str, list[RunResult]] = {name: [] for name in REQUIREMENTS}
+    played = list(runs)
+    for run in played:
+        by_requirement[run.requirement].append(run)
+    found = findings(played, ended, (name for name, its in by_requirement.items() if not its and name not in left_out))
+    causes = {finding.id for finding in found}
     outcomes = [
-        _outcome(requirement, by_requirement.get(requirement.id, []), left_out.get(requirement.id, unplayed), baseline)
+        _outcome(requirement, by_requirement[requirement.id], causes, left_out.get(requirement.id, unplayed), baseline)
         for requirement in REQUIREMENTS.values()
     ]
     summary = {str(verdict): sum(outcome.verdict == verdict for outcome in outcomes) for verdict in Verdict}
     failing = [outcome for outcome in outcomes if outcome.verdict == Verdict.FAIL]
     summary["baselined"] = sum(outcome.baseline is not None for outcome in failing)
     summary["stale"] = sum(outcome.stale for outcome in outcomes)
+    if strict:
+        failing += [outcome for outcome in outcomes if outcome.verdict == Verdict.UNSTEADY]
     summary["regressions"] = sum(outcome.baseline is None and outcome.counts(strict) for outcome in failing)
     fault = faulty or summary[Verdict.HARNESS_ERROR]
+    wrong = summary["regressions"] or summary["stale"] or (ended and ended.cause)
     return Results(
         format=FORMAT,
         harness=version,
@@ -138,14 +171,56 @@ def results(
         matrix=matrix,
         strict=strict,
         skipped=skipped,
-        exit=2 if fault else 1 if summary["regressions"] or summary["stale"] else 0,
+        ended=ended.why if ended else "",
+        exit=2 if fault else 1 if wrong else 2 if ended else 0,
         summary=Summary.model_validate(summary),
+        findings=found,
         requirements=outcomes,
     )
 
 
+def confirmed(runs: Sequence[RunResult]) -> list[RunResult]:
+    """The runs; what failed and was not played again, in no case of its requirement, as unsteady."""
+    real = {run.requirement for run in runs if run.verdict == Verdict.FAIL and run.again and run.again.failed}
+    return [
+        replace(run, verdict=Verdict.UNSTEADY, again=BROKEN_OFF)
+        if run.verdict == Verdict.FAIL and run.again is None and run.requirement not in real
+        else run
+        for run in runs
+    ]
+
+
+def findings(runs: Iterable[RunResult], ended: Ended | None, unplayed: Iterable[str]) -> list[Finding]:
+    """What took down several requirements, or ended the run; what took down most comes first.
+
+    Args:
+        unplayed: the ids of requirements that were to be played when the run ended.
+    """
+    took: dict[str, dict[str, None]] = {}  # in order, and each once
+    for run in runs:
+        if run.cause and run.verdict == Verdict.FAIL:
+            took.setdefault(run.cause, {})[run.requirement] = None
+    if ended and ended.cause:
+        took.setdefault(ended.cause, {}).update(dict.fromkeys(unplayed))
+    found = [
+        Finding(id=slug(cause), text=cause, requirements=list(ids))
+        for cause, ids in took.items()
+        if len(ids) > 1 or (ended and cause == ended.cause)
+    ]
+    return sorted(found, key=lambda finding: -len(finding.requirements))
+
+
+def slug(cause: str) -> str:
+    """The id of the finding of a cause."""
+    return re.sub(r"[^a-z0-9/]+", "-", cause.lower()).strip("-")
+
+
 def _outcome(
-    requirement: Requirement, runs: list[RunResult], left_out: LeftOut, baseline: Mapping[str, Known]
+    requirement: Requirement,
+    runs: list[RunResult],
+    causes: Collection[str],
+    left_out: LeftOut,
+    baseline: Mapping[str, Known],
 ) -> Outcome:
     verdict, why, selected = left_out
     if runs:
@@ -168,11 +243,11 @@ def _outcome(
         selected=selected,
         baseline=report.Known(reason=known.reason, link=known.link) if known else None,
         stale=known is not None and verdict == Verdict.PASS,
-        runs=_runs(runs),
+        runs=_runs(runs, causes),
     )
 
 
-def _runs(runs: list[RunResult]) -> list[Run]:
+def _runs(runs: list[RunResult], causes: Collection[str]) -> list[Run]:
     """The wire log stays with what went wrong, and with the first run that went well."""
     shown = next((run for run in runs if run.verdict == Verdict.PASS), None)
     return [
@@ -186,6 +261,8 @@ def _runs(runs: list[RunResult]) -> list[Run]:
             expected=run.expected,
             actual=run.actual,
             diff=run.diff,
+            again=report.Again(**asdict(run.again)) if run.again else None,
+            cause=slug(run.cause) if run.verdict == Verdict.FAIL and slug(run.cause) in causes else "",
             wire=[_entry(entry) for entry in run.wire] if run is shown or run.verdict != Verdict.PASS else [],
         )
         for run in runs

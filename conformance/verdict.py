@@ -5,6 +5,8 @@ Rules:
 - The target's faults (`Failure`) and the harness's own (`HarnessError`) are told apart. What the target does or leaves
   undone is its own fault, a connection that ends or an answer that does not come included.
 - An unexpected exception is the harness's fault until shown otherwise.
+- What fails is played again in fresh worlds. What fails there, too, has failed; what passes in all of them is unsteady:
+  it came of what was played before, or of a race.
 - What is missing on this machine (`Missing`) is nobody's fault: the target is skipped, and that is no verdict.
 """
 
@@ -24,6 +26,7 @@ class Verdict(StrEnum):
     NOT_OFFERED = "not offered"
     PASS = "pass"
     NOT_SUPPORTED = "not supported"
+    UNSTEADY = "unsteady"
     FAIL = "fail"
     HARNESS_ERROR = "harness error"
 
@@ -54,14 +57,20 @@ class Failure(Exception):
         message: what is wrong, in one line.
         expected, actual: what was compared, as readable text.
         diff: the difference, where the two are long.
+        cause: what it comes from, in one line, where failures of other requirements may come from the same.
     """
 
-    def __init__(self, message: str, expected: str = "", actual: str = "", diff: str = "") -> None:
+    def __init__(self, message: str, expected: str = "", actual: str = "", diff: str = "", *, cause: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.expected = expected
         self.actual = actual
         self.diff = diff
+        self.cause = cause
+
+
+class Silence(Failure):
+    """The target does not answer: nothing came in time, or its connection is gone."""
 
 
 class NotOffered(Exception):
@@ -80,6 +89,16 @@ class Missing(Exception):
     """The target cannot be run on this machine. The text says in one line what is missing, and how to get it."""
 
 
+@dataclass(frozen=True)
+class Again:
+    """How often a run that failed was played again in fresh worlds, how often of these it failed, and how many runs
+    there were before it in its own world."""
+
+    played: int
+    failed: int
+    before: int
+
+
 @dataclass
 class RunResult:
     """One run of one scenario in one case."""
@@ -94,3 +113,5 @@ class RunResult:
     actual: str = ""
     diff: str = ""
     wire: list[dict[str, Any]] = field(default_factory=list)
+    cause: str = ""
+    again: Again | None = None

@@ -34,13 +34,14 @@ NARROW = 6
 """With more targets the matrix scrolls in a frame of its own."""
 
 LEVELS: tuple[Level, ...] = ("MUST", "SHOULD", "MAY", "convention")
-FINDINGS: frozenset[State] = frozenset({"fail", "known", "stale", "harness error"})
+FINDINGS: frozenset[State] = frozenset({"fail", "unsteady", "known", "stale", "harness error"})
 APART: frozenset[State] = frozenset({"not offered", "not supported", "not applicable", "not checked", "no result"})
 """States that tell nothing about whether a target keeps a requirement."""
 
 MEANINGS: Mapping[State, str] = {
     "pass": "kept in every case",
     "fail": "not kept",
+    "unsteady": "failed once, and then kept in every fresh world",
     "known": "not kept, and in the baseline with a reason and a link",
     "stale": "in the baseline, but kept: the entry has to go",
     "not offered": "optional, and the target does not declare it",
@@ -53,6 +54,7 @@ MEANINGS: Mapping[State, str] = {
 SIGNS: Mapping[State, Html] = {
     "pass": Html('<path d="M3 8.6l3.3 3.2L13 4.6"/>'),
     "fail": Html('<path d="M4 4l8 8M12 4l-8 8"/>'),
+    "unsteady": Html('<path d="M2.4 9.4c1.6-4.4 3.6-4.4 5.6-1.2s4 3.2 5.6-1.2"/>'),
     "known": Html('<circle cx="8" cy="8" r="5.6"/><path class="solid" d="M8 2.4a5.6 5.6 0 0 0 0 11.2z"/>'),
     "stale": Html('<path d="M13.4 8a5.4 5.4 0 1 1-1.7-3.9M12.4 1.2v3.3H9.1"/>'),
     "not offered": Html('<path d="M5 8h6" stroke-dasharray="2.2 2.2"/>'),
@@ -196,13 +198,13 @@ def _conclusion(results: Results) -> tuple[State, str]:
     if results.skipped:
         return "not checked" if results.exit == 0 else "harness error", f"Skipped: it lacks {results.skipped}"
     if results.exit == 2:
-        return "harness error", "Harness or configuration error"
+        return "harness error", results.ended or "Harness or configuration error"
     if results.exit == 1:
-        findings = {"regression": summary.regressions, "stale baseline entry": summary.stale}
+        findings = {"nonconformance": summary.regressions, "stale baseline entry": summary.stale}
         named = [_count(number, noun) for noun, number in findings.items() if number]
-        return "fail", " and ".join(named) or "Does not conform"
+        return "fail", " and ".join(named) or results.ended or "Does not conform"
     if summary.baselined:
-        return "known", f"No regression; {_count(summary.baselined, 'known failure')}"
+        return "known", f"No nonconformance; {_count(summary.baselined, 'known failure')}"
     return "pass", "Conforms as far as tried" if summary.not_checked else "Conforms"
 
 
@@ -328,7 +330,7 @@ def _cell(requirement: Outcome, target: _Target) -> Html:
     outcome = target.outcomes.get(requirement.id)
     state = target.state(requirement.id)
     content = [_sign(state), state]
-    if outcome and state in ("fail", "known", "harness error") and len(outcome.runs) > 1:
+    if outcome and state in ("fail", "unsteady", "known", "harness error") and len(outcome.runs) > 1:
         worst = sum(run.verdict == outcome.verdict for run in outcome.runs)
         content.append(el("small", f"{worst}/{len(outcome.runs)}", title="cases"))
     inside = _link(f"#{target.anchor(requirement.id)}", *content) if outcome else el("span", *content)

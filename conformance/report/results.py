@@ -41,6 +41,7 @@ Count = Annotated[int, Field(ge=0)]
 State = Literal[
     "pass",
     "fail",
+    "unsteady",
     "known",
     "stale",
     "not offered",
@@ -74,6 +75,8 @@ class Summary(_Part):
     """Kept in every run."""
     failed: Count = Field(alias="fail")
     """Not kept, the baselined ones included."""
+    unsteady: Count = 0
+    """Failed, and then passed in all fresh worlds in which it was played again."""
     not_supported: Count = Field(alias="not supported")
     """The target declares that it does not support what is needed."""
     not_offered: Count = Field(0, alias="not offered")
@@ -89,7 +92,8 @@ class Summary(_Part):
     stale: Count
     """In the baseline, and kept: the entry has to go."""
     regressions: Count
-    """Not kept, not in the baseline, and of a level that counts."""
+    """Nonconformances: not kept, not in the baseline, and of a level that counts. If all levels count, what is unsteady
+    does, too."""
 
 
 class Spec(_Part):
@@ -147,6 +151,18 @@ class Entry(_Part):
     """The message as JSON; as text where it was cut, is none, or is a remark."""
 
 
+class Again(_Part):
+    """How a run that failed went when it was played again, each time in a fresh world, until it failed again."""
+
+    played: Count
+    """How often it was played again; 0 if the run of the harness was broken off before."""
+    failed: Count
+    """How often of these it failed."""
+    before: Count
+    """How many runs had been played in its world before it failed first. If it was the first one, and passes in fresh
+    worlds, then there is a race; else it may depend on their order as well."""
+
+
 class Run(_Part):
     """One run of a scenario, in one case."""
 
@@ -168,6 +184,11 @@ class Run(_Part):
     """What was seen, as text."""
     diff: Text
     """The unified diff of the two, where they are long."""
+    again: Again | None = None
+    """What came of it in fresh worlds. None if it did not fail, or if the same requirement failed there in another
+    case."""
+    cause: Text = ""
+    """The finding that it belongs to; empty where it stands for itself."""
     wire: list[Entry] = []
     """All messages of the run; given for failing runs and for one passing run of each requirement."""
 
@@ -221,6 +242,17 @@ class Outcome(_Part):
         return strict or self.level in GATING
 
 
+class Finding(_Part):
+    """One thing that is wrong with the target, and all that it took down."""
+
+    id: Text
+    """As the runs name it as their cause."""
+    text: Text
+    """What is wrong, in one line."""
+    requirements: list[Text]
+    """The ids of the requirements that it took down, those that were not played because of it included."""
+
+
 class Results(_Part):
     """What one run of the harness on one target came to."""
 
@@ -240,11 +272,16 @@ class Results(_Part):
     """Whether every level counts. Otherwise MUST and SHOULD do."""
     skipped: Text = ""
     """Why the target was not run at all: what this machine lacks. Empty where it was."""
+    ended: Text = ""
+    """Why the run ended before everything was played; empty where it did not."""
     exit: Literal[0, 1, 2]
-    """0: conforms, but for what is in the baseline. 1: a regression, or a stale entry of the baseline. 2: an error of
-    the harness or in its configuration."""
+    """0: conforms, but for what is in the baseline. 1: a nonconformance, or a stale entry of the baseline; also if the
+    target does not start, or answers nothing. 2: an error of the harness or in its configuration, or the time was too
+    short to play everything."""
     summary: Summary
     """Figures over all requirements."""
+    findings: list[Finding] = []
+    """What took down several requirements, or ended the run."""
     requirements: list[Outcome]
     """All there are, those without a run included."""
 

@@ -22,6 +22,7 @@ from .results import Outcome, Results, Run, Spec
 
 SIGNS: Mapping[str, str] = {
     Verdict.PASS: "✓",
+    Verdict.UNSTEADY: "~",
     Verdict.FAIL: "✗",
     Verdict.HARNESS_ERROR: "!",
     Verdict.NOT_OFFERED: "o",

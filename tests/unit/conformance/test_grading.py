@@ -18,7 +18,7 @@ from conformance.requirements import REQUIREMENTS
 from conformance.scenarios import load_all, matrix
 from conformance.session import diff, shown_exactly
 from conformance.target import SHIPPED, Target, load
-from conformance.verdict import Failure, LeftOut, NotApplicable, NotOffered, RunResult, Verdict, worst
+from conformance.verdict import Again, Failure, LeftOut, NotApplicable, NotOffered, RunResult, Verdict, worst
 
 ABOUT: dict[str, Any] = {
     "strict": False,
@@ -35,9 +35,13 @@ def result(requirement: str, verdict: Verdict, **more: Any) -> RunResult:
 
 
 def graded(
-    *runs: RunResult, known: dict[str, Known] | None = None, strict: bool = False, name: str = "multimcp"
+    *runs: RunResult,
+    known: dict[str, Known] | None = None,
+    strict: bool = False,
+    name: str = "multimcp",
+    ended: grading.Ended | None = None,
 ) -> Results:
-    return grading.results(load(name), runs, {}, known or {}, **{**ABOUT, "strict": strict})
+    return grading.results(load(name), runs, {}, known or {}, **{**ABOUT, "strict": strict}, ended=ended)
 
 
 def entry(results: Results, requirement: str) -> Outcome:
@@ -69,6 +73,15 @@ KNOWN = {MUST: Known("because", "link")}
         ([], {"known": KNOWN}, 0),
         ([result(CONVENTION, Verdict.FAIL)], {}, 0),
         ([result(CONVENTION, Verdict.FAIL)], {"strict": True}, 1),
+        ([result(MUST, Verdict.UNSTEADY)], {}, 0),
+        ([result(MUST, Verdict.UNSTEADY)], {"strict": True}, 1),
+        ([result(MUST, Verdict.UNSTEADY)], {"strict": True, "known": KNOWN}, 0),
+        ([result(CONVENTION, Verdict.UNSTEADY)], {"strict": True}, 1),
+        ([result(MUST, Verdict.UNSTEADY), result(MUST, Verdict.FAIL)], {}, 1),
+        ([result(MUST, Verdict.PASS)], {"ended": grading.Ended("the time was over")}, 2),
+        ([result(MUST, Verdict.FAIL)], {"ended": grading.Ended("the time was over")}, 1),
+        ([result(CONVENTION, Verdict.FAIL)], {"ended": grading.Ended("it is deaf", "it is deaf")}, 1),
+        ([], {"ended": grading.Ended("it is deaf", "it is deaf")}, 1),
         ([result(MUST, Verdict.HARNESS_ERROR)], {}, 2),
         ([result(MUST, Verdict.HARNESS_ERROR)], {"known": KNOWN}, 2),
     ],
@@ -95,6 +108,46 @@ def test_what_is_not_offered_or_not_applicable_says_why_and_does_not_count(
     assert (entry(results, MUST).verdict, entry(results, MUST).why) == (verdict, run.message)
     assert results.exit == 0
     assert results.model_dump()["summary"][verdict] == 1
+
+
+def test_what_failed_counts_once_it_has_failed_again() -> None:
+    failed = [result(MUST, Verdict.FAIL), result("tools:call:image", Verdict.FAIL)]
+    again = result(MUST, Verdict.FAIL, again=Again(2, 1, 0))
+    once = result(MUST, Verdict.UNSTEADY, again=Again(3, 0, 0))
+    assert [run.verdict for run in grading.confirmed(failed)] == ["unsteady", "unsteady"]
+    assert [run.verdict for run in grading.confirmed([*failed, again])] == ["fail", "unsteady", "fail"]
+    assert grading.confirmed([result(MUST, Verdict.PASS)]) == [result(MUST, Verdict.PASS)]
+    shown = entry(graded(again, once, *grading.confirmed(failed)), MUST).runs
+    assert [run.again and (run.again.played, run.again.failed) for run in shown] == [(2, 1), (3, 0), (0, 0)]
+
+
+def test_failures_that_come_from_one_thing_are_one_finding() -> None:
+    images = ("tools:call:image", "tools:call:audio")
+    runs = [
+        *(result(name, Verdict.FAIL, cause="`tools/call` gets no answer") for name in (MUST, MUST, *images)),
+        *(result(name, Verdict.FAIL, cause="there is no image") for name in images),
+        result(CONVENTION, Verdict.FAIL, cause="only this"),
+        result(CONVENTION, Verdict.UNSTEADY, cause="there is no image"),
+    ]
+    results = graded(*runs)
+    found = [(finding.id, finding.text, finding.requirements) for finding in results.findings]
+    assert found == [
+        ("tools/call-gets-no-answer", "`tools/call` gets no answer", [MUST, *images]),
+        ("there-is-no-image", "there is no image", list(images)),
+    ]
+    assert {run.cause for run in entry(results, MUST).runs} == {"tools/call-gets-no-answer"}
+    assert [run.cause for run in entry(results, CONVENTION).runs] == ["", ""]
+
+
+def test_what_ended_a_run_is_a_finding_with_all_that_was_not_played() -> None:
+    deaf = grading.Ended("it answers nothing", "it answers nothing")
+    results = graded(result(MUST, Verdict.FAIL, cause="it answers nothing"), ended=deaf)
+    assert results.ended == "it answers nothing"
+    (finding,) = results.findings
+    assert set(finding.requirements) == set(REQUIREMENTS)
+    why = entry(results, CONVENTION)
+    assert (why.verdict, why.why) == ("not checked", "it was not played: it answers nothing")
+    assert graded(result(MUST, Verdict.FAIL), ended=grading.Ended("the time is over")).findings == []
 
 
 def test_every_requirement_is_in_the_results() -> None:
