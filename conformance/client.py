@@ -141,6 +141,8 @@ class Call:
             await self._done.wait()
         if self._message is None:
             why = self.lost or f"none within {wait * self._client.patience:g} s"
+            if not self.lost:
+                self._client.give_up(f"a response to {self.method} ({self.id!r})", wait)
             raise Failure(f"{self.method} got no response: {why}")
         return self._message
 
@@ -162,6 +164,9 @@ class Call:
 
 class _Link(Protocol):
     """How messages get to the server."""
+
+    sends_by: str
+    """What carries them there, as the wire log calls it."""
 
     async def send(self, text: str, call: Call | None, headers: Mapping[str, str]) -> None: ...
 
@@ -261,6 +266,7 @@ class Client:
                     return call.status is not None and 400 <= call.status < 500
                 await self._news.wait()
             return True
+        self.give_up("answer to what was sent", wait)
         return False
 
     async def notify(self, method: str, params: Message | None = None) -> None:
@@ -274,7 +280,7 @@ class Client:
 
     async def _send(self, message: Any, call: Call | None, headers: Mapping[str, str | None]) -> None:
         text = dumps(message)
-        self.wire.add(self.channel, "sent", logged(loads(text), text))
+        self.wire.add(self.channel, "sent", logged(loads(text), text), self.link.sends_by)
         await self.link.send(text, call, self.headers_of(message, headers))
 
     def headers_of(self, message: Any, more: Mapping[str, str | None]) -> dict[str, str]:
@@ -294,21 +300,21 @@ class Client:
 
     # Receiving
 
-    def take(self, data: str) -> None:
-        """What came from the server: a line, a body or an event."""
+    def take(self, data: str, stream: str) -> None:
+        """What came from the server: a line, a body or an event; and what carried it."""
         try:
             fields = loads(data)
         except ValueError:
             fields = None
         if isinstance(fields, list) and self.hello.get("protocolVersion") == BATCHES:
             for part in fields:
-                self.take(dumps(part))
+                self.take(dumps(part), stream)
             return
         if not isinstance(fields, dict) or fields.get("jsonrpc") != "2.0":
             self.strays.append(data)
-            self.wire.add(self.channel, "received", data[:2000])
+            self.wire.add(self.channel, "received", data[:2000], stream)
             return
-        self.wire.add(self.channel, "received", logged(fields, data))
+        self.wire.add(self.channel, "received", logged(fields, data), stream)
         message = Received(fields, data)
         self.inbox.append(message)
         if "method" not in message:
@@ -369,7 +375,13 @@ class Client:
                     break
                 await self._news.wait()
         why = self.closed or f"nothing of the kind within {wait * self.patience:g} s"
+        if not self.closed:
+            self.give_up(what, wait)
         raise Failure(f"{what} did not arrive", what, why)
+
+    def give_up(self, what: str, wait: float) -> None:
+        """Mark in the wire log where the client stopped to wait; `wait` is in seconds, without the patience."""
+        self.wire.add(self.channel, "note", f"gave up after {wait * self.patience:g} s: no {what.removeprefix('a ')}")
 
     def notifications(self, method: str, since: int = 0) -> list[Received]:
         """Notifications that arrived, by method."""
@@ -532,6 +544,8 @@ async def end_process(process: Process) -> None:
 
 
 class _Stdio:
+    sends_by = "stdio"
+
     def __init__(self, client: Client, process: Process) -> None:
         self._client = client
         self._process = process
@@ -553,9 +567,9 @@ class _Stdio:
             *lines, last = b"".join(rest).split(b"\n")
             rest = [last]
             for line in lines:
-                self._client.take(line.decode(errors="replace"))
+                self._client.take(line.decode(errors="replace"), "stdio")
         if last := b"".join(rest):
-            self._client.take(last.decode(errors="replace"))
+            self._client.take(last.decode(errors="replace"), "stdio")
         self._client.end("the process closed its stdout")
 
 
@@ -603,6 +617,8 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, str]]:
 class _Http:
     """Streamable HTTP."""
 
+    sends_by = "POST"
+
     def __init__(self, client: Client, http: httpx2.AsyncClient, url: str) -> None:
         self._client = client
         self._http = http
@@ -632,6 +648,7 @@ class _Http:
 
     async def _read(self, response: httpx2.Response, call: Call | None) -> str:
         """Take what is in a response; returns why there is no message in it, if so."""
+        stream = f"POST {call.id}" if call and call.id else "POST"
         if call is not None:
             call.status = response.status_code
         if self._client.era == "legacy" and not response.is_error:
@@ -639,7 +656,7 @@ class _Http:
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             async for kind, data in events(response):
                 if kind == "message":
-                    self._client.take(data)
+                    self._client.take(data, f"{stream}, SSE")
             return ""
         body = (await response.aread()).decode(errors="replace")
         if response.is_error:
@@ -647,7 +664,7 @@ class _Http:
             if call is not None and not _answers(body, call):
                 return f"HTTP {response.status_code}: {body[:200]}"
         if body.strip():
-            self._client.take(body)
+            self._client.take(body, stream)
         return ""
 
     async def listen(self, *, task_status: TaskStatus[None]) -> None:
@@ -661,7 +678,7 @@ class _Http:
                 if response.headers.get("content-type", "").startswith("text/event-stream"):
                     async for kind, data in events(response):
                         if kind == "message":
-                            self._client.take(data)
+                            self._client.take(data, "GET")
         except httpx2.TransportError as exc:
             self._client.wire.add(self._client.channel, "note", f"the listening stream ended: {type(exc).__name__}")
             with suppress(RuntimeError):  # it had started
@@ -690,6 +707,8 @@ class _Sse:
 
     Spec: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse
     """
+
+    sends_by = "POST"
 
     def __init__(self, client: Client, http: httpx2.AsyncClient, url: str) -> None:
         self._client = client
@@ -727,7 +746,7 @@ class _Sse:
                         started = True
                         task_status.started()
                     elif kind == "message":
-                        self._client.take(data)
+                        self._client.take(data, "SSE")
             self._client.end("the server ended the SSE stream")
         except httpx2.TransportError as exc:
             self._client.end(f"the connection failed ({type(exc).__name__})")

@@ -4,7 +4,8 @@ Rules:
 - Over stdio a fixture is started by whoever connects. Over SSE and HTTP one process serves all worlds, unless a
   scenario wants its own.
 - They run where the process that forks them does (`Forks`): on this machine, or in a container of their own.
-- What a fixture receives it appends to its journal, a file. A journal tells of what happened since it was last marked.
+- What a fixture receives and sends it appends to its journal, a file. A journal tells of what happened since it was
+  last marked.
 """
 
 import json
@@ -126,6 +127,11 @@ class Journal:
 
     @property
     def entries(self) -> list[Message]:
+        """What it received and did, without what it sent and the answers to its questions."""
+        return [entry for entry in self.everything if entry["at"] not in ("sent", "answered")]
+
+    @property
+    def everything(self) -> list[Message]:
         return [json.loads(line) for line in self._lines().splitlines()]
 
     def _lines(self) -> bytes:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from .baseline import Known
 from .case import Case
@@ -248,7 +248,7 @@ def _outcome(
 
 
 def _runs(runs: list[RunResult], causes: Collection[str]) -> list[Run]:
-    """The wire log stays with what went wrong, and with the first run that went well."""
+    """The wire log, and the target's own, stay with what went wrong, and with the first run that went well."""
     shown = next((run for run in runs if run.verdict == Verdict.PASS), None)
     return [
         Run(
@@ -263,10 +263,18 @@ def _runs(runs: list[RunResult], causes: Collection[str]) -> list[Run]:
             diff=run.diff,
             again=report.Again(**asdict(run.again)) if run.again else None,
             cause=slug(run.cause) if run.verdict == Verdict.FAIL and slug(run.cause) in causes else "",
-            wire=[_entry(entry) for entry in run.wire] if run is shown or run.verdict != Verdict.PASS else [],
+            wire=[_entry(entry) for entry in _log(run)] if run is shown or run.verdict != Verdict.PASS else [],
+            stderr="" if run.verdict == Verdict.PASS else run.stderr,
         )
         for run in runs
     ]
+
+
+def _log(run: RunResult) -> list[dict[str, Any]]:
+    """The wire log, with what happened at the servers where something went wrong."""
+    if run.verdict == Verdict.PASS:
+        return run.wire
+    return sorted([*run.wire, *run.behind], key=lambda entry: float(entry["at"]))
 
 
 def _entry(entry: Mapping[str, object]) -> Entry:

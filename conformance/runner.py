@@ -86,7 +86,9 @@ class Player:
         except Exception as exc:
             _grade(result, exc)
         result.seconds = round(time.monotonic() - begun, 3)
-        result.wire = run.wire.entries + (run.behind if result.verdict != Verdict.PASS else [])
+        if result.verdict != Verdict.PASS:
+            run.wire.add("harness", "note", f"{result.verdict}: {result.message}")
+        result.wire, result.behind, result.stderr = run.wire.entries, run.behind, run.stderr
         return Played(result, run.transcript)
 
     @asynccontextmanager
@@ -96,11 +98,13 @@ class Player:
             try:
                 session = Session(self._stage, world, case)
                 session.begin(run)
+                failed = True
                 try:
                     yield session
+                    failed = False
                 finally:
                     with anyio.CancelScope(shield=True):
-                        session.note_behind()
+                        await session.note_behind(failed)
                         await session.end()
                         await session.leave()
             finally:
@@ -108,14 +112,16 @@ class Player:
                     await world.close()
             return
         session = await self._shared(scenario, case)
-        session.begin(run)
+        session.begin(run, session.world.running.logged)
         for backend in session.world.backends.values():
             backend.journal.mark()
+        failed = True
         try:
             yield session
+            failed = False
         finally:
             with anyio.CancelScope(shield=True):
-                session.note_behind()
+                await session.note_behind(failed)
                 await session.end()
                 if not session.healthy:
                     await self._drop(scenario, case)

@@ -41,8 +41,8 @@ LISTS: Mapping[ListKind, tuple[str, str, str]] = {
 """The method, the field of its result, and what an entry is known by."""
 
 MAX_PAGES = 50
-BEHIND = 20
-"""Entries of a server's journal that are shown."""
+BEHIND = 40
+"""Entries of a server's journal that are shown, the last."""
 
 AGAIN = (0.05, 0.1, 0.2, 0.5)
 """Seconds between the looks at what nothing announces; the last goes on."""
@@ -64,7 +64,9 @@ class Run:
     binder: Binder = field(default_factory=Binder)
     checks: int = 0
     behind: list[Message] = field(default_factory=list)
-    """What the fixture servers received, as entries of the wire log."""
+    """What the fixture servers received, did and sent, as entries of the wire log."""
+    stderr: str = ""
+    """The end of what the target logged meanwhile."""
 
 
 @dataclass
@@ -128,6 +130,7 @@ class Session:
         self._clients: dict[str, Client] = {}
         self._held: list[Held] = []
         self._others: list[Session] = []
+        self._logged = 0
 
     # Connections
 
@@ -207,9 +210,10 @@ class Session:
             await self._held.pop().close()
         self._clients.clear()
 
-    def begin(self, run: Run) -> None:
-        """It is used for this run from now on."""
+    def begin(self, run: Run, logged: int = 0) -> None:
+        """It is used for this run from now on; the target had logged so many bytes before."""
         self.run = run
+        self._logged = logged
         for client in self._clients.values():
             client.wire = run.wire
             client.answers = {}
@@ -218,13 +222,16 @@ class Session:
                     client.channel, "note", f"connected before, and was greeted with {json.dumps(client.hello)}"
                 )
 
-    def note_behind(self) -> None:
-        """Keep what the fixture servers received, for whoever asks why something failed."""
-        log = Wire()
+    async def note_behind(self, failed: bool) -> None:
+        """Keep what the fixture servers received and sent, and what the target logged, for whoever asks why something
+        failed. (What is compared later may fail, too; only a log that is no file is asked for after failures alone.)"""
+        log = self.run.wire.beside()
         for name, backend in self.world.backends.items():
-            for entry in backend.journal.entries[-BEHIND:]:
-                log.add(f"server {name}", "note", entry)
+            for entry in backend.journal.everything[-BEHIND:]:
+                _behind(log, name, entry)
         self.run.behind = log.entries
+        if failed or self.world.site.log.exists():
+            self.run.stderr = await self.world.running.said(self._logged)
 
     async def end(self) -> None:
         """The run is over: the other clients of the scenario leave."""
@@ -469,6 +476,18 @@ def diff(expected: str, actual: str) -> str:
     """The difference of two texts, as a unified diff."""
     lines = difflib.unified_diff(expected.splitlines(), actual.splitlines(), "expected", "actual", lineterm="")
     return "\n".join(lines)
+
+
+def _behind(log: Wire, server: str, entry: Message) -> None:
+    """Add an entry of a server's journal to a log."""
+    at, channel, when = entry["at"], f"server {server} (pid {entry['pid']})", entry.get("time")
+    said = {key: value for key, value in entry.items() if key not in ("pid", "time", "at", "stream")}
+    if at in ("sent", "answered"):
+        log.add(channel, "sent" if at == "sent" else "received", said["message"], entry.get("stream", ""), when)
+    elif at == "received":
+        log.add(channel, "received", said, when=when)
+    else:
+        log.add(channel, "note", {at: said} if said else at, when=when)
 
 
 def _noting(method: str, answer: Answer, questions: list[Message]) -> Answer:

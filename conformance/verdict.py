@@ -115,3 +115,7 @@ class RunResult:
     wire: list[dict[str, Any]] = field(default_factory=list)
     cause: str = ""
     again: Again | None = None
+    behind: list[dict[str, Any]] = field(default_factory=list)
+    """What the fixture servers received, did and sent: more entries of the wire log, on the same clock."""
+    stderr: str = ""
+    """The end of what the target logged meanwhile."""

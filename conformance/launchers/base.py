@@ -19,6 +19,10 @@ LOOK = 0.02
 """Seconds between two looks at whether a target is ready: it does not announce it."""
 
 
+SAID = 8000
+"""Bytes of a target's log that are kept of a run."""
+
+
 class LaunchError(Failure):
     """The target's: it does not start, or does not get ready."""
 
@@ -60,11 +64,29 @@ class Running:
         site: where it is.
         endpoint: where a client connects, by its transport and the server it wants to reach.
         alive: whether it still runs.
+        log: its last words, where they are not in a file of its own (`Site.log`).
     """
 
     site: Site
     endpoint: Callable[[Transport, str], Endpoint]
     alive: Callable[[], Awaitable[bool]]
+    log: Callable[[], Awaitable[str]]
+
+    @property
+    def logged(self) -> int:
+        """How much it has written to its log so far, in bytes; 0 where that is no file."""
+        return self.site.log.stat().st_size if self.site.log.exists() else 0
+
+    async def said(self, since: int) -> str:
+        """The end of what it has logged since its log had so many bytes; its last words where that is no file."""
+        if not self.site.log.exists():
+            return (await self.log())[-SAID:]
+        begin = max(since, self.logged - SAID)
+        with self.site.log.open("rb") as file:
+            file.seek(begin)
+            text = file.read(SAID).decode(errors="replace")
+        # Half a line may be half a secret, which nobody would recognise.
+        return text if begin == since else text.partition("\n")[2]
 
 
 Launch = Callable[[Site], AbstractAsyncContextManager[Running]]
@@ -119,9 +141,18 @@ async def always() -> bool:
     return True
 
 
-def served(site: Site, alive: Callable[[], Awaitable[bool]] = always) -> Running:
+async def nothing() -> str:
+    """The last words of what is not ours to listen to."""
+    return ""
+
+
+def served(
+    site: Site,
+    alive: Callable[[], Awaitable[bool]] = always,
+    log: Callable[[], Awaitable[str]] = nothing,
+) -> Running:
     """A target whose endpoints are as its file says."""
-    return Running(site, lambda transport, server: site.target.endpoint(transport, server, site.values), alive)
+    return Running(site, lambda transport, server: site.target.endpoint(transport, server, site.values), alive, log)
 
 
 async def ready(

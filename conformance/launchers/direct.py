@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from conformance.case import Transport
 from conformance.client import Command, Endpoint, Url
 
-from .base import Running, Site, always
+from .base import Running, Site, always, nothing
 
 
 def launch(site: Site) -> AbstractAsyncContextManager[Running]:
@@ -13,4 +13,4 @@ def launch(site: Site) -> AbstractAsyncContextManager[Running]:
         reach = site.backends[server].reach
         return reach if isinstance(reach, Command) else Url(reach)
 
-    return nullcontext(Running(site, endpoint, always))
+    return nullcontext(Running(site, endpoint, always, nothing))

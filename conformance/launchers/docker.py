@@ -64,7 +64,7 @@ async def _launch(engine: _Engine, forks: Forks, site: Site) -> AsyncGenerator[R
     try:
         async with engine.run(str(site.target.launch.image), target_options(site, folder, forks)) as container:
             await ready(site, container.alive, container.log)
-            yield served(site, container.alive)
+            yield served(site, container.alive, container.log)
     except Refused as exc:
         raise LaunchError("Docker does not start the target's container", "a container that runs", str(exc)) from None
 

@@ -52,7 +52,7 @@ async def launch(site: Site) -> AsyncGenerator[Running, None]:
     thread.start()
     try:
         await ready(site, alive, words)
-        yield served(site, alive)
+        yield served(site, alive, words)
     finally:
         server.should_exit = True
         with anyio.CancelScope(shield=True):

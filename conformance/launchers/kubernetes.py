@@ -101,7 +101,7 @@ async def _launch(
         except Refused as exc:
             raise LaunchError("Kubernetes does not take the target", "a pod that runs", str(exc)) from None
         await ready(site, pod.alive, pod.log, partial(namespace.leads, name, site.target.launch.port))
-        yield served(site, pod.alive)
+        yield served(site, pod.alive, pod.log)
     finally:
         with anyio.CancelScope(shield=True):
             for kind in ("pods", "services", "configmaps"):

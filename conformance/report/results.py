@@ -144,9 +144,11 @@ class Entry(_Part):
     at: float
     """Milliseconds since the run began."""
     channel: Text
-    """The connection, such as `client 1`."""
+    """The connection, such as `client 1`; the harness's server, such as `server everything (pid 7)`; or `harness`."""
     way: Literal["sent", "received", "note"]
-    """As the harness sees it; `note` is a remark of its own."""
+    """As the client or the server of the harness sees it; `note` is a remark."""
+    stream: Text = ""
+    """What carried it: `stdio`, `SSE`, `GET`, or `POST`, with the id of the request in whose response it came."""
     message: Annotated[Any, BeforeValidator(redact)]
     """The message as JSON; as text where it was cut, is none, or is a remark."""
 
@@ -190,7 +192,10 @@ class Run(_Part):
     cause: Text = ""
     """The finding that it belongs to; empty where it stands for itself."""
     wire: list[Entry] = []
-    """All messages of the run; given for failing runs and for one passing run of each requirement."""
+    """All messages of the run; where it went wrong, those of the servers behind the target, too. In the order of time;
+    given for failing runs and for one passing run of each requirement."""
+    stderr: Text = ""
+    """The end of what the target wrote to its stderr, or to its log, during the run; given for failing runs."""
 
 
 def _source(value: object) -> str:

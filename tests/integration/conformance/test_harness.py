@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -138,6 +139,7 @@ class Mute(BaseHTTPRequestHandler):
         message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if message["method"] == "tools/list":
             pathlib.Path(sys.argv[2]).touch()
+            print("looking for", "the tools; token=s3cr3t", file=sys.stderr, flush=True)
             time.sleep(3600)
         info = {"name": "mute", "version": "1"}
         result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}
@@ -173,6 +175,26 @@ def test_a_harness_that_is_told_to_end_does_not_wait_for_answers(tmp_path: Path)
             told.kill()
     assert told.returncode == 2
     until(lambda: not any(map(alive, family)), TIMEOUT, "all that it started ends")
+
+
+def test_a_failure_shows_where_the_client_gave_up_and_what_the_target_said(tmp_path: Path) -> None:
+    (tmp_path / "mute.py").write_text(MUTE)
+    target = stranger(tmp_path / "mute.toml", command=f'"$python", "$here/mute.py", "$port", "{tmp_path / "asked"}"')
+    target.write_text(
+        re.sub(r"patience = [\d.]+", 'patience = 0.01\neras = ["legacy"]', target.read_text()).replace(
+            "[names]", '[backends]\ntransports = ["http"]\n\n[names]'
+        )
+    )
+    done = harness("run", f"--target={target}", "--only=tools:list:whole", f"--json={tmp_path}")
+    assert done.returncode == 1, done.stdout + done.stderr
+    results = json.loads((tmp_path / "stranger.json").read_text())
+    [run] = [run for each in results["requirements"] for run in each["runs"]]
+    assert "looking for the tools; token=[redacted]" in run["stderr"]
+    notes = [entry["message"] for entry in run["wire"] if entry["way"] == "note"]
+    assert re.search(r"gave up after 0\.2 s: no response to tools/list \(\d\)", "\n".join(notes)), notes
+    [asked] = [entry for entry in run["wire"] if "tools/list" in str(entry["message"]) and entry["way"] == "sent"]
+    assert asked["stream"] == "POST"
+    assert [entry["at"] for entry in run["wire"]] == sorted(entry["at"] for entry in run["wire"])
 
 
 def test_recording_directly_gives_the_same_goldens() -> None:

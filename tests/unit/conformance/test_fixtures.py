@@ -61,3 +61,12 @@ async def test_an_address_that_is_half_written(tmp_path: Path) -> None:
                 await anyio.wait_all_tasks_blocked()
                 log.write_text(whole)
     assert found == ["http://127.0.0.1:8080"] * len(found)
+
+
+def test_what_it_sent_is_apart_from_what_it_received(tmp_path: Path) -> None:
+    """A scenario that asks what a server was asked is not told of what it sent."""
+    journal = Journal(tmp_path / "journal")
+    sent, answered = ({"at": at, "message": {"method": "one"}} for at in ("sent", "answered"))
+    journal.path.write_text("".join(json.dumps(entry) + "\n" for entry in (ONE, sent, answered, TWO)))
+    assert journal.entries == [ONE, TWO]
+    assert journal.everything == [ONE, sent, answered, TWO]
