@@ -24,7 +24,7 @@ from .case import Case
 from .report import results as report
 from .report.redact import redact
 from .report.results import FORMAT, Entry, Finding, Outcome, Reason, Results, Run, Summary
-from .requirements import REQUIREMENTS
+from .requirements import REQUIREMENTS, release
 from .requirements.model import Requirement, Spec
 from .scenarios import Scenario
 from .target import Target
@@ -165,6 +165,7 @@ def results(
     return Results(
         format=FORMAT,
         harness=version,
+        requirement_set=release.version(),
         target=report.Target(name=target.name, title=target.title, launch=target.launch.kind),
         started=started,
         seconds=round(seconds, 1),
@@ -227,15 +228,13 @@ def _outcome(
         verdict = worst((run.verdict for run in runs), verdict)
         why = next((run.message for run in runs if run.verdict == verdict), "") if verdict in UNTOLD else ""
     known = baseline.get(requirement.id)
-    source = requirement.source
+    spoken = next((run.revision for run in runs if run.verdict == verdict and run.revision), requirement.until)
     return Outcome(
         id=requirement.id,
         area=requirement.area,
         text=requirement.text,
-        level=requirement.level,
-        source=report.Spec(revision=source.edition, url=source.url, quote=source.quote)
-        if isinstance(source, Spec)
-        else Reason(reason=source),
+        level=requirement.level_in(spoken),
+        source=_source(requirement.said(spoken)),
         since=requirement.since,
         until=requirement.until,
         verdict=verdict,
@@ -243,11 +242,22 @@ def _outcome(
         selected=selected,
         baseline=report.Known(reason=known.reason, link=known.link) if known else None,
         stale=known is not None and verdict == Verdict.PASS,
-        runs=_runs(runs, causes),
+        runs=_runs(requirement, runs, causes),
     )
 
 
-def _runs(runs: list[RunResult], causes: Collection[str]) -> list[Run]:
+def _source(said: Spec | str) -> report.Spec | Reason:
+    if isinstance(said, str):
+        return Reason(reason=said)
+    return report.Spec(revision=said.edition, url=said.url, quote=said.quote)
+
+
+def _quote(requirement: Requirement, run: RunResult) -> report.Spec | None:
+    source = _source(requirement.said(run.revision or requirement.until))
+    return source if run.verdict == Verdict.FAIL and isinstance(source, report.Spec) else None
+
+
+def _runs(requirement: Requirement, runs: list[RunResult], causes: Collection[str]) -> list[Run]:
     """The wire log, and the target's own, stay with what went wrong, and with the first run that went well."""
     shown = next((run for run in runs if run.verdict == Verdict.PASS), None)
     return [
@@ -256,6 +266,8 @@ def _runs(runs: list[RunResult], causes: Collection[str]) -> list[Run]:
             case=report.Case(client=run.case.client, era=run.case.era, backend=run.case.backend),
             name=str(run.case),
             verdict=run.verdict,
+            revision=run.revision,
+            source=_quote(requirement, run),
             seconds=run.seconds,
             message=run.message,
             expected=run.expected,

@@ -12,7 +12,7 @@ import anyio
 from .case import Case, Transport
 from .client import Command
 from .fixtures import Server
-from .requirements.model import Era
+from .requirements.model import REVISIONS, Era, Requirement
 from .scenarios import Scenario
 from .session import Run, Session
 from .stage import Stage
@@ -78,7 +78,11 @@ class Player:
         try:
             with anyio.fail_after(bound) as self._playing:
                 async with self._session(scenario, case, run) as session:
-                    await scenario.play(session)
+                    try:
+                        await _admit(session, scenario.requirement)
+                        await scenario.play(session)
+                    finally:
+                        result.revision = session.revision
             if not run.checks:
                 raise HarnessError("the scenario looked at nothing")
         except TimeoutError:
@@ -161,6 +165,30 @@ class Player:
 
     async def _drop(self, scenario: Scenario, case: Case) -> None:
         await self._sessions.pop((scenario.servers, case.backend, case.client, case.era)).leave()
+
+
+async def _admit(session: Session, requirement: Requirement) -> None:
+    """See that the requirement holds of what was agreed on. What cannot be found out is for the scenario to tell.
+
+    What is required toward servers depends on what is spoken there, not on what is spoken with this client.
+
+    Raises:
+        NotApplicable: it is newer than the revision that is spoken.
+        NotOffered: it is about a capability that the target does not declare.
+    """
+    dated = session.era == "legacy" and requirement.since > REVISIONS[0] and requirement.area != "servers"
+    try:
+        if dated:
+            await session.client()
+        undeclared = requirement.offers if requirement.offers and not await session.offers(requirement.offers) else ""
+    except Exception as exc:
+        if _first(exc, Failure) is None:
+            raise
+        return
+    if dated and requirement.since > session.revision:
+        raise NotApplicable(f"it is of {requirement.since}, and {session.revision} was agreed on")
+    if undeclared:
+        raise NotOffered(f"it does not declare {undeclared}")
 
 
 def _grade(result: RunResult, exc: Exception) -> None:

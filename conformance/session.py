@@ -25,7 +25,7 @@ from .client import ANSWER_WAIT, Answer, Call, Client, Received, Url, connect, s
 from .fixtures import Journal, Server
 from .naming import Scheme
 from .normalize import Binder
-from .requirements.model import LEGACY, Era
+from .requirements.model import LEGACY, MODERN, REVISIONS, Era
 from .stage import Held, Stage, World
 from .verdict import Failure
 from .wire import Message, Wire
@@ -53,6 +53,10 @@ CAPABLE: Message = {
     "elicitation": {"form": {}, "url": {}},
 }
 """What shared clients declare."""
+
+
+DECLARED_SINCE: Mapping[str, str] = {"completions": "2025-03-26"}
+"""Capabilities that older revisions have no way to declare, though they have what it is about."""
 
 
 @dataclass
@@ -161,6 +165,36 @@ class Session:
             self._clients[key], held = await self.stage.hold(manager)
             self._held.append(held)
         return self._clients[key]
+
+    @property
+    def revision(self) -> str:
+        """The revision that is spoken: what the target answered; before that, what it is asked for."""
+        if self.era == "modern":
+            return MODERN
+        answers = (client.hello.get("protocolVersion") for client in self._clients.values())
+        return next((answer for answer in answers if answer in REVISIONS and answer != MODERN), LEGACY)
+
+    async def capabilities(self, server: str | None = None) -> Message:
+        """What the target says of itself to this client."""
+        client = await self.client(server)
+        hello = client.hello if self.era == "legacy" else await client.ask("server/discover")
+        capabilities = hello.get("capabilities")
+        return capabilities if isinstance(capabilities, dict) else {}
+
+    async def offers(self, capability: str) -> bool:
+        """Whether the target declares a capability, such as `resources.subscribe`, of any server.
+
+        A target may learn of it late, so a legacy client that was not told is followed by another.
+        """
+        for name, since in DECLARED_SINCE.items():
+            if capability.startswith(name) and self.revision < since:
+                return True
+        again = self.era == "legacy" and self.case.client != "stdio"
+        for session in (self, self.another()) if again else (self,):
+            for server in (None,) if self.shared_endpoint else self.world.backends:
+                if declares(await session.capabilities(server), capability):
+                    return True
+        return False
 
     @property
     def clients(self) -> list[Client]:
@@ -465,6 +499,14 @@ class Session:
         self.run.checks += 1
         if not condition:
             raise Failure(what, expected, shown(actual))
+
+
+def declares(capabilities: Message, capability: str) -> bool:
+    """Whether capabilities have one, by its path, such as `resources.subscribe`: an object, or true."""
+    found: Any = capabilities
+    for part in capability.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found is True or isinstance(found, dict)
 
 
 def shown_exactly(value: Any) -> str:

@@ -108,6 +108,8 @@ class RunResult:
     case: Case
     verdict: Verdict
     seconds: float
+    revision: str = ""
+    """The revision that was spoken with the client."""
     message: str = ""
     expected: str = ""
     actual: str = ""

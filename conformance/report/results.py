@@ -176,6 +176,10 @@ class Run(_Part):
     """The case in short, such as `http-modern>stdio`."""
     verdict: Verdict
     """What it came to."""
+    revision: Text = ""
+    """The revision of MCP that was spoken with the client."""
+    source: Spec | None = None
+    """Of a failing run: what that revision says, in its own words."""
     seconds: float
     """How long it took."""
     message: Text
@@ -213,7 +217,8 @@ class Outcome(_Part):
     text: Quoted
     """What is required, in one sentence."""
     level: Level
-    """As the source says it. A convention is shown and never counted as nonconformance."""
+    """As the source says it; with `source`, of the revision that was spoken in the run that decided. A convention is
+    shown and never counted as nonconformance."""
     source: Annotated[Annotated[Spec, Tag("Spec")] | Annotated[Reason, Tag("Reason")], Discriminator(_source)]
     """Where it is written, or, for a convention, what speaks for it."""
     since: Text
@@ -265,6 +270,8 @@ class Results(_Part):
     """The format of this file."""
     harness: Text
     """The version of the harness."""
+    requirement_set: Text = ""
+    """The version of the requirement set, such as `2`, or `3.dev` between two releases of it."""
     target: Target
     """What was tested."""
     started: AwareDatetime

@@ -116,9 +116,11 @@ class Tree:
             return
         source = outcome.source
         self.say(f"\n{self._paint(outcome.id, '1')}  {outcome.level}: {outcome.text}")
-        self.say(f"  “{source.quote}”\n  {source.url}" if isinstance(source, Spec) else f"  {source.reason}")
+        self.say(_quoted(source) if isinstance(source, Spec) else f"  {source.reason}")
         self.say(f"  in {', '.join(run.name for run in runs)}")
         for run in {run.message: run for run in reversed(runs)}.values():
+            if run.source and run.source != source:
+                self.say(_quoted(run.source))
             self._detail(run)
 
     def _detail(self, run: Run) -> None:
@@ -145,6 +147,10 @@ class Tree:
 
 
 _ARROWS = {"sent": "→", "received": "←", "note": "·"}
+
+
+def _quoted(source: Spec) -> str:
+    return f"  “{source.quote}”\n  {source.url}"
 
 
 def _text(message: object) -> str:

@@ -2,13 +2,11 @@
 
 How a level is given:
 - A proxy is a server to its clients and a client to its backends, and owes what both owe.
-- A sentence with MUST, SHOULD or MAY gives its own level; "should" in small letters, as in the schema's comments, is
-  a SHOULD.
-- A sentence without such a word that says what a message or a field is, is a MUST: whoever means something else by it
-  does not speak the protocol.
+- A sentence with MUST, SHALL or REQUIRED is a MUST, and nothing else is one. A sentence with SHOULD is a SHOULD; so is
+  one that only says what a message or a field is: whoever means something else by it is not understood. A sentence with
+  MAY is a MAY.
 - Where no sentence says it, it is a `convention`, whatever its use.
-- The window has the revisions for which the level is true. Where later revisions only spell out what earlier ones
-  imply, it begins with the earliest, and the quote is from the latest.
+- A revision is held to its own words: see `Requirement.said`. `release` has the version of the set, and what changed.
 """
 
 from collections.abc import Iterable

@@ -14,6 +14,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             BEHAVIOUR,
             "Servers receiving cancellation notifications SHOULD: Stop processing the cancelled request",
         ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/utilities/cancellation#behavior-requirements",
+                "Receivers of cancellation notifications SHOULD: Stop processing the cancelled request",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "cancellation:notification:id",
@@ -25,6 +33,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "Cancellation notifications MUST only reference requests that: Were previously issued by the client "
             "Are believed to still be in-progress",
         ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/utilities/cancellation#behavior-requirements",
+                "Cancellation notifications MUST only reference requests that: Were previously issued in the "
+                "same direction Are believed to still be in-progress",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "cancellation:response:dropped",
@@ -35,6 +52,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             BEHAVIOUR,
             "Servers receiving cancellation notifications SHOULD: Stop processing the cancelled request "
             "Free associated resources Not send a response for the cancelled request",
+        ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/utilities/cancellation#behavior-requirements",
+                "Receivers of cancellation notifications SHOULD: Stop processing the cancelled request Free "
+                "associated resources Not send a response for the cancelled request",
+                since="2024-11-05",
+            ),
         ),
     ),
     Requirement(
@@ -65,12 +91,18 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "basic/patterns/cancellation#error-handling",
             "Invalid cancellation notifications SHOULD be ignored: Unknown request IDs",
+            since="2024-11-05",
         ),
     ),
     Requirement(
         "cancellation:others:unharmed",
         "A cancellation ends no other call.",
-        "MUST",
-        Spec(MODERN, "schema#cancellednotificationparams-requestid", "The ID of the request to cancel."),
+        "SHOULD",
+        Spec(
+            MODERN,
+            "schema#cancellednotificationparams-requestid",
+            "The ID of the request to cancel.",
+            since="2024-11-05",
+        ),
     ),
 )

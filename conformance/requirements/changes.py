@@ -1,6 +1,7 @@
 """Lists that change, and who is told: everybody in legacy, whoever listens in modern."""
 
 from .model import LEGACY, MODERN, Requirement, Spec
+from .quotes import TOOLS_CHANGED, TOOLS_CHANGED_LEGACY, TOOLS_LISTED, TOOLS_NOW
 
 LISTENERS = Spec(
     MODERN,
@@ -14,13 +15,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "changes:tools:notified",
         "A change of a backend's tools is notified to the client.",
         "SHOULD",
-        Spec(
-            LEGACY,
-            "server/tools#list-changed-notification",
-            "When the list of available tools changes, servers that declared the `listChanged` capability SHOULD "
-            "send a notification:",
-        ),
+        TOOLS_CHANGED_LEGACY,
         until=LEGACY,
+        offers="tools.listChanged",
     ),
     Requirement(
         "changes:prompts:notified",
@@ -31,8 +28,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "server/prompts#list-changed-notification",
             "When the list of available prompts changes, servers that declared the `listChanged` capability SHOULD "
             "send a notification:",
+            since="2024-11-05",
         ),
         until=LEGACY,
+        offers="prompts.listChanged",
     ),
     Requirement(
         "changes:resources:notified",
@@ -43,38 +42,45 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "server/resources#list-changed-notification",
             "When the list of available resources changes, servers that declared the `listChanged` capability SHOULD "
             "send a notification:",
+            since="2024-11-05",
         ),
         until=LEGACY,
+        offers="resources.listChanged",
     ),
     Requirement(
         "changes:list:fresh",
         "A list read after the notification shows the change.",
         "MUST",
-        Spec(
-            MODERN,
-            "server/tools#capabilities",
-            "Servers that declare the `tools` capability MUST respond to `tools/list` requests with the set of tools "
-            "currently available to the requesting client.",
-        ),
+        TOOLS_NOW,
+        earlier=TOOLS_LISTED,
     ),
     Requirement(
         "changes:capability:declared",
         "The proxy declares `listChanged` for the lists whose changes it notifies.",
-        "convention",
-        "A client that is not told that changes are notified does not look out for them, as it would directly.",
+        "SHOULD",
+        Spec(
+            MODERN,
+            "server/tools#capabilities",
+            "`listChanged` indicates whether the server will emit notifications when the list of "
+            "available tools changes.",
+            since="2024-11-05",
+        ),
     ),
     Requirement(
         "changes:clients:each",
         "A change is notified to every connected client, in modern to every one that listens.",
         "SHOULD",
-        LISTENERS,
+        TOOLS_CHANGED,
+        earlier=(TOOLS_CHANGED_LEGACY,),
+        offers="tools.listChanged",
     ),
     Requirement(
         "changes:listen:tools",
         "A change of a backend's tools is notified to a client that listens for it.",
         "SHOULD",
-        LISTENERS,
+        TOOLS_CHANGED,
         since=MODERN,
+        offers="tools.listChanged",
     ),
     Requirement(
         "changes:listen:prompts",
@@ -88,6 +94,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "`promptsListChanged: true`:",
         ),
         since=MODERN,
+        offers="prompts.listChanged",
     ),
     Requirement(
         "changes:listen:resources",
@@ -98,8 +105,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "server/resources#list-changed-notification",
             "When the list of available resources changes, servers that declared the `listChanged` capability SHOULD "
             "send a notification:",
+            since="2024-11-05",
         ),
         since=MODERN,
+        offers="resources.listChanged",
     ),
     Requirement(
         "changes:listen:acknowledged",
@@ -124,6 +133,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The server MUST NOT send notification types the client has not explicitly requested.",
         ),
         since=MODERN,
+        offers="prompts.listChanged",
     ),
     Requirement(
         "changes:backend:quiet",

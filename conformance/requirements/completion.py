@@ -6,6 +6,7 @@ VALUES = Spec(
     MODERN,
     "server/utilities/completion#completion-results",
     "Servers return an array of completion values ranked by relevance",
+    since="2024-11-05",
 )
 
 REQUIREMENTS: tuple[Requirement, ...] = (
@@ -13,25 +14,29 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "completion:prompt:values",
         "An argument of a prompt is completed by the prompt's own backend, its values in order with `total` and "
         "`hasMore`.",
-        "MUST",
+        "SHOULD",
         VALUES,
+        offers="completions",
     ),
     Requirement(
         "completion:template:values",
         "An argument of a resource template is completed by the template's own backend, its values in order with "
         "`total` and `hasMore`.",
-        "MUST",
+        "SHOULD",
         VALUES,
+        offers="completions",
     ),
     Requirement(
         "completion:context:arguments",
         "The arguments resolved so far reach the backend in `context`.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "server/utilities/completion#completerequest",
             "`arguments`: A mapping of already-resolved argument names to their values.",
+            since="2025-06-18",
         ),
         since="2025-06-18",
+        offers="completions",
     ),
 )

@@ -1,6 +1,7 @@
 """Backends added and removed while the proxy runs."""
 
 from .model import MODERN, Requirement, Spec
+from .quotes import TOOLS_CHANGED, TOOLS_CHANGED_LEGACY, TOOLS_LISTED, TOOLS_NOW
 
 CURRENT = Spec(
     MODERN,
@@ -21,13 +22,16 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "dynamic:add:offered",
         "The tools of an added backend are listed and can be called by clients that were connected before.",
         "MUST",
-        CURRENT,
+        TOOLS_NOW,
+        earlier=TOOLS_LISTED,
     ),
     Requirement(
         "dynamic:add:notified",
         "Connected clients are notified of an added backend's tools.",
         "SHOULD",
-        CHANGED,
+        TOOLS_CHANGED,
+        earlier=(TOOLS_CHANGED_LEGACY,),
+        offers="tools.listChanged",
     ),
     Requirement(
         "dynamic:add:refused",
@@ -46,13 +50,16 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "dynamic:remove:gone",
         "The tools of a removed backend are no longer listed.",
         "MUST",
-        CURRENT,
+        TOOLS_NOW,
+        earlier=TOOLS_LISTED,
     ),
     Requirement(
         "dynamic:remove:notified",
         "Connected clients are notified that a removed backend's tools are gone.",
         "SHOULD",
-        CHANGED,
+        TOOLS_CHANGED,
+        earlier=(TOOLS_CHANGED_LEGACY,),
+        offers="tools.listChanged",
     ),
     Requirement(
         "dynamic:remove:others",

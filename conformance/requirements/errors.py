@@ -1,6 +1,6 @@
 """Errors stay what they were."""
 
-from .model import MODERN, Requirement, Spec
+from .model import LEGACY, MODERN, Requirement, Spec
 
 SILENT = "No revision says what becomes of an error on its way through a proxy. "
 
@@ -14,14 +14,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "errors:protocol:codes",
         "An error code of a backend's own, outside the reserved range, reaches the client.",
-        "MUST",
-        Spec(MODERN, "schema#error-code", "The error type that occurred."),
+        "SHOULD",
+        Spec(MODERN, "schema#error-code", "The error type that occurred.", since="2024-11-05"),
     ),
     Requirement(
         "errors:prompt:whole",
         "A protocol error of a prompt keeps its code, message and data.",
         "convention",
         SILENT + "A prompt that fails differs from a tool in nothing that would excuse another error.",
+        offers="prompts",
     ),
     Requirement(
         "errors:resource:whole",
@@ -29,15 +30,30 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "client.",
         "convention",
         SILENT + "The data names the URI that was not found. Only the code `-32002` may not reach a modern client.",
+        offers="resources",
     ),
     Requirement(
         "errors:params:invalid",
-        "A tool call without a name gets the error `-32602`, and the connection goes on.",
-        "MUST",
+        "A tool call without a name gets an error, to a modern client `-32602`, and the connection goes on.",
+        "SHOULD",
         Spec(
             MODERN,
             "schema#invalidparamserror",
             "A JSON-RPC error indicating that the method parameters are invalid or malformed.",
+        ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "server/tools#error-handling",
+                "Protocol Errors: Standard JSON-RPC errors for issues like: Unknown tools Malformed requests "
+                "(requests that fail to satisfy CallToolRequest schema)",
+            ),
+            Spec(
+                "2025-06-18",
+                "server/tools#error-handling",
+                "Protocol Errors: Standard JSON-RPC errors for issues like: Unknown tools Invalid arguments",
+                since="2024-11-05",
+            ),
         ),
     ),
     Requirement(
@@ -48,6 +64,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "basic/index#messages",
             "All messages between MCP clients and servers MUST follow the JSON-RPC 2.0 specification.",
+            since="2024-11-05",
         ),
     ),
     Requirement(

@@ -13,15 +13,15 @@ OFFERED = "No revision asks it of whoever stands between. "
 
 
 def apps(section: str, quote: str) -> Extension:
-    return Extension("2026-01-26", f"apps.mdx#{section}", quote, "ext-apps")
+    return Extension("2026-01-26", f"apps.mdx#{section}", quote, repository="ext-apps")
 
 
 def tasks(section: str, quote: str) -> Extension:
-    return Extension("draft", f"tasks.md#{section}", quote, "ext-tasks")
+    return Extension("draft", f"tasks.md#{section}", quote, repository="ext-tasks")
 
 
 def skills(section: str, quote: str) -> Extension:
-    return Extension("stable", f"skills.mdx#{section}", quote, "ext-skills")
+    return Extension("stable", f"skills.mdx#{section}", quote, repository="ext-skills")
 
 
 PAGE = apps("behavior", "Resource MUST exist on the server")
@@ -60,7 +60,7 @@ APPS = (
     Requirement(
         "extensions:apps:tool-meta",
         "What a tool says of its page is listed as its server says it, but for the page's URI.",
-        "MUST",
+        "SHOULD",
         apps("resource-discovery", "Tools are associated with UI resources through the `_meta.ui` field:"),
     ),
     Requirement(
@@ -78,7 +78,7 @@ APPS = (
     Requirement(
         "extensions:apps:page-collision",
         "Two tools of two servers that name one URI have each the page of its own server.",
-        "MUST",
+        "SHOULD",
         apps("resource-discovery", "URI of UI resource for rendering tool results"),
     ),
     Requirement(
@@ -90,7 +90,7 @@ APPS = (
     Requirement(
         "extensions:apps:page-uri",
         "The contents of a page have the URI under which it was asked for.",
-        "MUST",
+        "SHOULD",
         apps("ui-resource-format", "Matching UI resource URI"),
     ),
     Requirement(
@@ -105,7 +105,7 @@ APPS = (
     Requirement(
         "extensions:apps:page-meta",
         "A page arrives with what its server says of it for the host.",
-        "MUST",
+        "SHOULD",
         apps("ui-resource-format", "Servers declare which external origins their UI needs to access."),
     ),
     Requirement(
@@ -154,7 +154,7 @@ TASKS = (
     Requirement(
         "extensions:tasks:own",
         "Two tasks of two servers are told apart, though the servers gave them the same id.",
-        "MUST",
+        "SHOULD",
         tasks("tasks", "Each task is uniquely identifiable by a server-generated task ID."),
         since=MODERN,
     ),
@@ -257,7 +257,7 @@ TASKS = (
     Requirement(
         "extensions:tasks:acknowledged",
         "The tasks that a listening client is promised to be told of are named by the ids that it asked for.",
-        "MUST",
+        "SHOULD",
         tasks(
             "task-status-notifications",
             "In its acknowledgement notification, the server includes the list of task IDs it has agreed to send task "
@@ -275,7 +275,7 @@ TASKS = (
     Requirement(
         "extensions:tasks:told-whole",
         "What a client is told of a task is the task as `tasks/get` would give it.",
-        "MUST",
+        "SHOULD",
         tasks(
             "task-status-notifications",
             "Each notification carries a complete `DetailedTask` for the current status, identical to what `tasks/get` "
@@ -371,7 +371,7 @@ SKILLS = (
     Requirement(
         "extensions:skills:apart",
         "Two skills of two servers under one URI are listed under two.",
-        "MUST",
+        "SHOULD",
         skills(
             "skill-uris",
             "Two connected servers can both serve `skill://refunds/SKILL.md`, and those are two unrelated skills.",
@@ -381,7 +381,7 @@ SKILLS = (
     Requirement(
         "extensions:skills:digests",
         "What is read at each URI that a skill's entry names is what the entry says, in digest and size.",
-        "MUST",
+        "SHOULD",
         skills(
             "integrity-and-verification",
             "Each `SkillResource` in a skill's `resources` carries the digest of the file at its `uri`.",
@@ -419,7 +419,7 @@ SKILLS = (
     Requirement(
         "extensions:skills:get",
         "`skills/get` gives for each listed URI the entry that is listed.",
-        "MUST",
+        "SHOULD",
         skills(
             "response-1",
             "The `skill` object is a `Skill` entry, identical in shape and meaning to an entry of `skills/list`, under "
@@ -504,6 +504,7 @@ HEADERS = (
             "missing or do not match the body, the client SHOULD call `tools/list` to check for changes to the tool's "
             "`inputSchema`, then retry the original request with the appropriate headers.",
         ),
+        since=MODERN,
     ),
 )
 

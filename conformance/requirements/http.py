@@ -11,6 +11,7 @@ GONE = Spec(
     SESSIONS,
     "The server MAY terminate the session at any time, after which it MUST respond to requests containing that session "
     "ID with HTTP 404 Not Found.",
+    since="2025-03-26",
 )
 MISMATCH = Spec(
     MODERN,
@@ -31,6 +32,23 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "single JSON object) or `Content-Type: text/event-stream` (an SSE response stream).",
         ),
         since=FIRST,
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/transports#sending-messages-to-the-server",
+                "If the input is a JSON-RPC request, the server MUST either return `Content-Type: "
+                "text/event-stream`, to initiate an SSE stream, or `Content-Type: application/json`, to "
+                "return one JSON object.",
+                since="2025-06-18",
+            ),
+            Spec(
+                "2025-03-26",
+                "basic/transports#sending-messages-to-the-server",
+                "If the input contains any number of JSON-RPC requests, the server MUST either return "
+                "`Content-Type: text/event-stream`, to initiate an SSE stream, or `Content-Type: "
+                "application/json`, to return one JSON object.",
+            ),
+        ),
     ),
     Requirement(
         "http:accept:any",
@@ -66,17 +84,34 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "If the server accepts it, the server MUST return HTTP status code `202 Accepted` with no body.",
         ),
         since=FIRST,
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/transports#sending-messages-to-the-server",
+                "If the server accepts the input, the server MUST return HTTP status code 202 Accepted with no body.",
+                since="2025-03-26",
+            ),
+        ),
     ),
     Requirement(
         "http:body:invalid",
-        "A body that is not JSON is refused with an HTTP error status, such as 400, and the error `-32700`.",
+        "A body that is not JSON is refused with an HTTP error status.",
         "MUST",
         Spec(
             MODERN,
-            "schema#parseerror",
-            "This error is returned when the server cannot parse the JSON text of a message.",
+            "basic/transports/streamable-http#sending-messages",
+            "If the server cannot accept it, it MUST return an HTTP error status code (e.g., `400 Bad Request`).",
         ),
         since=FIRST,
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/transports#sending-messages-to-the-server",
+                "If the server cannot accept the input, it MUST return an HTTP error status code (e.g., 400 "
+                "Bad Request).",
+                since="2025-03-26",
+            ),
+        ),
     ),
     Requirement(
         "http:origin:forged",
@@ -86,14 +121,17 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             f"{STREAMABLE}#security-%26-endpoint",
             "If the `Origin` header is present and invalid, servers MUST respond with HTTP 403 Forbidden.",
+            since=LEGACY,
         ),
         since="2025-11-25",
     ),
     Requirement(
         "http:session:unknown",
         "Where sessions have ids, a request with one that the proxy does not know is answered with status 404.",
-        "MUST",
-        GONE,
+        "convention",
+        "The specification asks for 404 only where the session was one of this server. To a server "
+        "that was restarted such a session is unknown, too, and only 404 tells its client to begin "
+        "anew.",
         since=FIRST,
         until=LEGACY,
     ),
@@ -117,6 +155,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         ),
         since=FIRST,
         until=LEGACY,
+        earlier=(
+            Spec(
+                "2025-06-18",
+                "basic/transports#session-management",
+                "Servers that require a session ID SHOULD respond to requests without an `Mcp-Session-Id` "
+                "header (other than initialization) with HTTP 400 Bad Request.",
+                since="2025-03-26",
+            ),
+        ),
     ),
     Requirement(
         "http:version:unsupported",
@@ -127,6 +174,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "basic/transports#protocol-version-header",
             "If the server receives a request with an invalid or unsupported `MCP-Protocol-Version`, it MUST respond "
             "with `400 Bad Request`.",
+            since="2025-06-18",
         ),
         since="2025-06-18",
         until=LEGACY,
@@ -141,6 +189,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The server MUST either return `Content-Type: text/event-stream` in response to this HTTP GET, or else "
             "return HTTP 405 Method Not Allowed, indicating that the server does not offer an SSE stream at this "
             "endpoint.",
+            since="2025-03-26",
         ),
         since=FIRST,
         until=LEGACY,
@@ -154,6 +203,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "basic/transports#multiple-connections",
             "The server MUST send each of its JSON-RPC messages on only one of the connected streams; that is, it MUST "
             "NOT broadcast the same message across multiple streams.",
+            since="2025-03-26",
         ),
         since=FIRST,
         until=LEGACY,
@@ -214,6 +264,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "basic/transports#resumability-and-redelivery",
             "The server MAY use this header to replay messages that would have been sent after the last event ID, on "
             "the stream that was disconnected, and to resume the stream from that point.",
+            since="2025-03-26",
         ),
         since=FIRST,
         until=LEGACY,
@@ -229,6 +280,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "When running locally, servers SHOULD bind only to localhost (127.0.0.1) rather than all network "
             "interfaces (0.0.0.0).",
         ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/transports#security-warning",
+                "When running locally, servers SHOULD bind only to localhost (127.0.0.1) rather than all "
+                "network interfaces (0.0.0.0)",
+                since="2024-11-05",
+            ),
+        ),
         unchecked="The target file says on which address the proxy is started, so the harness would check itself.",
     ),
     Requirement(
@@ -241,6 +301,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "Implementations using an HTTP-based transport SHOULD conform to this specification, whereas "
             "implementations using STDIO transport SHOULD NOT follow this specification, and instead retrieve "
             "credentials from the environment.",
+            since="2025-03-26",
         ),
         since=FIRST,
         unchecked="OAuth needs an authorization server beside the fixtures; TLS and tokens are left to the deployment.",
@@ -253,6 +314,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "basic/authorization/security-considerations#access-token-privilege-restriction",
             "The MCP server MUST NOT pass through the token it received from the MCP client.",
+            since="2025-06-18",
         ),
         since="2025-06-18",
     ),
@@ -266,7 +328,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "When a client connects, the server MUST send an `endpoint` event containing a URI for the client to use "
             "for sending messages.",
         ),
-        until=LEGACY,
+        until="2024-11-05",
     ),
     Requirement(
         "sse:post:accepted",

@@ -1,12 +1,14 @@
 """No client feels another, and no backend takes another down."""
 
-from .model import MODERN, Requirement, Spec
+from .model import LEGACY, MODERN, Requirement, Spec
+from .quotes import SAME_ID, SAME_ID_EARLIER
 
 CONCERNS = "No revision knows of several backends behind one server. "
 ANSWERED = Spec(
     MODERN,
     "basic/index#error-responses",
     "Error responses are sent when the operation fails or encounters an error.",
+    since="2025-11-25",
 )
 TIMEOUTS = Spec(
     MODERN,
@@ -26,16 +28,26 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The request ID MUST NOT match the ID of any other request the sender has issued and not yet received a "
             "response for.",
         ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/index#requests",
+                "The request ID MUST NOT have been previously used by the requestor within the same session.",
+                since="2025-03-26",
+            ),
+            Spec(
+                "2024-11-05",
+                "basic/messages#requests",
+                "The request ID MUST NOT have been previously used by the requestor within the same session.",
+            ),
+        ),
     ),
     Requirement(
         "isolation:clients:results",
         "A result reaches only the client whose request it answers.",
         "MUST",
-        Spec(
-            MODERN,
-            "basic/index#result-responses",
-            "Result responses MUST include the same ID as the request they correspond to.",
-        ),
+        SAME_ID,
+        earlier=SAME_ID_EARLIER,
     ),
     Requirement(
         "isolation:clients:progress",
@@ -45,13 +57,23 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "basic/patterns/progress#behavior-requirements",
             "Progress notifications MUST only reference tokens that: Were provided in an active request",
+            since="2024-11-05",
         ),
     ),
     Requirement(
         "isolation:backends:crash-call",
         "A call in flight at a backend that dies gets an error.",
-        "MUST",
+        "SHOULD",
         ANSWERED,
+        earlier=(
+            Spec(
+                "2025-06-18",
+                "basic/index#responses",
+                "Responses are sent in reply to requests, containing the result or error of the operation.",
+                since="2025-03-26",
+            ),
+            Spec("2024-11-05", "basic/messages#responses", "Responses are sent in reply to requests."),
+        ),
     ),
     Requirement(
         "isolation:backends:crash-others",
@@ -94,6 +116,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "SHOULD",
         TIMEOUTS,
         since="2025-03-26",
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/lifecycle#timeouts",
+                "Implementations SHOULD establish timeouts for all sent requests, to prevent hung connections "
+                "and resource exhaustion.",
+                since="2025-03-26",
+            ),
+        ),
     ),
     Requirement(
         "isolation:backends:hang-initialize",
@@ -101,6 +132,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "SHOULD",
         TIMEOUTS,
         since="2025-03-26",
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/lifecycle#timeouts",
+                "Implementations SHOULD establish timeouts for all sent requests, to prevent hung connections "
+                "and resource exhaustion.",
+                since="2025-03-26",
+            ),
+        ),
     ),
     Requirement(
         "isolation:backends:garbage",
@@ -112,8 +152,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "isolation:backends:malformed-result",
         "A result that is no object becomes an error of that call, and the connection goes on.",
-        "MUST",
-        ANSWERED,
+        "convention",
+        "No revision says what a client does with a result that it cannot read. A caller that is "
+        "handed it, or nothing at all, cannot tell that the server is at fault.",
     ),
     Requirement(
         "isolation:backends:respelled-id",
@@ -125,8 +166,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "isolation:backends:wrong-answer",
         "An answer of a backend that is no JSON-RPC response becomes an error for that call alone, at once.",
-        "MUST",
-        ANSWERED,
+        "convention",
+        "No revision says what a client does with an answer that is no response. Its user waits for "
+        "one, and learns from an error that none will come.",
     ),
     Requirement(
         "isolation:backends:stranger-id",

@@ -1,6 +1,7 @@
 """Handshake, discovery, the modern envelope, and the two eras side by side."""
 
 from .model import LEGACY, MODERN, Requirement, Spec
+from .quotes import JSON_RPC
 
 NEGOTIATION = "basic/lifecycle#version-negotiation"
 INSTRUCTIONS = (
@@ -17,6 +18,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             LEGACY,
             NEGOTIATION,
             "If the server supports the requested protocol version, it MUST respond with the same version.",
+            since="2024-11-05",
         ),
         until=LEGACY,
     ),
@@ -24,7 +26,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "lifecycle:initialize:unknown",
         "An `initialize` with a revision that the proxy does not know is answered with one that it supports.",
         "MUST",
-        Spec(LEGACY, NEGOTIATION, "Otherwise, the server MUST respond with another protocol version it supports."),
+        Spec(
+            LEGACY,
+            NEGOTIATION,
+            "Otherwise, the server MUST respond with another protocol version it supports.",
+            since="2024-11-05",
+        ),
         until=LEGACY,
     ),
     Requirement(
@@ -35,14 +42,20 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             LEGACY,
             "basic/lifecycle#initialization",
             "The server MUST respond with its own capabilities and information:",
+            since="2024-11-05",
         ),
         until=LEGACY,
     ),
     Requirement(
         "lifecycle:initialize:capabilities",
-        "The answer to `initialize` declares tools, prompts, resources and completions when a backend has them.",
+        "The answer to `initialize` declares what works of tools, prompts, resources and completions.",
         "MUST",
-        Spec(LEGACY, "server/tools#capabilities", "Servers that support tools MUST declare the `tools` capability:"),
+        Spec(
+            LEGACY,
+            "server/tools#capabilities",
+            "Servers that support tools MUST declare the `tools` capability:",
+            since="2024-11-05",
+        ),
         until=LEGACY,
     ),
     Requirement(
@@ -56,8 +69,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "lifecycle:initialized:quiet",
         "The notification `notifications/initialized` gets no response.",
         "MUST",
-        Spec(LEGACY, "basic/index#notifications", "The receiver MUST NOT send a response."),
+        Spec(LEGACY, "basic/index#notifications", "The receiver MUST NOT send a response.", since="2025-03-26"),
         until=LEGACY,
+        earlier=(Spec("2024-11-05", "basic/messages#notifications", "They do not expect a response."),),
     ),
     Requirement(
         "lifecycle:ping:answered",
@@ -67,6 +81,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             LEGACY,
             "basic/utilities/ping#behavior-requirements",
             "The receiver MUST respond promptly with an empty response:",
+            since="2024-11-05",
         ),
         until=LEGACY,
     ),
@@ -83,7 +98,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "lifecycle:discover:capabilities",
-        "`server/discover` declares tools, prompts, resources and completions when a backend has them.",
+        "`server/discover` declares what works of tools, prompts, resources and completions.",
         "MUST",
         Spec(
             MODERN,
@@ -141,11 +156,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "lifecycle:method:unknown",
         "A request of an unknown method gets the error `-32601`.",
         "MUST",
-        Spec(
-            MODERN,
-            "schema#methodnotfounderror",
-            "In MCP, a server returns this error when a client invokes a method the server does not implement",
-        ),
+        JSON_RPC,
     ),
     Requirement(
         "lifecycle:eras:side-by-side",

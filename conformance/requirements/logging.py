@@ -7,23 +7,26 @@ PER_REQUEST = "server/utilities/logging#per-request-log-level"
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "logging:capability:declared",
-        "The proxy declares `logging` when log messages of a backend can arrive.",
+        "The proxy declares `logging` when log messages of a backend arrive.",
         "MUST",
         Spec(
             MODERN,
             "server/utilities/logging#capabilities",
             "Servers that emit log message notifications MUST declare the `logging` capability:",
+            since="2024-11-05",
         ),
     ),
     Requirement(
         "logging:message:whole",
         "A log message reaches the client with the level, logger and data that the backend sent.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "schema#loggingmessagenotificationparams-data",
             "The data to be logged, such as a string message or an object. Any JSON serializable type is allowed here.",
+            since="2024-11-05",
         ),
+        offers="logging",
     ),
     Requirement(
         "logging:message:order",
@@ -36,6 +39,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "stream or on any stream other than the one carrying the response to the request that set the log level.",
         ),
         since=MODERN,
+        offers="logging",
     ),
     Requirement(
         "logging:level:set",
@@ -46,8 +50,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "schema#setlevelrequestparams-level",
             "The server should send all logs at this level and higher (i.e., more severe) to the client as "
             "notifications/message.",
+            since="2024-11-05",
         ),
         until=LEGACY,
+        offers="logging",
     ),
     Requirement(
         "logging:level:request",
@@ -55,6 +61,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "SHOULD",
         Spec(MODERN, "basic/index#meta", "Minimum log level the server should emit for this request"),
         since=MODERN,
+        offers="logging",
     ),
     Requirement(
         "logging:level:none",
@@ -66,6 +73,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The server MUST NOT emit `notifications/message` for a request that does not include this field.",
         ),
         since=MODERN,
+        offers="logging",
     ),
     Requirement(
         "logging:level:each-client",
@@ -74,6 +82,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The level is set in a client's own session, and directly connected it could not reach another's. "
         "That the proxy shares a backend between them is not the clients' affair.",
         until=LEGACY,
+        offers="logging",
     ),
     Requirement(
         "logging:level:invalid",
@@ -86,5 +95,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "level, the server SHOULD reject that request with a standard JSON-RPC error: "
             "Invalid log level: `-32602` (Invalid params)",
         ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "server/utilities/logging#error-handling",
+                "Servers SHOULD return standard JSON-RPC errors for common failure cases: Invalid log level: "
+                "`-32602` (Invalid params)",
+                since="2024-11-05",
+            ),
+        ),
+        offers="logging",
     ),
 )

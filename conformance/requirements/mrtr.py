@@ -11,7 +11,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "mrtr:result:whole",
         "An `input_required` result reaches the client with its questions and its state as the backend sent them.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "basic/patterns/mrtr#inputrequiredresult",
@@ -35,7 +35,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "mrtr:retry:answers",
         "The `inputResponses` of a retry reach the backend exactly, under the keys that it gave.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "basic/patterns/mrtr#inputresponses",

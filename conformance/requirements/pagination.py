@@ -1,11 +1,12 @@
 """Pages: those of the backends, and the proxy's own."""
 
-from .model import MODERN, Requirement, Spec
+from .model import LEGACY, MODERN, Requirement, Spec
 
 PAGES = Spec(
     MODERN,
     "server/utilities/pagination#implementation-guidelines",
     "Clients SHOULD: Treat a missing `nextCursor` as the end of results Support both paginated and non-paginated flows",
+    since="2024-11-05",
 )
 
 REQUIREMENTS: tuple[Requirement, ...] = (
@@ -20,18 +21,21 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The prompts on every page of a backend's list are offered.",
         "SHOULD",
         PAGES,
+        offers="prompts",
     ),
     Requirement(
         "pagination:backend:resources",
         "The resources on every page of a backend's list are offered.",
         "SHOULD",
         PAGES,
+        offers="resources",
     ),
     Requirement(
         "pagination:backend:templates",
         "The resource templates on every page of a backend's list are offered.",
         "SHOULD",
         PAGES,
+        offers="resources",
     ),
     Requirement(
         "pagination:cursor:invalid",
@@ -41,6 +45,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "server/utilities/pagination#error-handling",
             "Invalid cursors SHOULD result in an error with code -32602 (Invalid params).",
+            since="2024-11-05",
         ),
     ),
     Requirement(
@@ -65,6 +70,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "server/utilities/pagination#implementation-guidelines",
             "Don't make any determination based on cursor value other than whether a non-null value was provided (e.g. "
             "an empty string is a valid cursor and thus MUST NOT be treated as the end of results)",
+        ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "server/utilities/pagination#implementation-guidelines",
+                "Clients SHOULD: Treat a missing `nextCursor` as the end of results",
+                since="2024-11-05",
+            ),
         ),
     ),
 )

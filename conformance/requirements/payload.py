@@ -6,6 +6,7 @@ have agreed on a reader each, and the proxy between them was not asked.
 """
 
 from .model import MODERN, Requirement, Spec
+from .quotes import JSON_RPC
 
 LIMITS = "RFC 8259 lets every reader limit what it takes (section 9), and no revision forbids it. "
 READERS = "No revision says it, and RFC 8259 warns that readers differ (section 4). "
@@ -13,6 +14,7 @@ FOLLOW = Spec(
     MODERN,
     "basic/index#messages",
     "All messages between MCP clients and servers MUST follow the JSON-RPC 2.0 specification.",
+    since="2024-11-05",
 )
 
 REQUIREMENTS: tuple[Requirement, ...] = (
@@ -85,10 +87,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "A request that holds JSON which the proxy or its backend cannot take is answered, with an error if need be, "
         "and so is one whose result holds it.",
         "MUST",
-        Spec(
-            MODERN,
-            "basic/index#error-responses",
-            "Error responses are sent when the operation fails or encounters an error.",
-        ),
+        JSON_RPC,
     ),
 )

@@ -7,6 +7,7 @@ TOKENS = Spec(
     "basic/patterns/progress#behavior-requirements",
     "Progress notifications MUST only reference tokens that: Were provided in an active request "
     "Are associated with an in-progress operation",
+    since="2024-11-05",
 )
 
 REQUIREMENTS: tuple[Requirement, ...] = (
@@ -22,28 +23,33 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "MUST",
         Spec(
             MODERN,
-            "basic/patterns/progress#implementation-notes",
-            "Progress notifications MUST stop after completion",
+            "basic/patterns/progress#progress-flow",
+            "The `progress` value MUST increase with each notification, even if the total is unknown.",
+            since="2024-11-05",
         ),
     ),
     Requirement(
         "progress:updates:fields",
         "An update reaches the client with the progress, total and message that the backend sent.",
-        "MUST",
+        "SHOULD",
         Spec(
-            MODERN, "schema#progressnotificationparams-message", "An optional message describing the current progress."
+            MODERN,
+            "schema#progressnotificationparams-message",
+            "An optional message describing the current progress.",
+            since="2025-03-26",
         ),
         since="2025-03-26",
     ),
     Requirement(
         "progress:updates:apart",
         "The progress of two calls at once does not mix.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "schema#progressnotificationparams-progresstoken",
             "The progress token which was given in the initial request, used to associate this notification with the "
             "request that is proceeding.",
+            since="2024-11-05",
         ),
     ),
     Requirement(

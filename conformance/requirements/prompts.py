@@ -1,6 +1,6 @@
 """Prompts: the list, and getting one."""
 
-from .model import MODERN, Requirement, Spec
+from .model import LEGACY, MODERN, Requirement, Spec
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
@@ -14,18 +14,39 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "Servers that declare the `prompts` capability MUST respond to `prompts/list` requests with the set of "
             "prompts currently available to the requesting client.",
         ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "schema#listpromptsrequest",
+                "Sent from the client to request a list of prompts and prompt templates the server has.",
+                since="2024-11-05",
+            ),
+        ),
+        offers="prompts",
     ),
     Requirement(
         "prompts:get:simple",
         "A prompt without arguments arrives with its description and messages.",
-        "MUST",
-        Spec(MODERN, "schema#getpromptrequest", "Used by the client to get a prompt provided by the server."),
+        "SHOULD",
+        Spec(
+            MODERN,
+            "schema#getpromptrequest",
+            "Used by the client to get a prompt provided by the server.",
+            since="2024-11-05",
+        ),
+        offers="prompts",
     ),
     Requirement(
         "prompts:get:arguments",
         "The arguments of a prompt reach the backend as the client sent them.",
-        "MUST",
-        Spec(MODERN, "schema#getpromptrequestparams-arguments", "Arguments to use for templating the prompt."),
+        "SHOULD",
+        Spec(
+            MODERN,
+            "schema#getpromptrequestparams-arguments",
+            "Arguments to use for templating the prompt.",
+            since="2024-11-05",
+        ),
+        offers="prompts",
     ),
     Requirement(
         "prompts:get:embedded",
@@ -36,7 +57,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "server/prompts#embedded-resources",
             "Resources can contain either text or binary (blob) data and MUST include: A valid resource URI "
             "The appropriate MIME type Either text content or base64-encoded blob data",
+            since="2024-11-05",
         ),
+        offers="prompts",
     ),
     Requirement(
         "prompts:get:image",
@@ -46,7 +69,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "server/prompts#image-content",
             "The image data MUST be base64-encoded and include a valid MIME type.",
+            since="2024-11-05",
         ),
+        offers="prompts",
     ),
     Requirement(
         "prompts:get:unknown",
@@ -57,7 +82,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "server/prompts#error-handling",
             "Servers SHOULD return standard JSON-RPC errors for common failure cases: "
             "Invalid prompt name: `-32602` (Invalid params)",
+            since="2024-11-05",
         ),
+        offers="prompts",
     ),
     Requirement(
         "prompts:get:missing-argument",
@@ -68,6 +95,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "server/prompts#error-handling",
             "Servers SHOULD return standard JSON-RPC errors for common failure cases: "
             "Invalid prompt name: `-32602` (Invalid params) Missing required arguments: `-32602` (Invalid params)",
+            since="2024-11-05",
         ),
+        offers="prompts",
     ),
 )

@@ -5,6 +5,7 @@ but still part of it.
 """
 
 from .model import LEGACY, MODERN, Requirement, Spec
+from .quotes import NEGOTIATED_ONLY
 
 ANSWERS = Spec(
     MODERN,
@@ -21,19 +22,40 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "sampling:request:whole",
         "A backend's sampling request reaches the client with every parameter as it was sent.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "client/sampling#creating-messages",
             "To request a language model generation during the processing of a client request, servers send an "
             "`InputRequiredResult` containing a `sampling/createMessage` request:",
         ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "client/sampling#creating-messages",
+                "To request a language model generation, servers send a `sampling/createMessage` request:",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "sampling:answer:whole",
         "The client's answer to a sampling request reaches the backend as it was given.",
-        "MUST",
+        "SHOULD",
         ANSWERS,
+        earlier=(
+            Spec(
+                LEGACY,
+                "schema#createmessageresult",
+                "The client's response to a sampling/createMessage request from the server.",
+            ),
+            Spec(
+                "2025-06-18",
+                "schema#createmessageresult",
+                "The client's response to a sampling/create_message request from the server.",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "sampling:answer:error",
@@ -45,6 +67,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "Clients SHOULD return errors for common failure cases: User rejected sampling request: `-1`",
         ),
         until=LEGACY,
+        earlier=(
+            Spec(
+                "2025-06-18",
+                "client/sampling#error-handling",
+                "Clients SHOULD return errors for common failure cases:",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "sampling:capability:absent",
@@ -52,39 +82,51 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "MUST",
         UNDECLARED,
         since="2025-06-18",
+        earlier=(NEGOTIATED_ONLY,),
     ),
     Requirement(
         "elicitation:form:whole",
         "A backend's form reaches the client, message and schema as they were sent, and the content of the answer "
         "reaches the backend.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "client/elicitation#requested-schema",
             "The `requestedSchema` parameter allows servers to define the structure of the expected response using a "
             "restricted subset of JSON Schema.",
+            since=LEGACY,
         ),
         since="2025-06-18",
+        earlier=(
+            Spec(
+                "2025-06-18",
+                "client/elicitation#requested-schema",
+                "The `requestedSchema` field allows servers to define the structure of the expected response "
+                "using a restricted subset of JSON Schema.",
+            ),
+        ),
     ),
     Requirement(
         "elicitation:form:decline",
         "A declined form reaches the backend as declined.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "client/elicitation#response-actions",
             'Decline (`action: "decline"`): User explicitly declined the request',
+            since="2025-06-18",
         ),
         since="2025-06-18",
     ),
     Requirement(
         "elicitation:form:cancel",
         "A form that the user dismissed reaches the backend as cancelled.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "client/elicitation#response-actions",
             'Cancel (`action: "cancel"`): User dismissed without making an explicit choice',
+            since="2025-06-18",
         ),
         since="2025-06-18",
     ),
@@ -97,6 +139,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "client/elicitation#url-mode-elicitation-requests",
             'URL mode elicitation requests MUST specify `mode: "url"`, a `message`, and include these additional '
             "parameters:",
+            since=LEGACY,
         ),
         since="2025-11-25",
     ),
@@ -109,8 +152,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "client/elicitation#capabilities",
             "Servers MUST NOT send elicitation requests with modes that are not supported by the client.",
+            since=LEGACY,
         ),
         since="2025-06-18",
+        earlier=(NEGOTIATED_ONLY,),
     ),
     Requirement(
         "elicitation:url:completed",
@@ -128,8 +173,17 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "roots:list:whole",
         "A backend that asks for roots gets those of the client, as the client gave them.",
-        "MUST",
+        "SHOULD",
         ANSWERS,
+        earlier=(
+            Spec(
+                LEGACY,
+                "schema#listrootsresult",
+                "This result contains an array of Root objects, each representing a root directory or file "
+                "that the server can operate on.",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "roots:changed:reaches",
@@ -139,6 +193,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             LEGACY,
             "client/roots#root-list-changes",
             "When roots change, clients that support `listChanged` MUST send a notification:",
+            since="2024-11-05",
         ),
         until=LEGACY,
     ),
@@ -150,13 +205,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "client/elicitation#security-considerations",
             "Servers MUST bind elicitation requests to the client and user identity",
+            since=LEGACY,
         ),
         since="2025-11-25",
     ),
     Requirement(
         "questions:client:capabilities",
         "A backend sees the capabilities that the client declared for the request, and none that the proxy invented.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "schema#requestmetaobject-iomodelcontextprotocolclientcapabilities",

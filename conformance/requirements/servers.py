@@ -30,7 +30,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The client MUST handle the session ID in a secure manner, see Session Hijacking mitigations for more "
             "details.",
         ),
-        since=FIRST,
+        since=LEGACY,
         until=LEGACY,
     ),
     Requirement(
@@ -65,6 +65,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         ),
         since=FIRST,
         until=LEGACY,
+        earlier=(
+            Spec(
+                "2025-06-18",
+                "basic/transports#session-management",
+                "When a client receives HTTP 404 in response to a request containing an `Mcp-Session-Id`, it "
+                "MUST start a new session by sending a new `InitializeRequest` without a session ID attached.",
+                since="2025-03-26",
+            ),
+        ),
     ),
     Requirement(
         "servers:listening:refused",
@@ -76,6 +85,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The server MUST either return `Content-Type: text/event-stream` in response to this HTTP GET, or else "
             "return HTTP 405 Method Not Allowed, indicating that the server does not offer an SSE stream at this "
             "endpoint.",
+            since="2025-03-26",
         ),
         since=FIRST,
         until=LEGACY,
@@ -125,6 +135,20 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "single JSON object) or `Content-Type: text/event-stream` (an SSE response stream). The client MUST "
             "support both.",
         ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/transports#sending-messages-to-the-server",
+                "The client MUST support both these cases.",
+                since="2025-03-26",
+            ),
+            Spec(
+                "2024-11-05",
+                "basic/transports#http-with-sse",
+                "Server messages are sent as SSE `message` events, with the message content encoded as JSON "
+                "in the event data.",
+            ),
+        ),
     ),
     Requirement(
         "servers:stream:lines",
@@ -134,6 +158,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "basic/transports/stdio",
             "Messages are delimited by newlines, and MUST NOT contain embedded newlines.",
+            since="2024-11-05",
         ),
     ),
     Requirement(
@@ -165,7 +190,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "servers:list:schema",
         "Each tool that is listed has an input schema, whatever the backend lists.",
         "MUST",
-        Spec(MODERN, "server/tools#tool", "MUST be a valid JSON Schema object (not `null`)"),
+        Spec(MODERN, "server/tools#tool", "MUST be a valid JSON Schema object (not `null`)", since=LEGACY),
+        earlier=(
+            Spec(
+                "2025-06-18",
+                "server/tools#tool",
+                "`inputSchema`: JSON Schema defining expected parameters",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "servers:question:early",
@@ -175,6 +208,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             LEGACY,
             "basic/index#messages",
             "All messages between MCP clients and servers MUST follow the JSON-RPC 2.0 specification.",
+            since="2024-11-05",
         ),
         until=LEGACY,
     ),

@@ -1,6 +1,6 @@
 """Stdio: what is written, and how it ends."""
 
-from .model import MODERN, Requirement, Spec
+from .model import LEGACY, MODERN, Requirement, Spec
 
 PAGE = "basic/transports/stdio"
 
@@ -13,6 +13,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             PAGE,
             "The server MUST NOT write anything to its `stdout` that is not a valid MCP message.",
+            since="2024-11-05",
         ),
     ),
     Requirement(
@@ -30,6 +31,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             f"{PAGE}#shutdown",
             "Servers SHOULD exit promptly when their standard input is closed or reads return end-of-file.",
+        ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/lifecycle#stdio",
+                "For the stdio transport, the client SHOULD initiate shutdown by: First, closing the input "
+                "stream to the child process (the server) Waiting for the server to exit",
+                since="2024-11-05",
+            ),
         ),
     ),
     Requirement(
@@ -49,6 +59,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The client SHOULD initiate shutdown by: Closing the input stream to the child process (the server). "
             "Waiting for the server to exit. If the server does not exit within a reasonable time, forcibly "
             "terminating the process using the mechanism appropriate for the operating system.",
+        ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "basic/lifecycle#stdio",
+                "Sending `SIGKILL` if the server does not exit within a reasonable time after `SIGTERM`",
+                since="2024-11-05",
+            ),
         ),
     ),
 )

@@ -5,20 +5,34 @@ from .model import LEGACY, MODERN, Requirement, Spec
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "subscriptions:capability:declared",
-        "The proxy declares `subscribe` when updates of a backend's resources can be had.",
-        "convention",
-        "A client that is not told that it may subscribe does not, as it would directly.",
+        "The proxy declares `subscribe` when it notifies updates of single resources.",
+        "SHOULD",
+        Spec(
+            MODERN,
+            "server/resources#capabilities",
+            "`subscribe` : whether the server supports resource-specific update notifications",
+        ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "server/resources#capabilities",
+                "`subscribe`: whether the client can subscribe to be notified of changes to individual resources.",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "subscriptions:update:arrives",
         "An update of a resource reaches the client that subscribed to it.",
-        "MUST",
+        "SHOULD",
         Spec(
             LEGACY,
             "server/resources#subscriptions",
             "Clients can subscribe to specific resources and receive notifications when they change:",
+            since="2024-11-05",
         ),
         until=LEGACY,
+        offers="resources.subscribe",
     ),
     Requirement(
         "subscriptions:update:subscriber-only",
@@ -28,24 +42,28 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             LEGACY,
             "schema#resourceupdatednotification",
             "This should only be sent if the client previously sent a resources/subscribe request.",
+            since="2024-11-05",
         ),
         until=LEGACY,
+        offers="resources.subscribe",
     ),
     Requirement(
         "subscriptions:unsubscribe:stops",
         "After `resources/unsubscribe` no update of the resource reaches the client.",
-        "MUST",
+        "SHOULD",
         Spec(
             LEGACY,
             "schema#unsubscriberequest",
             "Sent from the client to request cancellation of resources/updated notifications from the server.",
+            since="2024-11-05",
         ),
         until=LEGACY,
+        offers="resources.subscribe",
     ),
     Requirement(
         "subscriptions:listen:update",
         "An update of a resource reaches the clients that listen for its URI, and no others.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "schema#resourceupdatednotification",
@@ -53,15 +71,18 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "subscriptions/listen request.",
         ),
         since=MODERN,
+        offers="resources.subscribe",
     ),
     Requirement(
         "subscriptions:update:uri",
         "An update names the resource by the URI under which the client knows it.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "schema#resourceupdatednotificationparams-uri",
             "The URI of the resource that has been updated.",
+            since="2024-11-05",
         ),
+        offers="resources.subscribe",
     ),
 )

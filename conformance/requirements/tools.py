@@ -1,11 +1,13 @@
 """Tools: the list, and what a call carries there and back."""
 
 from .model import LEGACY, MODERN, Requirement, Spec
+from .quotes import SAME_ID, SAME_ID_EARLIER, TOOLS_LISTED, TOOLS_NOW
 
 CONTENT = Spec(
     MODERN,
     "schema#calltoolresult-content",
     "A list of content objects that represent the unstructured result of the tool call.",
+    since="2025-06-18",
 )
 
 REQUIREMENTS: tuple[Requirement, ...] = (
@@ -14,19 +16,17 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The list has every tool of every backend, its description, title, annotations and icons as the backend "
         "sent them.",
         "MUST",
-        Spec(
-            MODERN,
-            "server/tools#capabilities",
-            "Servers that declare the `tools` capability MUST respond to `tools/list` requests with the set of tools "
-            "currently available to the requesting client.",
-        ),
+        TOOLS_NOW,
+        earlier=TOOLS_LISTED,
     ),
     Requirement(
         "tools:list:schema",
         "The input and output schemas of a tool arrive as its backend wrote them, `$defs`, `$ref`, `oneOf`, `$schema` "
         "and `additionalProperties` included.",
-        "MUST",
-        Spec(MODERN, "server/tools#tool", "`inputSchema`: JSON Schema defining expected parameters"),
+        "SHOULD",
+        Spec(
+            MODERN, "server/tools#tool", "`inputSchema`: JSON Schema defining expected parameters", since="2024-11-05"
+        ),
     ),
     Requirement(
         "tools:list:deterministic",
@@ -43,66 +43,103 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "tools:call:text",
         "The text that a tool returns reaches the client.",
-        "MUST",
+        "SHOULD",
         CONTENT,
+        earlier=(
+            Spec("2025-03-26", "schema#calltoolresult", "The server's response to a tool call.", since="2024-11-05"),
+        ),
     ),
     Requirement(
         "tools:call:image",
         "The image that a tool returns reaches the client, its data and type unchanged.",
-        "MUST",
+        "SHOULD",
         CONTENT,
+        earlier=(
+            Spec("2025-03-26", "schema#calltoolresult", "The server's response to a tool call.", since="2024-11-05"),
+        ),
     ),
     Requirement(
         "tools:call:audio",
         "The audio that a tool returns reaches the client, its data and type unchanged.",
-        "MUST",
+        "SHOULD",
         CONTENT,
         since="2025-03-26",
+        earlier=(
+            Spec("2025-03-26", "schema#calltoolresult", "The server's response to a tool call.", since="2024-11-05"),
+        ),
     ),
     Requirement(
         "tools:call:embedded",
         "A resource embedded in a tool's result reaches the client with its contents.",
-        "MUST",
+        "SHOULD",
         CONTENT,
+        earlier=(
+            Spec("2025-03-26", "schema#calltoolresult", "The server's response to a tool call.", since="2024-11-05"),
+        ),
     ),
     Requirement(
         "tools:call:links",
         "The resource links that a tool returns reach the client.",
-        "MUST",
+        "SHOULD",
         CONTENT,
         since="2025-06-18",
     ),
     Requirement(
         "tools:call:mixed",
         "Content of several types in one result reaches the client whole and in order.",
-        "MUST",
+        "SHOULD",
         CONTENT,
+        earlier=(
+            Spec("2025-03-26", "schema#calltoolresult", "The server's response to a tool call.", since="2024-11-05"),
+        ),
     ),
     Requirement(
         "tools:call:structured",
         "The structured content that a tool returns reaches the client beside its content.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "schema#calltoolresult-structuredcontent",
             "An optional JSON value that represents the structured result of the tool call.",
         ),
         since="2025-06-18",
+        earlier=(
+            Spec(
+                LEGACY,
+                "schema#calltoolresult-structuredcontent",
+                "An optional JSON object that represents the structured result of the tool call.",
+                since="2025-06-18",
+            ),
+        ),
     ),
     Requirement(
         "tools:call:arguments",
         "The arguments of a call reach the backend as the client sent them.",
-        "MUST",
-        Spec(MODERN, "schema#calltoolrequestparams-arguments", "Arguments to use for the tool call."),
+        "SHOULD",
+        Spec(MODERN, "schema#calltoolrequestparams-arguments", "Arguments to use for the tool call.", since=LEGACY),
+        earlier=(
+            Spec(
+                "2025-06-18",
+                "schema#calltoolrequest",
+                "Used by the client to invoke a tool provided by the server.",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "tools:call:no-arguments",
         "A call without `arguments`, which the schema leaves optional, reaches the backend.",
-        "MUST",
+        "SHOULD",
         Spec(
-            MODERN,
-            "server/tools#error-handling",
-            "Malformed requests (requests that fail to satisfy CallToolRequest schema)",
+            MODERN, "schema#calltoolrequestparams-arguments", "Arguments to use for the tool call.", since="2025-11-25"
+        ),
+        earlier=(
+            Spec(
+                "2025-06-18",
+                "schema#calltoolrequest",
+                "Used by the client to invoke a tool provided by the server.",
+                since="2024-11-05",
+            ),
         ),
     ),
     Requirement(
@@ -114,28 +151,36 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "schema#calltoolresult-iserror",
             "Any errors that originate from the tool SHOULD be reported inside the result object, with `isError` set "
             "to true, not as an MCP protocol-level error response.",
+            since="2024-11-05",
         ),
     ),
     Requirement(
         "tools:call:unknown",
-        "A call of a tool that nobody offers gets the protocol error `-32602`.",
-        "MUST",
+        "A call of a tool that nobody offers gets a protocol error, to a modern client `-32602`.",
+        "SHOULD",
         Spec(
             MODERN,
             "schema#invalidparamserror",
             "In MCP, this error is returned in various contexts when request parameters fail validation: "
             "Tools: Unknown tool name or invalid tool arguments",
         ),
+        earlier=(
+            Spec(
+                LEGACY,
+                "schema#calltoolresult-iserror",
+                "However, any errors in finding the tool, an error indicating that the server does not "
+                "support tool calls, or any other exceptional conditions, should be reported as an MCP error "
+                "response.",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "tools:call:concurrent",
         "Two calls in flight at once on one connection each get their own result.",
         "MUST",
-        Spec(
-            MODERN,
-            "basic/index#result-responses",
-            "Result responses MUST include the same ID as the request they correspond to.",
-        ),
+        SAME_ID,
+        earlier=SAME_ID_EARLIER,
     ),
     Requirement(
         "tools:call:unlisted-first",
@@ -163,7 +208,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "tools:output:validated",
         "A structured result that does not match the tool's output schema is noticed.",
         "SHOULD",
-        Spec(MODERN, "server/tools#output-schema", "Clients SHOULD validate structured results against this schema."),
+        Spec(
+            MODERN,
+            "server/tools#output-schema",
+            "Clients SHOULD validate structured results against this schema.",
+            since="2025-06-18",
+        ),
         since="2025-06-18",
         unchecked="It is for the client at the end: a proxy that refuses results hides from it what the tool said.",
     ),
@@ -175,6 +225,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             MODERN,
             "server/tools#security-considerations",
             "Servers MUST: Validate all tool inputs Implement proper access controls Rate limit tool invocations",
+            since="2024-11-05",
         ),
         unchecked="No revision names a rate, and the backend that does the work limits it as well.",
     ),
@@ -187,6 +238,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "basic/index#icons",
             "Consumers of icon metadata MUST take appropriate security precautions when handling icons to prevent "
             "compromise:",
+            since=LEGACY,
         ),
         since="2025-11-25",
         unchecked="A proxy passes icons on; whoever fetches and shows them is the client.",

@@ -1,6 +1,6 @@
 """What passes through unchanged, though the proxy need not understand it."""
 
-from .model import MODERN, Requirement, Spec
+from .model import LEGACY, MODERN, Requirement, Spec
 
 SILENT = "No revision says what a proxy passes on. "
 VALUE = Spec(
@@ -54,20 +54,37 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "transparency:content:annotations",
         "The annotations of content reach the client.",
-        "MUST",
+        "SHOULD",
         Spec(
             MODERN,
             "server/tools#tool-result",
             "All content types (text, image, audio, resource links, and embedded resources) support optional "
             "annotations that provide metadata about audience, priority, and modification times.",
+            since="2025-06-18",
+        ),
+        earlier=(
+            Spec(
+                "2025-03-26",
+                "schema#annotations",
+                "The client can use annotations to inform how objects are used or displayed",
+                since="2024-11-05",
+            ),
         ),
     ),
     Requirement(
         "transparency:structured:exact",
         "Structured content arrives exactly, whatever JSON it is.",
-        "MUST",
+        "SHOULD",
         VALUE,
         since="2025-06-18",
+        earlier=(
+            Spec(
+                LEGACY,
+                "server/tools#structured-content",
+                "Structured content is returned as a JSON object in the `structuredContent` field of a result.",
+                since="2025-06-18",
+            ),
+        ),
     ),
     Requirement(
         "transparency:payload:large-result",
@@ -85,7 +102,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "transparency:text:unicode",
         "Text of every script arrives exactly, both ways: astral and combining characters, U+2028, an escaped NUL.",
         "MUST",
-        Spec(MODERN, "basic/transports/index#messages", "JSON-RPC messages MUST be UTF-8 encoded."),
+        Spec(MODERN, "basic/transports/index#messages", "JSON-RPC messages MUST be UTF-8 encoded.", since="2025-03-26"),
         since="2025-03-26",
     ),
     Requirement(
@@ -105,15 +122,31 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "transparency:numbers:floats",
         "Floating-point numbers of double precision arrive exactly, both ways.",
-        "MUST",
+        "SHOULD",
         VALUE,
         since="2025-06-18",
+        earlier=(
+            Spec(
+                LEGACY,
+                "server/tools#structured-content",
+                "Structured content is returned as a JSON object in the `structuredContent` field of a result.",
+                since="2025-06-18",
+            ),
+        ),
     ),
     Requirement(
         "transparency:null:kept",
         "An explicit null in arguments and results stays a null and does not vanish.",
-        "MUST",
+        "SHOULD",
         VALUE,
         since="2025-06-18",
+        earlier=(
+            Spec(
+                LEGACY,
+                "server/tools#structured-content",
+                "Structured content is returned as a JSON object in the `structuredContent` field of a result.",
+                since="2025-06-18",
+            ),
+        ),
     ),
 )

@@ -9,12 +9,10 @@ Rules:
 import itertools
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from conformance.fixtures import Server
 from conformance.session import Session
-from conformance.verdict import Failure
-from conformance.wire import Message
+from conformance.verdict import Failure, NotOffered
 
 from .registry import scenario
 from .watching import ACKNOWLEDGED, LIST_CHANGED, Watch, watching
@@ -94,17 +92,23 @@ async def fresh(s: Session) -> None:
 
 @scenario("changes:capability:declared", servers=SERVERS)
 async def declared(s: Session) -> None:
-    capabilities = await declared_capabilities(s)
+    """Whoever declares it says the truth, or fails elsewhere; whoever does not must not notify either."""
     kinds = ("tools", "prompts", "resources")
-    s.saw("listChanged", {kind: (capabilities.get(kind) or {}).get("listChanged", False) for kind in kinds})
+    silent = [kind for kind in kinds if not await s.offers(f"{kind}.listChanged")]
+    told = [kind for kind in silent if await notified(s, kind)]
+    s.equal(told, [], "changes of these lists are notified, and listChanged is not declared")
+    if len(silent) == len(kinds):
+        raise NotOffered("it declares no listChanged, and notifies of no change")
 
 
-async def declared_capabilities(s: Session) -> Message:
-    """What the target says that `changing` can do."""
-    client = await s.client("changing")
-    hello = client.hello if s.era == "legacy" else await client.ask("server/discover")
-    capabilities: Any = hello.get("capabilities")
-    return capabilities if isinstance(capabilities, dict) else {}
+async def notified(s: Session, kind: str) -> bool:
+    """Whether a change of a list is notified."""
+    try:
+        async with watching(s, "changing", kind) as watch, changed(s, kind, watch):
+            await watch.hears(LIST_CHANGED[kind])
+    except Failure:
+        return False
+    return True
 
 
 @scenario("changes:clients:each", servers=SERVERS, clients=("sse", "http"))

@@ -44,16 +44,9 @@ def having(s: Session, extensions: Message) -> Session:
     return s.another(capabilities={**CAPABLE, "extensions": extensions})
 
 
-async def capabilities(s: Session, server: str) -> Message:
-    """What the target says of itself to this client."""
-    client = await s.client(server)
-    hello = client.hello if s.era == "legacy" else await client.ask("server/discover")
-    return hello.get("capabilities") or {}
-
-
 async def declared(s: Session, server: str = "left") -> Message:
     """The extensions that the target declares, by name."""
-    found = (await capabilities(s, server)).get("extensions")
+    found = (await s.capabilities(server)).get("extensions")
     return found if isinstance(found, dict) else {}
 
 
@@ -534,7 +527,7 @@ async def client_with_old_tasks(s: Session) -> Session:
     """A legacy client, of a target with the tasks of its revision."""
     client = s.another(capabilities={**CAPABLE, "tasks": {}})
     for side in SIDES:
-        told_of = (await capabilities(client, side)).get("tasks") or {}
+        told_of = (await client.capabilities(side)).get("tasks") or {}
         if "tools" not in (told_of.get("requests") or {}):
             raise NotOffered("it does not declare the tasks of 2025-11-25")
     return client

@@ -189,8 +189,7 @@ async def notification(s: Session) -> None:
 async def body(s: Session) -> None:
     modern = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/list"}
     reply = await exchange(s, "POST", '{"jsonrpc": "2.0", "id": 1,', modern if s.era == "modern" else await session(s))
-    s.require(400 <= reply.status < 500, "a body that is not JSON is not refused", "HTTP 400", f"HTTP {reply.status}")
-    s.equal(reply.error_code, -32700, "a body that is not JSON is refused with another error")
+    s.require(reply.status >= 400, "a body that is not JSON is not refused", "HTTP 400", f"HTTP {reply.status}")
 
 
 @scenario("http:origin:forged", clients=HTTP)

@@ -2,7 +2,8 @@
 
 from conformance.client import BATCHES, ENVELOPE
 from conformance.requirements.model import LEGACY, MODERN, REVISIONS
-from conformance.session import Session
+from conformance.session import DECLARED_SINCE, Session, declares
+from conformance.verdict import NotApplicable, NotOffered
 from conformance.wire import Message
 
 from .registry import scenario
@@ -27,10 +28,24 @@ async def discovered(s: Session) -> Message:
     return (await s.request("everything", "server/discover")).result
 
 
-def require_capabilities(s: Session, answer: Message) -> None:
-    declared = answer.get("capabilities") or {}
-    missing = [name for name in CAPABILITIES if name not in declared]
-    s.equal(missing, [], "a backend has these, and they are not declared")
+async def require_capabilities(s: Session, answer: Message) -> None:
+    """What works is declared. That what is declared works is for the requirements on it to say."""
+    undeclared = [name for name in CAPABILITIES if not declares(answer.get("capabilities") or {}, name)]
+    known = [name for name in undeclared if s.revision >= DECLARED_SINCE.get(name, "")]
+    s.equal([name for name in known if await works(s, name)], [], "these work, and are not declared")
+    if len(undeclared) == len(CAPABILITIES):
+        raise NotOffered("it declares and has nothing")
+
+
+async def works(s: Session, capability: str) -> bool:
+    """Whether something can be had of a capability."""
+    if capability == "completions":
+        ref = {"type": "ref/prompt", "name": s.scheme.public("prompt", "everything", "test_prompt_with_arguments")}
+        params = {"ref": ref, "argument": {"name": "arg1", "value": "par"}}
+        result = (await s.request("everything", "completion/complete", params)).response.get("result") or {}
+        return bool((result.get("completion") or {}).get("values"))
+    result = (await s.request("everything", f"{capability}/list")).response.get("result") or {}
+    return bool(result.get(capability))
 
 
 def require_instructions(s: Session, answer: Message) -> None:
@@ -40,12 +55,23 @@ def require_instructions(s: Session, answer: Message) -> None:
 
 @scenario("lifecycle:initialize:revisions")
 async def revisions(s: Session) -> None:
-    """Over stdio, where every client has a process of its own, the oldest stands for all but the newest."""
-    newest = (await s.client()).hello.get("protocolVersion")
-    s.equal(newest, LEGACY, f"a client of {LEGACY} got another revision")
-    for revision in LEGACY_REVISIONS[: 1 if s.case.client == "stdio" else -1]:
-        client = await s.another(revision=revision).client()
-        s.equal(client.hello.get("protocolVersion"), revision, f"a client of {revision} got another revision")
+    """A revision that it ever answers with it supports, and so has to answer with it whenever it is asked for it.
+
+    Over stdio every client has a process of its own, so there the newest and the oldest stand for all.
+    """
+    answers = {LEGACY: str((await s.client()).hello.get("protocolVersion"))}
+    asked = [revision for revision in LEGACY_REVISIONS if revision != LEGACY]
+    for revision in asked[: 1 if s.case.client == "stdio" else None]:
+        answers[revision] = await answer(s, revision)
+    s.require(set(answers.values()) <= {*LEGACY_REVISIONS}, "a revision is answered that is none", "", answers)
+    for supported in sorted({*answers.values()}):
+        found = answers.get(supported) or await answer(s, supported)
+        s.equal(found, supported, f"a client of {supported} got another revision, which it supports by its answers")
+
+
+async def answer(s: Session, revision: str) -> str:
+    """The revision that another client gets that asks for this one."""
+    return str((await s.another(revision=revision).client()).hello.get("protocolVersion"))
 
 
 @scenario("lifecycle:initialize:unknown")
@@ -65,7 +91,7 @@ async def server_info(s: Session) -> None:
 
 @scenario("lifecycle:initialize:capabilities")
 async def initialize_capabilities(s: Session) -> None:
-    require_capabilities(s, await hello(s))
+    await require_capabilities(s, await hello(s))
 
 
 @scenario("lifecycle:initialize:instructions", servers=("paginated", "everything"), clients=("sse", "http"))
@@ -95,7 +121,7 @@ async def discover_revisions(s: Session) -> None:
 
 @scenario("lifecycle:discover:capabilities")
 async def discover_capabilities(s: Session) -> None:
-    require_capabilities(s, await discovered(s))
+    await require_capabilities(s, await discovered(s))
 
 
 @scenario("lifecycle:discover:instructions", servers=("paginated", "everything"))
@@ -150,11 +176,10 @@ async def batch(s: Session) -> None:
     """A proxy that answers with another revision has not agreed to take batches."""
     other = s.another(revision=BATCHES)
     client = await other.client("everything")
-    agreed = client.hello.get("protocolVersion") == BATCHES
-    if agreed:
-        asked: list[Message] = [{"jsonrpc": "2.0", "id": f"batch-{n}", "method": "ping"} for n in range(2)]
-        call = await client.throw([asked[0], {"jsonrpc": "2.0", "method": "notifications/odd"}, asked[1]])
-        await client.answered(call, times=2)
-        ids = sorted(str(message.get("id")) for message in call.before if "method" not in message)
-        s.equal(ids, ["batch-0", "batch-1"], "the requests of a batch are not each answered")
-    s.require(True, "")
+    if client.hello.get("protocolVersion") != BATCHES:
+        raise NotApplicable(f"it does not agree on {BATCHES}")
+    asked: list[Message] = [{"jsonrpc": "2.0", "id": f"batch-{n}", "method": "ping"} for n in range(2)]
+    call = await client.throw([asked[0], {"jsonrpc": "2.0", "method": "notifications/odd"}, asked[1]])
+    await client.answered(call, times=2)
+    ids = sorted(str(message.get("id")) for message in call.before if "method" not in message)
+    s.equal(ids, ["batch-0", "batch-1"], "the requests of a batch are not each answered")

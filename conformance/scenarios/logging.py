@@ -5,6 +5,7 @@ Legacy clients say once for their session from which level on they want messages
 
 from conformance.client import ENVELOPE
 from conformance.session import Outcome, Session
+from conformance.verdict import NotOffered
 from conformance.wire import Message
 
 from .registry import scenario
@@ -15,12 +16,18 @@ LOG = "notifications/message"
 
 @scenario("logging:capability:declared", servers=SERVERS)
 async def declared(s: Session) -> None:
-    """Looked at when the backend is known to be there."""
+    """Whoever declares it says the truth, or fails elsewhere; whoever does not must emit nothing either."""
     s.require((await s.call_tool("stateful", "whoami", {})).result, "a call has an empty result")
-    client = await s.client("stateful")
-    hello = client.hello if s.era == "legacy" else await client.ask("server/discover", {})
-    capabilities = hello.get("capabilities", {})
-    s.require("logging" in capabilities, "logging is not declared", "logging", capabilities)
+    if await s.offers("logging"):
+        return
+    client = s.another() if s.era == "legacy" else s
+    wire = await client.client("stateful")
+    if s.era == "legacy":
+        await (await wire.request("logging/setLevel", {"level": "debug"})).response()  # an error will do
+    since = len(wire.inbox)
+    await log(client, {"level": "emergency", "data": "undeclared"}, asked="debug")
+    s.equal(await heard(client, since), [], "log messages arrive, and logging is not declared")
+    raise NotOffered("it does not declare logging, and hands on no log message")
 
 
 @scenario("logging:message:whole", servers=SERVERS)

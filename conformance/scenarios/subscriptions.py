@@ -2,8 +2,9 @@
 
 from conformance.fixtures import Server
 from conformance.session import Session
+from conformance.verdict import Failure, NotOffered
 
-from .changes import SERVERS, declared_capabilities
+from .changes import SERVERS
 from .registry import scenario
 from .watching import UPDATED, Watch, watching
 
@@ -18,7 +19,17 @@ async def touch(s: Session, uri: str, server: str = "changing") -> None:
 
 @scenario("subscriptions:capability:declared", servers=SERVERS)
 async def declared(s: Session) -> None:
-    s.saw("subscribe", ((await declared_capabilities(s)).get("resources") or {}).get("subscribe", False))
+    """Whoever declares it says the truth, or fails elsewhere; whoever does not must not notify either."""
+    if await s.offers("resources.subscribe"):
+        s.require(True, "")
+        return
+    try:
+        async with watching(s, "changing", uris=[await s.uri("changing", A)]) as watch:
+            await touch(s, A)
+            await watch.hears(UPDATED)
+    except Failure:
+        raise NotOffered("it does not declare resources.subscribe, and notifies of no update") from None
+    raise Failure("updates of resources are notified, and subscribe is not declared")
 
 
 @scenario("subscriptions:update:arrives", servers=SERVERS)

@@ -27,7 +27,7 @@ ABOUT: dict[str, Any] = {
     "seconds": 1.0,
     "version": "1",
 }
-MUST, CONVENTION = "tools:call:text", "lifecycle:initialize:instructions"
+MUST, CONVENTION = "tools:call:concurrent", "lifecycle:initialize:instructions"
 
 
 def result(requirement: str, verdict: Verdict, **more: Any) -> RunResult:

@@ -400,7 +400,7 @@ def test_junit_counts() -> None:
     failure = found("tools:call:text [stdio-legacy>stdio]", "failure")
     assert failure.get("message") == "the result of tools/call is not what the backend sent"
     source = outcome(data, "tools:call:text")["source"]
-    for part in ("expected:\n{", "actual:\n{", "difference:\n---", source["quote"], source["url"], "MUST: "):
+    for part in ("expected:\n{", "actual:\n{", "difference:\n---", source["quote"], source["url"], "SHOULD: "):
         assert part in (failure.text or "")
     known = found("tools:call:image [http-modern>stdio]", "skipped")
     assert known.get("message") == "known: The SDK drops it. (https://example.com/issues/12)"

@@ -44,7 +44,7 @@ class CachesUntilTold(Caches):
         super().heard(backend, message)
 
 
-@in_hello("changes:capability:declared", "legacy", "modern", symptom='+ "tools": false')
+@in_hello("changes:capability:declared", "legacy", "modern", symptom='+ "tools"')
 def hides_that_lists_change(hello: Message) -> None:
     """It does not say that lists change."""
     for capability in hello["capabilities"].values():

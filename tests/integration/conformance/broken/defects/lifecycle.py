@@ -1,5 +1,7 @@
 """Greetings, and what is spoken: proxies that break what is required of them."""
 
+import itertools
+
 from tests.integration.conformance.broken.breaking import breaks, in_error, in_hello
 from tests.integration.conformance.broken.mux import (
     CAPABILITIES,
@@ -18,10 +20,10 @@ from tests.integration.conformance.broken.mux import (
 )
 
 
-@in_hello("lifecycle:initialize:revisions", "legacy", symptom="a client of 2024-11-05 got another revision")
-def speaks_only_the_latest_revision(hello: Message) -> None:
-    """It speaks its latest revision, whatever was asked for."""
-    hello["protocolVersion"] = LEGACY[0]
+@in_hello("lifecycle:initialize:revisions", "legacy", symptom="got another revision, which it supports by its answers")
+def answers_with_the_revision_before(hello: Message) -> None:
+    """It answers with the revision before the one that was asked for, as long as there is one."""
+    hello["protocolVersion"] = dict(itertools.pairwise(LEGACY)).get(hello["protocolVersion"], LEGACY[-1])
 
 
 @breaks("lifecycle:initialize:unknown", symptom="an unknown revision was not answered with one of the handshake")

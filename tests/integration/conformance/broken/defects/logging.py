@@ -6,7 +6,7 @@ from tests.integration.conformance.broken.breaking import Gossip, breaks, in_hel
 from tests.integration.conformance.broken.mux import ENVELOPE, VERSION, Backend, Call, Failure, Message, Mux, as_object
 
 
-@in_hello("logging:capability:declared", "legacy", "modern", symptom="logging is not declared")
+@in_hello("logging:capability:declared", "legacy", "modern", symptom="log messages arrive, and logging is not declared")
 def hides_logging(hello: Message) -> None:
     """It does not say that servers log."""
     hello["capabilities"].pop("logging", None)

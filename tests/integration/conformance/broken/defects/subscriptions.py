@@ -4,7 +4,7 @@ from tests.integration.conformance.broken.breaking import breaks, in_hello, sile
 from tests.integration.conformance.broken.mux import Call, Message, Mux, as_object
 
 
-@in_hello("subscriptions:capability:declared", "legacy", "modern", symptom='+ "subscribe": false')
+@in_hello("subscriptions:capability:declared", "legacy", "modern", symptom="subscribe is not declared")
 def hides_subscriptions(hello: Message) -> None:
     """It does not say that resources can be subscribed to."""
     as_object(hello["capabilities"].get("resources")).pop("subscribe", None)
