@@ -12,7 +12,7 @@ Rules:
 import difflib
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -402,11 +402,15 @@ class Session:
         raise Failure(f"{method} does not end within {MAX_PAGES} pages")
 
     async def list(self, kind: ListKind, server: str) -> list[Message]:
-        """What a server offers, in order, names and URIs as the server itself spells them."""
+        """What a server offers, in order, names and URIs as the server itself spells them.
+
+        An entry without a name, or one that is no object, is nobody's: that it is listed is judged where that is looked
+        at, and here it hides none of the others.
+        """
         _, _, key = LISTS[kind]
         entries = []
-        for entry in await self.merged(kind, server):
-            own = self._own_name(kind, server, entry.get(key, ""))
+        for entry in named(await self.merged(kind, server), key):
+            own = self._own_name(kind, server, entry[key])
             if own is not None:
                 entries.append({**entry, key: own})
         return entries
@@ -538,6 +542,13 @@ def _noting(method: str, answer: Answer, questions: list[Message]) -> Answer:
         return answer(params)
 
     return noted
+
+
+def named(entries: Iterable[object], key: str) -> Iterator[Message]:
+    """Those entries of a target's list that are objects with a text under `key`."""
+    for entry in entries:
+        if isinstance(entry, dict) and isinstance(entry.get(key), str):
+            yield entry
 
 
 def _asks(response: Message) -> bool:
