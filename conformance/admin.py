@@ -3,46 +3,84 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
 from .client import ANSWER_WAIT, http_client
-from .target import Target, fill
+from .filling import fill, fill_json, of_server
+from .target import Target
 from .verdict import Failure
 
 
-async def add(target: Target, values: Mapping[str, str], name: str, entry: Mapping[str, Any]) -> httpx2.Response:
-    """Add a backend; returns the response, whatever its status.
+class Admin:
+    """The API of a target that runs.
 
     Args:
         values: of the placeholders of launching.
-        name, entry: as in `mcpServers`.
+    """
+
+    def __init__(self, target: Target, values: Mapping[str, str]) -> None:
+        assert target.admin is not None
+        self._target = target
+        self._admin = target.admin
+        self._values = values
+        self._added: dict[str, dict[str, Any]] = {}
+
+    async def add(self, name: str, entry: Mapping[str, Any]) -> httpx2.Response:
+        """Add a backend; returns the response, whatever its status.
+
+        Args:
+            name, entry: as in `mcpServers`.
+
+        Raises:
+            Failure: the target does not answer, or its answer lacks what `admin.id` names.
+        """
+        told = {**of_server(name, entry, self._target.backends.types), "entry": entry}
+        response = await self._request(self._admin.add_method, self._admin.add, self._admin.add_body, told)
+        if response.is_success:
+            self._added[name] = told
+            if self._admin.id is not None:
+                told["id"] = found(response.text, self._admin.id)
+        return response
+
+    async def remove(self, name: str) -> httpx2.Response:
+        """Remove a backend; returns the response, whatever its status. One that was never added here is asked for by
+        its name.
+
+        Raises:
+            Failure: the target does not answer.
+        """
+        told = {**of_server(name, {}, {}), "entry": {}, "id": name, **self._added.pop(name, {})}
+        return await self._request(self._admin.remove_method, self._admin.remove, self._admin.remove_body, told)
+
+    async def _request(self, method: str, url: str, body: str | None, told: Mapping[str, Any]) -> httpx2.Response:
+        quoted = {key: quote(value if isinstance(value, str) else "", safe="") for key, value in told.items()}
+        url = fill(url, {**self._values, **quoted})
+        content = fill_json(body, {**self._values, **told}) if body is not None else None
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers |= {name: fill(value, self._values) for name, value in self._admin.headers.items()}
+        async with http_client(timeout=ANSWER_WAIT * self._target.patience) as http:
+            try:
+                return await http.request(method, url, content=content, headers=headers)
+            except httpx2.TransportError as exc:
+                raise Failure(f"{method} {url} was not answered ({type(exc).__name__})") from None
+
+
+def found(text: str, path: str) -> str:
+    """What stands in a JSON document under keys, or numbers of places, that dots separate.
 
     Raises:
-        Failure: the target does not answer.
+        Failure: it does not stand there.
     """
-    assert target.admin is not None
-    given = {**values, "server": name}
-    body = fill(target.admin.add_body, {**given, "entry": json.dumps(entry)})
-    return await _request(target, values, target.admin.add_method, fill(target.admin.add, given), body)
-
-
-async def remove(target: Target, values: Mapping[str, str], name: str) -> httpx2.Response:
-    """Remove a backend; otherwise as `add`."""
-    assert target.admin is not None
-    return await _request(
-        target, values, target.admin.remove_method, fill(target.admin.remove, {**values, "server": name}), None
-    )
-
-
-async def _request(
-    target: Target, values: Mapping[str, str], method: str, url: str, body: str | None
-) -> httpx2.Response:
-    assert target.admin is not None
-    headers = {"Content-Type": "application/json"} if body is not None else {}
-    headers |= {name: fill(value, values) for name, value in target.admin.headers.items()}
-    async with http_client(timeout=ANSWER_WAIT * target.patience) as http:
-        try:
-            return await http.request(method, url, content=body, headers=headers)
-        except httpx2.TransportError as exc:
-            raise Failure(f"{method} {url} was not answered ({type(exc).__name__})") from None
+    try:
+        value = json.loads(text)
+        for key in path.split("."):
+            value = value[int(key)] if isinstance(value, list) else value[key]
+    except (ValueError, LookupError, TypeError):
+        value = None
+    if value is None:
+        raise Failure(
+            f"admin.id: the answer to the addition of a server has no '{path}'", "a JSON document that has it", text
+        )
+    return str(value)

@@ -57,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         target = load(name)
+        target.check_environment(os.environ)
         given = config.getoption("--baseline")
         if given is not None and not given.exists():
             raise baseline.BaselineError(f"{given}: there is no such baseline")

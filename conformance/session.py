@@ -19,7 +19,7 @@ from typing import Any, Literal
 import anyio
 import httpx2
 
-from . import admin
+from .admin import Admin
 from .case import Case
 from .client import ANSWER_WAIT, Answer, Call, Client, Received, Url, connect, shown
 from .fixtures import Journal, Server
@@ -152,6 +152,7 @@ class Session:
         key = "" if self.shared_endpoint else server
         if key not in self._clients:
             channel = f"client {self.number}" + (f" to {key}" if key else "")
+            await self.world.running.begun(server)
             manager = connect(
                 self.world.running.endpoint(self.case.client, server),
                 self.case.client,
@@ -448,11 +449,17 @@ class Session:
 
     async def add_entry(self, name: str, entry: Message) -> httpx2.Response:
         """Add whatever `entry` says, under this name."""
-        return await admin.add(self.stage.target, self.world.site.values, name, entry)
+        return await self._admin.add(name, entry)
 
     async def remove_server(self, name: str) -> httpx2.Response:
         """Remove a server from the target at run time; returns the response of its API."""
-        return await admin.remove(self.stage.target, self.world.site.values, name)
+        return await self._admin.remove(name)
+
+    @property
+    def _admin(self) -> Admin:
+        admin = self.world.running.admin
+        assert admin is not None  # such a scenario needs it
+        return admin
 
     @property
     def place(self) -> Url:

@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from .case import Transport
 from .client import Command
 from .fixtures import Backend, Journal, Server, listening
-from .launchers import GROUNDS, Ground, Running, Site
+from .launchers import GROUNDS, Ground, Running, Site, launching
 from .launchers.base import site
 from .target import Target
 
@@ -120,7 +120,7 @@ class Stage:
         backends = {
             server.name: await self.backend(server, transport, None if shared else opened) for server in servers
         }
-        running, held = await self.hold(self._ground.launch(site(self.target, backends, folder)))
+        running, held = await self.hold(launching(self._ground, self.target)(site(self.target, backends, folder)))
         return World(running, backends, [*opened, held])
 
     async def backend(self, server: Server, transport: Transport, opened: list[Held] | None) -> Backend:

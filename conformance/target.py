@@ -2,32 +2,25 @@
 
 Rules:
 - A file that cannot be used is a `TargetError` that names the key and the remedy.
-- Placeholders are written `$name` or `${name}`; which there are depends on the key. `$$` is a dollar sign.
+- What stands for what in its texts is in `filling`.
 """
 
 import fnmatch
-import json
-import re
-import string
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .case import Transport
 from .client import Command, Endpoint, Url
+from .filling import BODY, LAUNCH, ONE, fill, fill_words, known, used
 from .requirements import REQUIREMENTS
 from .requirements.model import Era
 
 SHIPPED = Path(__file__).with_name("targets")
-
-LAUNCH = ("host", "port", "config", "python", "here")
-"""Placeholders of everything about launching: where clients connect (127.0.0.1, or a node of a cluster) and the port
-there, the configuration file that the harness wrote, this Python interpreter, and the folder of the target file. For a
-target in a container, the file and the interpreter are those in there."""
 
 CONTAINER = frozenset({"image", "port", "args", "hardened", "python", "fixtures"})
 """Keys of [launch] for a target in a container."""
@@ -41,27 +34,15 @@ class TargetError(Exception):
     """The author's of a target file: it cannot be used. The text names the place and the remedy."""
 
 
-def _with(*known: str) -> AfterValidator:
-    """Text in which only these placeholders stand."""
-
-    def check(text: str) -> str:
-        try:
-            string.Template(text).substitute(dict.fromkeys(known, ""))
-        except KeyError as exc:
-            raise ValueError(
-                f"${exc.args[0]} is no placeholder here; there are {', '.join('$' + k for k in known)}"
-            ) from None
-        except ValueError:
-            raise ValueError("a dollar sign that begins no placeholder is written $$") from None
-        return text
-
-    return AfterValidator(check)
-
-
-Launched = Annotated[str, _with(*LAUNCH)]
-Named = Annotated[str, _with("server", "name")]
-Located = Annotated[str, _with("server", "uri", "scheme", "rest")]
-Addressed = Annotated[str, _with(*LAUNCH, "server")]
+Launched = Annotated[str, known(*LAUNCH, *ONE)]
+Words = Annotated[tuple[Launched, ...], Field(min_length=1)]
+Named = Annotated[str, known("server", "name")]
+Located = Annotated[str, known("server", "uri", "scheme", "rest")]
+Addressed = Annotated[str, known(*LAUNCH, "server")]
+Administered = Annotated[str, known(*LAUNCH, *BODY)]
+Templated = Annotated[str, known(*LAUNCH, "servers", own=("secrets", "lists"))]
+Listed = Annotated[str, known("name", "command", "args", "env", "url", "type", *LAUNCH)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
 
 
 class _Table(BaseModel):
@@ -78,7 +59,10 @@ class About(_Table):
 class Launch(_Table):
     kind: Literal["direct", "in_process", "command", "docker", "kubernetes", "url"]
     factory: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = None
-    command: Annotated[tuple[Launched, ...], Field(min_length=1)] | None = None
+    command: Words | None = None
+    single: bool = False
+    before: tuple[Words, ...] = ()
+    after: tuple[Words, ...] = ()
     env: dict[str, Launched] = {}
     cwd: Launched | None = None
     ready: Launched | None = None
@@ -109,7 +93,21 @@ class Launch(_Table):
             raise ValueError(f"'{min(stray)}' is for the kinds docker and kubernetes")
         if self.in_container and self.cwd is not None:
             raise ValueError(f"'cwd' is not for kind '{self.kind}': the image has its own")
+        if self.single and self.kind in ("direct", "url"):
+            raise ValueError(f"'single' is not for kind '{self.kind}': the harness starts a process for each server")
+        if not self.single and (of_one := used(self.texts) & set(ONE)):
+            raise ValueError(
+                f"${min(of_one)} is of one server: with single = true the target is started for each server, else "
+                "$config names a file with all servers"
+            )
         return self
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text with placeholders."""
+        steps = [word for step in (*self.before, *self.after) for word in step]
+        alone = [text for text in (self.cwd, self.ready) if text is not None]
+        return [*(self.command or ()), *self.args, *self.env.values(), *steps, *alone]
 
 
 class Endpoints(_Table):
@@ -121,14 +119,28 @@ class Endpoints(_Table):
 
 class Backends(_Table):
     transports: Annotated[tuple[Transport, ...], Field(min_length=1)] | None = None
+    types: dict[Transport, str] = {}
 
 
 class Config(_Table):
     file: str = "mcp.json"
-    extra: dict[str, Any] = {}
-    template: Annotated[str, _with(*LAUNCH, "servers")] | None = None
-    server: dict[Transport, Annotated[str, _with("name", "command", "args", "env", "url", *LAUNCH)]] = {}
+    extra: Annotated[dict[str, Any], known(*LAUNCH)] = {}
+    template: Templated | None = None
+    server: dict[Transport, Listed] = {}
     separator: str = "\n"
+    lists: dict[Name, Listed] = {}
+    files: dict[Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")], Templated] = {}
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text with placeholders but the patterns of servers."""
+        return [*([self.template] if self.template is not None else []), *self.files.values()]
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if PurePosixPath(self.file).name in self.files:
+            raise ValueError(f"files: '{PurePosixPath(self.file).name}' is the configuration file itself; give another")
+        return self
 
 
 class Names(_Table):
@@ -139,12 +151,34 @@ class Names(_Table):
 
 
 class Admin(_Table):
-    add: Addressed
+    add: Administered
     add_method: str = "POST"
-    add_body: Annotated[str, _with("server", "entry", *LAUNCH)] = '{"mcpServers": {"$server": $entry}}'
-    remove: Addressed
+    add_body: Administered = '{"mcpServers": {"$server": $entry}}'
+    id: Annotated[str, Field(min_length=1)] | None = None
+    remove: Administered
     remove_method: str = "DELETE"
-    headers: dict[str, Launched] = {}
+    remove_body: Administered | None = None
+    headers: dict[str, Annotated[str, known(*LAUNCH)]] = {}
+    registers: bool = False
+
+    @model_validator(mode="after")
+    def _identified(self) -> Self:
+        if "id" in used([self.add, self.add_body]):
+            raise ValueError("$id is known when a server was added: it is for remove and remove_body")
+        if "id" in used([self.remove, self.remove_body or ""]) and self.id is None:
+            raise ValueError('$id needs \'id\': where it stands in the answer to the addition, such as "id", "data.id"')
+        return self
+
+
+class Secret(_Table):
+    env: Annotated[str, Field(min_length=1)] | None = None
+    command: Annotated[tuple[Annotated[str, known(*LAUNCH)], ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.env is None) == (self.command is None):
+            raise ValueError("needs either 'env', the name of an environment variable, or 'command', which prints it")
+        return self
 
 
 class Target(_Table):
@@ -157,6 +191,7 @@ class Target(_Table):
     config: Config = Config()
     names: Names = Names()
     admin: Admin | None = None
+    secrets: dict[Name, Secret] = {}
     unsupported: dict[str, Annotated[str, Field(min_length=1)]] = {}
     here: Path
 
@@ -171,9 +206,39 @@ class Target(_Table):
                 raise ValueError(f"unsupported: no requirement is called '{glob}'; `list` shows them")
         if self.endpoints.stdio and self.launch.kind != "command":
             raise ValueError("endpoints.stdio needs launch.kind 'command'")
+        if self.endpoints.stdio and self.registers:
+            raise ValueError("admin.registers is not for endpoints.stdio: every client starts a target of its own")
         if self.launch.in_container:
             self._contained()
+        if self.launch.single:
+            self._of_one()
+        if self.config.template is not None and (lacking := set(self.transports) - set(self.config.server)):
+            raise ValueError(
+                f"config.server lacks a pattern for {min(lacking)}: add it, or leave that out of backends.transports"
+            )
+        if taken := {*self.secrets, *self.config.lists} & {*LAUNCH, *ONE, *BODY, "servers"}:
+            raise ValueError(f"${min(taken)} is a placeholder already: give it another name")
         return self
+
+    def _of_one(self) -> None:
+        if self.admin is not None:
+            raise ValueError("[admin] is not for single = true: such a target has one server, and no more can be added")
+        if not self._says:
+            raise ValueError(
+                "single = true: nothing under [launch] says which server: put $command and $args, $url or $config there"
+            )
+        if stray := set(self.transports) - set(self._says):
+            raise ValueError(
+                f"backends.transports has {min(stray)}, but nothing under [launch] tells the target of such a server: "
+                "$command and $args do for stdio, $url does for sse and http"
+            )
+
+    @property
+    def _says(self) -> tuple[Transport, ...]:
+        """The transports of servers that a target of one server can be told of."""
+        there = used(self.launch.texts)
+        told: dict[Transport, bool] = {"stdio": "command" in there, "sse": "url" in there, "http": "url" in there}
+        return tuple(transport for transport, tells in told.items() if tells or "config" in there)
 
     def _contained(self) -> None:
         kind, file = self.launch.kind, PurePosixPath(self.config.file)
@@ -224,13 +289,20 @@ class Target(_Table):
         """Of the servers that it can be put in front of."""
         if self.backends.transports is not None:
             return self.backends.transports
+        if self.launch.single:
+            return self._says
         return ("sse", "http") if self.launch.in_container and self.launch.python is None else ("stdio", "sse", "http")
 
     @property
     def shared_endpoint(self) -> bool:
         """Whether all servers are behind one endpoint, rather than each behind its own."""
-        urls = (self.endpoints.sse, self.endpoints.http)
-        return self.is_proxy and not any(re.search(r"\$\{?server\b", url or "") for url in urls)
+        urls = (self.endpoints.sse or "", self.endpoints.http or "")
+        return self.is_proxy and not self.launch.single and "server" not in used(urls)
+
+    @property
+    def registers(self) -> bool:
+        """Whether it gets its servers over [admin], rather than from its configuration file."""
+        return self.admin is not None and (self.admin.registers or self.launch.kind == "url")
 
     def declines(self, requirement: str) -> str | None:
         """Why it does not support this, if it says so."""
@@ -238,16 +310,32 @@ class Target(_Table):
 
     def command(self, values: Mapping[str, str]) -> Command:
         """What starts it."""
-        cwd = self.here / fill(self.launch.cwd, values) if self.launch.cwd is not None else None
-        return Command(tuple(self.argv(values)), self.environment(values), cwd)
+        return Command(tuple(self.argv(values)), self.environment(values), self.folder(values))
+
+    def folder(self, values: Mapping[str, str]) -> Path | None:
+        """`launch.cwd`, relative to the target file."""
+        return self.here / fill(self.launch.cwd, values) if self.launch.cwd is not None else None
+
+    def check_environment(self, environ: Mapping[str, str]) -> None:
+        """See to it that the secrets are there that come from the environment.
+
+        Raises:
+            TargetError: the user's: one is not.
+        """
+        for name, secret in self.secrets.items():
+            if secret.env is not None and secret.env not in environ:
+                raise TargetError(
+                    f"{self.name}: secrets.{name}: there is no environment variable {secret.env}; set it to what the "
+                    f"target takes for ${name}"
+                )
 
     def argv(self, values: Mapping[str, str]) -> list[str]:
         """`launch.command`; empty where there is none."""
-        return [fill(part, values) for part in self.launch.command or ()]
+        return fill_words(self.launch.command or (), values)
 
     def args(self, values: Mapping[str, str]) -> list[str]:
         """`launch.args`."""
-        return [fill(part, values) for part in self.launch.args]
+        return fill_words(self.launch.args, values)
 
     def environment(self, values: Mapping[str, str]) -> dict[str, str]:
         """`launch.env`."""
@@ -261,47 +349,6 @@ class Target(_Table):
         assert url is not None
         headers = {name: fill(value, values) for name, value in self.endpoints.headers.items()}
         return Url(fill(url, {**values, "server": server}), headers)
-
-
-def fill(text: str, values: Mapping[str, str]) -> str:
-    """Text with its placeholders filled."""
-    return string.Template(text).substitute(values)
-
-
-def write_config(target: Target, servers: Mapping[str, Mapping[str, Any]], values: Mapping[str, str]) -> str:
-    """The configuration file's text.
-
-    Args:
-        servers: by name, each as in `mcpServers`.
-        values: of the placeholders of launching.
-    """
-    config = target.config
-    if config.template is None:
-        return json.dumps({**_filled(config.extra, values), "mcpServers": servers}, indent=2)
-    entries = []
-    for name, server in servers.items():
-        pattern = config.server.get("stdio" if "command" in server else server["type"])
-        if pattern is None:
-            raise TargetError(f"config.server lacks a pattern for {server.get('type', 'stdio')}")
-        given = {
-            "name": name,
-            "command": json.dumps(server.get("command")),
-            "args": json.dumps(server.get("args")),
-            "env": json.dumps(server.get("env", {})),
-            "url": json.dumps(server.get("url")),
-        }
-        entries.append(fill(pattern, {**values, **given}))
-    return fill(config.template, {**values, "servers": config.separator.join(entries)})
-
-
-def _filled(value: Any, values: Mapping[str, str]) -> Any:
-    if isinstance(value, str):
-        return fill(value, values)
-    if isinstance(value, dict):
-        return {key: _filled(part, values) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_filled(part, values) for part in value]
-    return value
 
 
 def find(name: str) -> Path:
@@ -339,9 +386,16 @@ def load(name: str) -> Target:
     if "here" in data:
         raise TargetError(f"{path}: here: there is no such key")
     try:
-        return Target.model_validate({**data, "here": path.resolve().parent})
+        own = {"secrets": _table(data, "secrets"), "lists": _table(_table(data, "config"), "lists")}
+        return Target.model_validate({**data, "here": path.resolve().parent}, context=own)
     except ValidationError as exc:
         raise TargetError("\n".join(f"{path}: {problem}" for problem in _problems(exc))) from None
+
+
+def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A table of a file that may be wrong in any way; empty where it is none."""
+    table = data.get(key)
+    return table if isinstance(table, dict) else {}
 
 
 def _problems(exc: ValidationError) -> Iterable[str]:
@@ -362,6 +416,7 @@ def placeholders(port: int, config: Path, target: Target) -> dict[str, str]:
         "host": "127.0.0.1",
         "port": str(port),
         "config": str(config),
+        "folder": str(config.parent),
         "python": python,
         "here": str(target.here),
     }

@@ -1,9 +1,15 @@
-"""Launchers: how a target is started. One module each; a new kind is a module here and a name in `GROUNDS`."""
+"""Launchers: how a target is started. One module each; a new kind is a module here and a name in `GROUNDS`.
 
-from . import command, direct, docker, in_process, kubernetes, url
-from .base import Ground, LaunchError, Open, Running, Site, here
+`launching` adds what is the same for every kind: steps, secrets, registration (`prepared`), a start for each server
+(`single`).
+"""
 
-__all__ = ["GROUNDS", "Ground", "LaunchError", "Running", "Site"]
+from conformance.target import Target
+
+from . import command, direct, docker, in_process, kubernetes, prepared, single, url
+from .base import Ground, Launch, LaunchError, Open, Running, Site, here
+
+__all__ = ["GROUNDS", "Ground", "LaunchError", "Running", "Site", "launching"]
 
 GROUNDS: dict[str, Open] = {
     "direct": here(direct.launch),
@@ -13,3 +19,9 @@ GROUNDS: dict[str, Open] = {
     "kubernetes": kubernetes.ground,
     "url": here(url.launch),
 }
+
+
+def launching(ground: Ground, target: Target) -> Launch:
+    """How a target is started on its ground."""
+    launch = prepared.prepared(ground.launch)
+    return single.each(launch) if target.launch.single else launch

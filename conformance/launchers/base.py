@@ -2,25 +2,31 @@
 
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
 import httpx2
 
+from conformance.admin import Admin
 from conformance.case import Transport
 from conformance.client import Endpoint, http_client
+from conformance.config import config_files
+from conformance.filling import fill
 from conformance.fixtures import Backend, Forks, forker
-from conformance.target import Target, fill, placeholders, write_config
+from conformance.target import Target, placeholders
 from conformance.verdict import Failure
 
 LOOK = 0.02
 """Seconds between two looks at whether a target is ready: it does not announce it."""
 
-
 SAID = 8000
 """Bytes of a target's log that are kept of a run."""
+
+
+async def _at_once(server: str) -> None:
+    """Nothing to wait for."""
 
 
 class LaunchError(Failure):
@@ -35,21 +41,24 @@ class Site:
     backends: Mapping[str, Backend]
     folder: Path
     values: Mapping[str, str]
+    log: Path
+    """Collects what the target writes on stderr; it is appended to."""
 
     @property
-    def log(self) -> Path:
-        """Collects the target's stderr."""
-        return self.folder / "target.log"
-
-    @property
-    def config(self) -> str:
-        """The text of the target's configuration file."""
+    def files(self) -> dict[str, str]:
+        """The texts of the target's configuration file, and of those beside it, by name."""
         entries = {name: backend.entry for name, backend in self.backends.items()}
-        return write_config(self.target, entries, self.values)
+        return config_files(self.target, entries, self.values)
 
-    def write_config(self) -> None:
-        """Write the target's configuration file."""
-        Path(self.values["config"]).write_text(self.config, encoding="utf-8")
+    def write_files(self, folder: Path) -> None:
+        """Write the target's configuration file, and those beside it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in self.files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    async def words(self) -> str:
+        """What is in the log."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def at(self, **values: str) -> "Site":
         """The same with other values for some placeholders."""
@@ -65,12 +74,17 @@ class Running:
         endpoint: where a client connects, by its transport and the server it wants to reach.
         alive: whether it still runs.
         log: its last words, where they are not in a file of its own (`Site.log`).
+        admin: where servers are added and removed at run time, if it can.
+        begun: waits until what leads to a server is ready, where that may be later than the rest.
+            Raises `LaunchError`: it does not start.
     """
 
     site: Site
     endpoint: Callable[[Transport, str], Endpoint]
     alive: Callable[[], Awaitable[bool]]
     log: Callable[[], Awaitable[str]]
+    admin: Admin | None = None
+    begun: Callable[[str], Awaitable[object]] = _at_once
 
     @property
     def logged(self) -> int:
@@ -129,11 +143,21 @@ def here(launch: Launch) -> Open:
 def site(target: Target, backends: Mapping[str, Backend], folder: Path) -> Site:
     """A place for a target in `folder`, with a free port."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     # (In a container the configuration has an absolute path, which stays as it is.)
-    return Site(target, backends, folder, placeholders(port, folder / target.config.file, target))
+    values = placeholders(port, folder / target.config.file, target)
+    return Site(target, backends, folder, values, folder / "target.log")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
+    with ExitStack() as probes:
+        ports = []
+        for _ in range(count):
+            probe = probes.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+        return ports
 
 
 async def always() -> bool:

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 
@@ -13,23 +14,19 @@ from .base import Running, Site, ready, served
 
 @asynccontextmanager
 async def launch(site: Site) -> AsyncGenerator[Running, None]:
-    site.write_config()
-
-    async def log() -> str:
-        return site.log.read_text(errors="replace") if site.log.exists() else ""
-
+    site.write_files(Path(site.values["folder"]))
     if site.target.endpoints.stdio:
         yield served(site)
         return
     command = site.target.command(site.values)
-    with site.log.open("wb") as output:
+    with site.log.open("ab") as output:
         process = await start_process(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
 
         async def alive() -> bool:
             return process.returncode is None
 
-        await ready(site, alive, log)
+        await ready(site, alive, site.words)
         yield served(site, alive)
     finally:
         with anyio.CancelScope(shield=True):

@@ -56,11 +56,10 @@ async def ground(target: Target, folder: Path) -> AsyncGenerator[Ground, None]:
 @asynccontextmanager
 async def _launch(engine: _Engine, forks: Forks, site: Site) -> AsyncGenerator[Running, None]:
     folder = site.folder / "config"
-    folder.mkdir()
-    file = folder / PurePosixPath(site.values["config"]).name
-    file.write_text(site.config, encoding="utf-8")
+    site.write_files(folder)
     folder.chmod(0o755)  # whoever the container runs as, it can read
-    file.chmod(0o644)
+    for file in folder.iterdir():
+        file.chmod(0o644)
     try:
         async with engine.run(str(site.target.launch.image), target_options(site, folder, forks)) as container:
             await ready(site, container.alive, container.log)

@@ -8,6 +8,7 @@ import importlib
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,7 +23,7 @@ STOP_WAIT = 10.0
 
 @asynccontextmanager
 async def launch(site: Site) -> AsyncGenerator[Running, None]:
-    site.write_config()
+    site.write_files(Path(site.values["folder"]))
     application = _factory(site)(site.values["config"])
     config = uvicorn.Config(
         application,

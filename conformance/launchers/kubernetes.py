@@ -162,7 +162,7 @@ def service(name: str, target: Target) -> Manifest:
 
 def config_map(name: str, site: Site) -> Manifest:
     """The target's configuration."""
-    data = {PurePosixPath(site.values["config"]).name: site.config}
+    data = site.files
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 

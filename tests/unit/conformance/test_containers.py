@@ -217,8 +217,8 @@ def test_a_pod_has_its_configuration_and_its_port_and_no_more(tmp_path: Path) ->
     made = kubernetes.service("world1", running.target)
     assert made["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     assert made["spec"] | {"selector": None} == {"type": "NodePort", "selector": None, "ports": [{"port": 80}]}
-    assert kubernetes.config_map("world1", running)["data"] == {"c.json": running.config}
-    assert '"http://10.0.0.2:5/mcp"' in running.config
+    assert kubernetes.config_map("world1", running)["data"] == running.files
+    assert '"http://10.0.0.2:5/mcp"' in running.files["c.json"]
 
 
 def test_a_pod_that_starts_servers_has_what_they_are_asked_for_with(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from conformance import cli
 from conformance.client import Url
+from conformance.config import config_files
 from conformance.naming import Scheme
 from conformance.target import (
     CONTAINER,
@@ -19,7 +20,6 @@ from conformance.target import (
     load,
     names,
     placeholders,
-    write_config,
 )
 from tests.support.documentation import example
 
@@ -32,6 +32,18 @@ command = ["p", "--config", "$config"]
 [endpoints]
 http = "http://127.0.0.1:$port/mcp"
 """
+
+
+SINGLE = MINIMAL.replace('"$config"', "%s").replace("command =", "single = true\ncommand =")
+
+REST = (
+    MINIMAL
+    + """
+[admin]
+add = "http://h/$name"
+remove = "http://h/$id"
+"""
+)
 
 
 CONTAINED = """
@@ -115,6 +127,41 @@ def test_the_shipped_ones_and_the_examples_are_right(name: str) -> None:
             "launch",
             "'image' is for the kinds docker and kubernetes",
         ),
+        (MINIMAL.replace('"$config"', '"$url"'), "launch", "$url is of one server: with single = true the target is"),
+        (
+            MINIMAL.replace("[endpoints]", 'after = [["x", "$server"]]\n[endpoints]'),
+            "launch",
+            "$server is of one server",
+        ),
+        (SINGLE % '"$port"', "", "nothing under [launch] says which server: put $command and $args, $url or $config"),
+        (SINGLE % '"$url"' + '[backends]\ntransports = ["stdio"]', "", "backends.transports has stdio, but nothing"),
+        (SINGLE % '"$url"' + '[admin]\nadd = "a"\nremove = "b"', "", "[admin] is not for single = true"),
+        (REST.replace('"http://h/$name"', '"http://h/$nam"'), "admin.add", "$nam is no placeholder here"),
+        (REST, "admin", "$id needs 'id': where it stands in the answer"),
+        (REST.replace("/$name", "/$id"), "admin", "$id is known when a server was added"),
+        (REST + 'id = ""', "admin.id", "at least 1 character"),
+        (REST + 'id = "id"\nheaders = {A = "$TOKEN"}', "admin.headers.A", "$TOKEN is no placeholder here"),
+        (MINIMAL + "[secrets.TOKEN]", "secrets.TOKEN", "needs either 'env'"),
+        (MINIMAL + '[secrets]\nTOKEN = {env = "A", command = ["b"]}', "secrets.TOKEN", "needs either 'env'"),
+        (MINIMAL + '[secrets]\nport = {env = "A"}', "", "$port is a placeholder already"),
+        (MINIMAL + "secrets = 5", "endpoints.secrets", "no such key"),
+        ("secrets = 5" + MINIMAL, "secrets", "valid dictionary"),
+        (MINIMAL + '[config]\nextra = {port = ["$prt"]}', "config.extra", "$prt is no placeholder here"),
+        (MINIMAL + '[config]\nfiles = {"mcp.json" = ""}', "config", "is the configuration file itself"),
+        (MINIMAL + '[config]\nfiles = {"a/b" = ""}', "config.files", "pattern"),
+        (MINIMAL + '[config]\nlists = {servers = ""}', "", "$servers is a placeholder already"),
+        (MINIMAL + '[config]\ntemplate = ""\n[config.server]\nsse = ""\nstdio = ""', "", "config.server lacks a patt"),
+        (
+            MINIMAL.replace("http =", "stdio = true\nx =").replace('x = "http://127.0.0.1:$port/mcp"', "")
+            + '[admin]\nadd = "a"\nremove = "b"\nregisters = true',
+            "",
+            "admin.registers is not for endpoints.stdio",
+        ),
+        (
+            MINIMAL.replace('"command"', '"url"').replace("command =", "single = true\ncommand ="),
+            "launch",
+            "'single' is not for kind 'url'",
+        ),
         (MINIMAL.replace("command =", "hardened = false\ncommand ="), "launch", "'hardened' is for the kinds docker"),
         (
             MINIMAL.replace("[endpoints]", "[endpoints]\nheaders = {A = '$b'}"),
@@ -164,6 +211,16 @@ def test_every_optional_line_of_the_template_is_right_too(tmp_path: Path) -> Non
     assert full.unsupported
 
 
+def test_every_line_for_a_proxy_of_one_server_is_right_too(tmp_path: Path) -> None:
+    assert cli.main(["init", str(tmp_path / "mine.toml")]) == 0
+    text = (tmp_path / "mine.toml").read_text()
+    lines = re.findall("^# : (command = .*)$", text, re.MULTILINE)
+    assert lines
+    for line in lines:
+        single = re.sub("^command = .*$", f"single = true\n{line}", text, flags=re.MULTILINE)
+        assert target(tmp_path, single).transports in [("stdio",), ("sse", "http")]
+
+
 # The alternative of a target in a container.
 CONTAINER_ONLY = "# | "
 
@@ -194,17 +251,58 @@ def test_what_is_written_for_the_target(tmp_path: Path) -> None:
     }
     plain = target(tmp_path, MINIMAL + '[config]\nextra = {port = "$port", deep = {list = ["$port"]}}')
     values = placeholders(7, tmp_path / "c", plain)
-    assert json.loads(write_config(plain, servers, values)) == {
+    assert json.loads(config_files(plain, servers, values)["c"]) == {
         "mcpServers": servers,
         "port": "7",
         "deep": {"list": ["7"]},
     }
     pattern = '[config]\ntemplate = "port: $port\\n$servers"\n[config.server]\nstdio = "- $name $command $args $env"\n'
+    pattern = '[backends]\ntransports = ["stdio", "http"]\n' + pattern
     templated = target(tmp_path, MINIMAL + pattern + 'http = "- $name $url"')
-    assert write_config(templated, servers, values) == 'port: 7\n- a "c" ["x y"] {}\n- b "http://u/mcp"'
-    lacking = target(tmp_path, MINIMAL + pattern)
-    with pytest.raises(TargetError, match=r"config\.server lacks a pattern for http"):
-        write_config(lacking, servers, values)
+    text = config_files(templated, servers, values)["c"]
+    assert text == 'port: 7\n- a "c" ["x y"] {}\n- b "http://u/mcp"'
+
+
+def test_what_is_written_beside_it(tmp_path: Path) -> None:
+    servers: dict[str, dict[str, Any]] = {"a": {"type": "sse", "url": "u"}, "b": {"type": "http", "url": "v"}}
+    listed = """
+[backends]
+types = {http = "STREAMABLE"}
+[config]
+template = "$servers; $policy"
+separator = ","
+lists.policy = "$name may $type"
+files = {"p.yaml" = "[$policy] $folder", "s" = "$servers"}
+[config.server]
+stdio = "-"
+sse = "$name=$url"
+http = "$name:$url"
+"""
+    beside = target(tmp_path, MINIMAL + listed)
+    values = placeholders(7, tmp_path / "c", beside)
+    assert config_files(beside, servers, values) == {
+        "c": 'a="u",b:"v"; a may sse,b may STREAMABLE',
+        "p.yaml": f"[a may sse,b may STREAMABLE] {tmp_path}",
+        "s": 'a="u",b:"v"',
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "transports"),
+    [
+        ('"$config"', ("stdio", "sse", "http")),
+        ('"$command", "$args"', ("stdio",)),
+        ('"${command} $args"', ("stdio",)),
+        ('"$url"', ("sse", "http")),
+        ('"$type", "$command", "$args", "$url"', ("stdio", "sse", "http")),
+    ],
+)
+def test_what_a_target_of_one_server_is_told_says_what_it_can_be_in_front_of(
+    tmp_path: Path, words: str, transports: tuple[str, ...]
+) -> None:
+    one = target(tmp_path, SINGLE % words)
+    assert one.transports == transports
+    assert not one.shared_endpoint
 
 
 def test_endpoints_of_a_server_each(tmp_path: Path) -> None:

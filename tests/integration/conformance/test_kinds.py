@@ -1,0 +1,136 @@
+"""Every kind of proxy: of one server, with servers that are registered over REST, with steps and secrets."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import ROOT
+
+TIMEOUT = 120
+HERE = Path(__file__).parent
+
+
+def run(target: Path, *only: str, **environ: str) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
+    """Run the harness on a target; returns what became of it, and the verdicts of what was played."""
+    command = [sys.executable, "-m", "conformance", "run", f"--target={target}", f"--json={target.parent}"]
+    done = subprocess.run(
+        [*command, *(f"--only={glob}" for glob in only)],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    results = target.with_suffix(".json")
+    entries: list[dict[str, Any]] = json.loads(results.read_text())["requirements"] if results.exists() else []
+    return done, {entry["id"]: entry["verdict"] for entry in entries if entry["runs"]}
+
+
+def single(folder: Path, words: str, more: str = "") -> Path:
+    """A target file of a proxy of one server."""
+    (folder / "single.toml").write_text(f"""
+        [target]
+        name = "single"
+        patience = 3
+        [launch]
+        kind = "command"
+        single = true
+        command = ["$python", "{HERE / "one.py"}", "--port", "$port", {words}]
+        cwd = "$folder"
+        env = {{ PYTHONPATH = "{ROOT}" }}
+        ready = "http://127.0.0.1:$port/healthz"
+        [endpoints]
+        http = "http://127.0.0.1:$port/mcp"
+        [names]
+        tool = "it::$name"
+        prompt = "it::$name"
+        {more}
+    """)
+    return folder / "single.toml"
+
+
+@pytest.mark.parametrize("words", ['"$command", "$args"', '"--stdio", "$command $args"', '"$url"'])
+def test_a_proxy_of_one_server_is_started_for_each(tmp_path: Path, words: str) -> None:
+    done, verdicts = run(single(tmp_path, words), "tools:call:text", "naming:collision:routed")
+    assert verdicts == {"tools:call:text": "pass", "naming:collision:routed": "pass"}, done.stdout
+    assert done.returncode == 0
+
+
+def test_a_server_that_does_not_start_keeps_no_other_from_it(tmp_path: Path) -> None:
+    hindered = [f"isolation:backends:{what}" for what in ("start-failure", "hang-initialize", "crash-call")]
+    done, verdicts = run(single(tmp_path, '"$command", "$args"'), *hindered)
+    assert verdicts == dict.fromkeys(hindered, "pass"), done.stdout
+
+
+def test_where_none_starts_its_last_words_are_told(tmp_path: Path) -> None:
+    done, _ = run(single(tmp_path, '"--stdio", "true $command"'), "tools:call:text")
+    assert done.returncode
+    assert "the server has ended" in done.stdout
+
+
+# Multi-MCP, started without servers, as proxies are that are told of each over REST.
+REST = """
+    [target]
+    name = "rest"
+    patience = 3
+    [launch]
+    kind = "command"
+    command = ["$python", "-m", "multimcp", "--transport", "http", "--config", "$folder/made.json", "--port", "$port"]
+    before = [["$python", "-c", "open('$folder/made.json', 'w').write('{\\"mcpServers\\": {}}')"]]
+    after = [["$python", "-c", "open('$folder/made.json').read()"]]
+    ready = "http://127.0.0.1:$port/healthz"
+    env = { MULTI_MCP_API_KEY = "$KEY" }
+    [secrets]
+    KEY = { command = ["$python", "-c", "print('not this'); print('made-at-start')"] }
+    GIVEN = { env = "GIVEN_TO_REST" }
+    LATE = { command = ["$python", "-c", "import os; print(os.environ['MULTI_MCP_API_KEY'], '$GIVEN')"] }
+    [endpoints]
+    http = "http://127.0.0.1:$port/mcp"
+    headers = { Authorization = "Bearer $KEY", X-Late = "$LATE" }
+    [names]
+    tool = "$server::$name"
+    prompt = "$server::$name"
+    [backends]
+    transports = ["http"]
+    types = { http = "http" }
+    [admin]
+    registers = true
+    add = "http://127.0.0.1:$port/mcp_servers"
+    add_body = '{"mcpServers": {"$name": {"type": "$type", "url": $url}}}'
+    id = "added.0"
+    remove = "http://127.0.0.1:$port/mcp_servers/$id"
+    headers = { Authorization = "Bearer $KEY" }
+"""
+
+
+def test_servers_are_registered_over_rest_with_what_steps_and_commands_give(tmp_path: Path) -> None:
+    target = tmp_path / "rest.toml"
+    target.write_text(REST)
+    played = ["tools:call:text", "dynamic:remove:gone"]
+    done, verdicts = run(target, *played, GIVEN_TO_REST="g")
+    assert verdicts == dict.fromkeys(played, "pass"), done.stdout
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("was", "then", "told"),
+    [
+        ("open('$folder/made.json').read()", "raise SystemExit('no such key')", "launch.after: the command"),
+        ("print('not this'); print('made-at-start')", "", "secrets.KEY: its command prints nothing"),
+        ("added.0", "added.name", "admin.id: the answer to the addition of a server has no 'added.name'"),
+        ('"type": "$type", "url": $url', "", "the target does not take server 'everything' ([admin] add)"),
+        ("GIVEN_TO_REST", "NOT_GIVEN", "secrets.GIVEN: there is no environment variable NOT_GIVEN; set it to"),
+    ],
+)
+def test_what_goes_wrong_before_names_the_key(tmp_path: Path, was: str, then: str, told: str) -> None:
+    target = tmp_path / "rest.toml"
+    target.write_text(REST.replace(was, then))
+    done, _ = run(target, "tools:call:text", GIVEN_TO_REST="g")
+    assert done.returncode
+    assert told in done.stdout + done.stderr
