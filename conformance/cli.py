@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from . import __version__, target
 from .report import html, junit
 from .report.results import Results, ResultsError, merge, read
+from .report.summary import WRONG
 from .requirements import REQUIREMENTS
 from .requirements.model import Spec
 from .scenarios import load_all
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         code: int = options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `list | head`: who reads it has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (target.TargetError, ResultsError) as exc:
         print(f"mcp-proxy-conformance: {exc}", file=sys.stderr)
         return 2
@@ -54,9 +59,13 @@ def _parser() -> argparse.ArgumentParser:
         "--target", action="append", default=[], metavar="NAME|FILE", help="shipped, or a target file; several add up"
     )
     run.add_argument("--only", action="append", default=[], metavar="GLOB", help="of requirement ids; several add up")
+    run.add_argument(
+        "--only-failed", type=Path, metavar="RESULTS", help="only what failed in earlier results, a file or a folder"
+    )
     run.add_argument("--full", action="store_true", help="every client with every backend transport")
     run.add_argument("--strict", action="store_true", help="MAY and conventions count as nonconformance, too")
     run.add_argument("--baseline", metavar="FILE", help="instead of the target's own")
+    run.add_argument("--verbose", action="store_true", help="a line for every requirement, and every failure whole")
     run.add_argument("--snapshot-update", action="store_true", help="record goldens; with the target 'direct' only")
     _outputs(run)
     run.set_defaults(command=_run)
@@ -98,16 +107,45 @@ def _run(options: argparse.Namespace) -> int:
     names = options.target or ["multimcp"]
     for name in names:
         target.load(name)  # so that a mistake in the last one is told before the first one is run
-    arguments = [f"--only={glob}" for glob in options.only]
-    arguments += ["--matrix=full"] if options.full else []
+    only = {name: _selected(options, name) for name in names}
+    arguments = ["--matrix=full"] if options.full else []
     arguments += ["--all-levels"] if options.strict else []
     arguments += [f"--baseline={options.baseline}"] if options.baseline else []
     arguments += ["--snapshot-update"] if options.snapshot_update else []
+    arguments += ["--tell-all"] if options.verbose else []
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         files = [Path(folder) / f"{number}.json" for number in range(len(names))]
-        codes = [_run_one(name, file, arguments) for name, file in zip(names, files, strict=True)]
+        codes = [
+            0 if only[name] == [] else _run_one(name, file, [*arguments, *_only(only[name])])
+            for name, file in zip(names, files, strict=True)
+        ]
         _write(options, [read(file) for file in files if file.exists()])
     return max(codes)
+
+
+def _selected(options: argparse.Namespace, name: str) -> list[str] | None:
+    """The ids, or globs of ids, that are to be played of a target; None for all. None of an empty list."""
+    if not options.only_failed:
+        return options.only or None
+    called = target.load(name).name
+    earlier = next((one for one in merge(_read_all([options.only_failed])) if one.target.name == called), None)
+    if earlier is None:
+        raise ResultsError(f"{options.only_failed}: there are no results of {called}; run it once with --json FOLDER")
+    failed = [outcome.id for outcome in earlier.requirements if outcome.verdict in WRONG]
+    known = [each for each in failed if each in REQUIREMENTS]
+    chosen = [each for each in known if not options.only or any(fnmatchcase(each, glob) for glob in options.only)]
+    if not chosen:
+        print(f"{called}: nothing of what is selected failed in {options.only_failed}", file=sys.stderr)
+    return chosen
+
+
+def _only(globs: Sequence[str] | None) -> list[str]:
+    return [f"--only={glob}" for glob in globs or ()]
+
+
+def _read_all(paths: Iterable[Path]) -> list[Results]:
+    """The results in files, and in folders of them."""
+    return [read(file) for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
 
 
 def suite_command(name: str, results: Path, arguments: Sequence[str]) -> list[str]:
@@ -131,8 +169,7 @@ def _run_one(name: str, results: Path, arguments: Sequence[str]) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     _make_folders(options)
-    files = [file for path in options.results for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
-    _write(options, merge([read(file) for file in files]))
+    _write(options, merge(_read_all(options.results)))
     return 0
 
 

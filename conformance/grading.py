@@ -128,6 +128,7 @@ def results(
     started: datetime,
     seconds: float,
     version: str,
+    of_target: str = "",
     unplayed: LeftOut = UNPLAYED,
     skipped: str = "",
     faulty: bool = False,
@@ -136,6 +137,8 @@ def results(
     """The results of a target.
 
     Args:
+        version: of the harness.
+        of_target: the version of the target, if it is known.
         unplayed: verdict and reason for requirements that were planned but not played.
         skipped: why the target was not run at all, if so.
         faulty: whether the harness failed outside of a run, or broke off. The exit code is 2 then.
@@ -166,7 +169,7 @@ def results(
         format=FORMAT,
         harness=version,
         requirement_set=release.version(),
-        target=report.Target(name=target.name, title=target.title, launch=target.launch.kind),
+        target=report.Target(name=target.name, title=target.title, version=of_target, launch=target.launch.kind),
         started=started,
         seconds=round(seconds, 1),
         matrix=matrix,

@@ -9,7 +9,9 @@ Rules:
 
 import json
 import os
+import re
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Generator
@@ -46,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--only", action="append", default=[], help="glob of requirement ids; several add up")
     group.addoption("--all-levels", action="store_true", help="MAY and conventions count as nonconformance, too")
     group.addoption("--baseline", type=Path, help="instead of the target's own")
+    group.addoption("--tell-all", action="store_true", help="a line for every requirement, every failure whole")
     group.addoption("--results", type=Path, help="file for the results")
 
 
@@ -77,6 +80,32 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"no requirement is called {' or '.join(globs)}; `list` shows them")
     conformance = Conformance(config, target, scenarios, known, required)
     config.pluginmanager.register(conformance, "conformance-run")
+
+
+VERSION_WAIT = 30.0
+"""Seconds in which a target has to tell its version."""
+
+
+def find_version(target: Target) -> tuple[str, str]:
+    """The version of a target: as its file says, or as the command there prints it, the number alone if there is one.
+    With it, why it is not known, if so."""
+    if isinstance(target.version, str):
+        return target.version, ""
+    try:
+        done = subprocess.run(
+            target.version, stdin=subprocess.DEVNULL, capture_output=True, timeout=VERSION_WAIT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return "", f"target.version: {exc}"
+    lines = (done.stdout + b"\n" + done.stderr).decode(errors="replace").split("\n")
+    said = next((line.strip() for line in lines if line.strip()), "")
+    if done.returncode or not said:
+        return (
+            "",
+            f"target.version: {target.version[0]} ended with {done.returncode}: {said[:200] or 'it printed nothing'}",
+        )
+    number = re.search(r"\d+\.\d[\w.+-]*", said)
+    return number[0] if number else said[:80], ""
 
 
 class Golden(JSONSnapshotExtension):
@@ -166,7 +195,11 @@ class Conformance:
         self._goldens = Goldens(GOLDENS, config.option.update_snapshots)
         self._started = datetime.now(UTC).replace(microsecond=0)
         self._begun = time.monotonic()
-        self._tree = Tree(target, len(self.runs))
+        self._version, unknown = find_version(target)
+        self._tree = Tree(target, len(self.runs), verbose=config.getoption("--tell-all"))
+
+        if unknown:
+            self._tree.say(unknown)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "scenario" in metafunc.fixturenames:
@@ -196,6 +229,7 @@ class Conformance:
             started=self._started,
             seconds=time.monotonic() - self._begun,
             version=__version__,
+            of_target=self._version,
             unplayed=self._unplayed,
             skipped=self._skipped,
             faulty=broken or self._faulty or (len(self._results) < len(self.runs) and not self._skipped),

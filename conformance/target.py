@@ -52,6 +52,7 @@ class _Table(BaseModel):
 class About(_Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     title: str = ""
+    version: str | Annotated[tuple[Annotated[str, _with("python", "here")], ...], Field(min_length=1)] = ""
     patience: Annotated[float, Field(gt=0, le=60)] = 1.0
     eras: Annotated[tuple[Era, ...], Field(min_length=1)] = ("legacy", "modern")
 
@@ -307,6 +308,13 @@ class Target(_Table):
     def declines(self, requirement: str) -> str | None:
         """Why it does not support this, if it says so."""
         return next((why for glob, why in self.unsupported.items() if fnmatch.fnmatchcase(requirement, glob)), None)
+
+    @property
+    def version(self) -> str | tuple[str, ...]:
+        """Its version; or the command that tells it; empty where neither is known."""
+        given = self.target.version
+        values = {"python": sys.executable, "here": str(self.here)}
+        return given if isinstance(given, str) else tuple(fill(part, values) for part in given)
 
     def command(self, values: Mapping[str, str]) -> Command:
         """What starts it."""

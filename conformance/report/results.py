@@ -64,6 +64,8 @@ class Target(_Part):
     """Its short name, which tells targets apart."""
     title: Text
     """Its name for people."""
+    version: Text = ""
+    """Its version; empty where its file says none."""
     launch: Text
     """How the harness launches it, such as `command` or `url`."""
 

@@ -174,7 +174,7 @@ def test_the_harness_on_a_strangers_proxy(clone: Path) -> None:
     ours = '["$python", "-m", "multimcp", "--transport", "http", "--separator", "__"'
     (clone / "target.toml").write_text(smallest.replace('["my-proxy"', ours))
     told = uv(clone, f"{documented('uv run tox -e conformance -- ')} --only 'tools:call:*'")
-    assert "✓ tools:call:text" in told
+    assert "✓ tools " in told
     assert "my-proxy" in (clone / "report.html").read_text()
     for name in ("target.toml", "report.html"):
         (clone / name).unlink()
