@@ -136,22 +136,25 @@ async def give_up(s: Session, call: Call) -> None:
 
 async def cancelled(s: Session, what: str) -> None:
     """This call was cancelled at its backend."""
-    matches = about(s, what)
-    entry = await s.journal("slow").wait(
-        lambda entry: entry["at"] == "cancelled" and matches(entry), "the cancellation of the call"
-    )
+    call = await s.journal("slow").wait(about(s, what), "the call")
+    entry = await s.journal("slow").wait(lambda entry: over(s, what, call, entry), "the cancellation of the call")
     s.require(entry, "the call was not cancelled")
+
+
+def over(s: Session, what: str, call: Message, entry: Message) -> bool:
+    """Whether an entry of the journal says that a call was given up; or that its process ended, which is as good."""
+    if entry["at"] == "ended":
+        return bool(entry["pid"] == call["pid"])
+    return entry["at"] == "cancelled" and about(s, what)(entry)
 
 
 async def known_id(s: Session) -> None:
     """A backend that is not reached by notification (modern, over HTTP) is told no id at all."""
     await give_up(s, await waiting(s, "known"))
-    journal, matches = s.journal("slow"), about(s, "known")
-    call = await journal.wait(matches, "the call")
+    journal = s.journal("slow")
+    call = await journal.wait(about(s, "known"), "the call")
     await journal.wait(
-        lambda entry: (
-            entry.get("method") == "notifications/cancelled" or (entry["at"] == "cancelled" and matches(entry))
-        ),
+        lambda entry: entry.get("method") == "notifications/cancelled" or over(s, "known", call, entry),
         "the cancellation of the call",
     )
     told = [(notice.get("params") or {}).get("requestId") for notice in journal.received("notifications/cancelled")]

@@ -1,11 +1,9 @@
-"""Calls that are held at the server `slow` until the same client releases them."""
+"""Calls that are held at the server `slow` until a client releases them, whichever of its processes is asked."""
 
-from contextlib import suppress
 from typing import Any
 
-from conformance.client import ANSWER_WAIT, NOTICE_WAIT, Call
+from conformance.client import ANSWER_WAIT, Call
 from conformance.session import Session
-from conformance.verdict import Failure
 from conformance.wire import Message
 
 SLOW = "slow"
@@ -17,7 +15,6 @@ async def hold(s: Session, label: str, **options: Any) -> Call:
     Args:
         options: as for `Session.start`.
     """
-    await _settle(s)
     before = _arrived(s, label)
     call = await s.start(SLOW, "wait", {"label": label}, **options)
     await s.journal(SLOW).wait(lambda _: _arrived(s, label) > before, "the call", ANSWER_WAIT)
@@ -37,19 +34,3 @@ async def release(s: Session, label: str, **options: Any) -> Message:
         Failure: it cannot be called.
     """
     return (await s.call_tool(SLOW, "release", {"label": label}, **options)).result
-
-
-async def _settle(s: Session) -> None:
-    """Call until a call reaches the backend in the client's era, or it seems that none will.
-
-    A proxy may open its connection of an era late, over stdio to a process of its own: what a call before that holds,
-    one after it does not release.
-    """
-
-    async def reached() -> bool:
-        await s.call_tool(SLOW, "progress", {"steps": 0})
-        return any(entry["era"] == s.era for entry in s.journal(SLOW).received("tools/call"))
-
-    await s.call_tool(SLOW, "progress", {"steps": 0})
-    with suppress(Failure):
-        await s.until(reached, "no call in the client's era", NOTICE_WAIT)

@@ -5,13 +5,13 @@ from contextlib import suppress
 from conformance.client import NOTICE_WAIT
 from conformance.fixtures import Server
 from conformance.session import Session
-from conformance.verdict import Failure, NotOffered
+from conformance.verdict import Failure, NotApplicable
 
 MISFIT = Server("misfit")
 
 
 async def taken(s: Session) -> None:
-    """Wait until something of it is offered. Raises NotOffered when nothing is."""
+    """Wait until something of it is offered. Raises NotApplicable when nothing is."""
 
     async def offered() -> bool:
         return bool(await s.list("tools", MISFIT.name))
@@ -19,4 +19,4 @@ async def taken(s: Session) -> None:
     with suppress(Failure):
         await s.until(offered, "nothing of it is offered", NOTICE_WAIT)
         return
-    raise NotOffered("it leaves out a server whose lists have odd names and fields, which it may")
+    raise NotApplicable("it leaves out a server whose lists have odd names and fields, which it may")
