@@ -52,7 +52,7 @@ class _Table(BaseModel):
 class About(_Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     title: str = ""
-    version: str | Annotated[tuple[Annotated[str, _with("python", "here")], ...], Field(min_length=1)] = ""
+    version: str | Annotated[tuple[Annotated[str, known("python", "here")], ...], Field(min_length=1)] = ""
     patience: Annotated[float, Field(gt=0, le=60)] = 1.0
     eras: Annotated[tuple[Era, ...], Field(min_length=1)] = ("legacy", "modern")
 
