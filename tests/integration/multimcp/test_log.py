@@ -36,6 +36,7 @@ async def test_a_modern_client_is_named_once_for_each_transport(tmp_path: Path) 
     with proxy(tmp_path, {"one": raw()}) as running:
         for version in ("1", "1", "2"):
             await ask(running.client(mode="auto", client_info=Implementation(name="probe", version=version)))
+        running.expect("probe 2")
         lines = [line.split("INFO ")[1] for line in running.lines if "client seen" in line]
         assert lines == [f"client seen first: probe {version} (http, 2026-07-28)" for version in ("1", "2")]
 
