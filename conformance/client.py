@@ -18,7 +18,7 @@ import re
 import signal
 import ssl
 import subprocess
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -587,7 +587,7 @@ def _certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=False)
 
 
-async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, str]]:
+async def events(response: httpx2.Response) -> AsyncGenerator[tuple[str, str], None]:
     """The events of an SSE stream: type and data.
 
     Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation

@@ -150,7 +150,7 @@ class Player:
 
         What it means when one does not come is for the scenarios to say.
         """
-        servers = tuple(session.world.backends)
+        servers = tuple(session.world.site.backends)  # those it has from the start, and none that a scenario adds
         if not self._stage.target.is_proxy or servers in self._given_up:
             return
         with anyio.move_on_after(SETTLE_WAIT * self._stage.target.patience) as scope:

@@ -120,7 +120,7 @@ class Stage:
         backends = {
             server.name: await self.backend(server, transport, None if shared else opened) for server in servers
         }
-        running, held = await self.hold(launching(self._ground, self.target)(site(self.target, backends, folder)))
+        running, held = await self.hold(launching(self._ground, self.target)(site(self.target, dict(backends), folder)))
         return World(running, backends, [*opened, held])
 
     async def backend(self, server: Server, transport: Transport, opened: list[Held] | None) -> Backend:

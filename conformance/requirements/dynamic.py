@@ -1,20 +1,8 @@
 """Backends added and removed while the proxy runs."""
 
-from .model import MODERN, Requirement, Spec
+from .model import Requirement
 from .quotes import TOOLS_CHANGED, TOOLS_CHANGED_LEGACY, TOOLS_LISTED, TOOLS_NOW
 
-CURRENT = Spec(
-    MODERN,
-    "server/tools#capabilities",
-    "Servers that declare the `tools` capability MUST respond to `tools/list` requests with the set of tools currently "
-    "available to the requesting client.",
-)
-CHANGED = Spec(
-    MODERN,
-    "server/tools#list-changed-notification",
-    "When the list of available tools changes, servers that declared the `listChanged` capability SHOULD send a "
-    "notification to clients that have opened a `subscriptions/listen` stream with `toolsListChanged: true`:",
-)
 ADMINISTRATION = "No revision knows of adding and removing backends. "
 
 REQUIREMENTS: tuple[Requirement, ...] = (
@@ -66,5 +54,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "When a backend is removed, calls of the others go on.",
         "convention",
         ADMINISTRATION + "A call in flight elsewhere has nothing to do with it.",
+    ),
+    Requirement(
+        "dynamic:list:whole",
+        "A list that is asked for while backends come and go has everything of those that stay.",
+        "MUST",
+        TOOLS_NOW,
+        earlier=TOOLS_LISTED,
     ),
 )

@@ -19,6 +19,17 @@ MISMATCH = Spec(
     "Servers that process the request body MUST reject requests where the values specified in the headers do not match "
     "the corresponding values in the request body.",
 )
+FORBIDDEN = "If the `Origin` header is present and invalid, servers MUST respond with HTTP 403 Forbidden."
+VALIDATED = Spec(
+    LEGACY,
+    "basic/transports#security-warning",
+    "Servers MUST validate the `Origin` header on all incoming connections to prevent DNS rebinding attacks",
+    since="2024-11-05",
+)
+REBINDING = (
+    "The specification has servers look at `Origin` against DNS rebinding. But to the browser a page whose name was "
+    "rebound has the proxy's origin, and it sends none with a GET: `Host` alone still tells."
+)
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
@@ -117,13 +128,37 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "http:origin:forged",
         "A request with a foreign `Origin` is refused with status 403.",
         "MUST",
+        Spec(MODERN, f"{STREAMABLE}#security-%26-endpoint", FORBIDDEN, since=LEGACY),
+        since=FIRST,
+        earlier=(VALIDATED,),
+    ),
+    Requirement(
+        "http:origin:verbs",
+        "A GET and a DELETE with a foreign `Origin` are refused with status 403, or with 405 where there are none.",
+        "MUST",
+        Spec(LEGACY, "basic/transports#security-warning", FORBIDDEN),
+        since=FIRST,
+        until=LEGACY,
+        earlier=(VALIDATED,),
+    ),
+    Requirement(
+        "http:origin:rebound",
+        "A page whose name was rebound to the proxy's address, so that `Origin` and `Host` agree, is refused.",
+        "MUST",
         Spec(
             MODERN,
             f"{STREAMABLE}#security-%26-endpoint",
-            "If the `Origin` header is present and invalid, servers MUST respond with HTTP 403 Forbidden.",
-            since=LEGACY,
+            "Servers MUST validate the `Origin` header on all incoming connections to prevent DNS rebinding attacks.",
         ),
-        since="2025-11-25",
+        since=FIRST,
+        earlier=(VALIDATED,),
+    ),
+    Requirement(
+        "http:host:foreign",
+        "A request whose `Host` names somebody else is refused where only programs of this machine are to connect.",
+        "convention",
+        REBINDING,
+        since=FIRST,
     ),
     Requirement(
         "http:session:unknown",
@@ -249,6 +284,18 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         since=MODERN,
     ),
     Requirement(
+        "http:param-header:unknown",
+        "A call with an `Mcp-Param` header that its tool does not ask for is made all the same.",
+        "MUST",
+        Spec(
+            MODERN,
+            f"{STREAMABLE}#server-behavior-for-custom-headers",
+            "Intermediate servers that do not recognize an `Mcp-Param-{Name}` header MUST forward it and otherwise "
+            "ignore it, as required by the [HTTP Semantics RFC][http-semantics].",
+        ),
+        since=MODERN,
+    ),
+    Requirement(
         "http:disconnect:serves-on",
         "A client that disconnects during a call harms no other client.",
         "convention",
@@ -336,6 +383,36 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "convention",
         "The revision that defined this transport names no status. The SDKs answer 202, as streamable HTTP has to, "
         "and clients rely on it.",
+        until=LEGACY,
+    ),
+    Requirement(
+        "sse:origin:forged",
+        "An SSE connection with a foreign `Origin` is refused.",
+        "MUST",
+        VALIDATED,
+        until=LEGACY,
+    ),
+    Requirement(
+        "sse:origin:messages",
+        "A message posted with a foreign `Origin` is refused, also for a connection that is open.",
+        "MUST",
+        VALIDATED,
+        until=LEGACY,
+    ),
+    Requirement(
+        "sse:origin:rebound",
+        "A message posted by a page whose name was rebound to the proxy's address, so that `Origin` and `Host` agree, "
+        "is refused.",
+        "MUST",
+        VALIDATED,
+        until=LEGACY,
+    ),
+    Requirement(
+        "sse:host:foreign",
+        "A connection or a posted message whose `Host` names somebody else is refused where only programs of this "
+        "machine are to connect.",
+        "convention",
+        REBINDING,
         until=LEGACY,
     ),
 )

@@ -1,7 +1,7 @@
 """Handshake, discovery, the modern envelope, and the two eras side by side."""
 
 from .model import LEGACY, MODERN, Requirement, Spec
-from .quotes import JSON_RPC
+from .quotes import JSON_RPC, NEGOTIATED_ONLY
 
 NEGOTIATION = "basic/lifecycle#version-negotiation"
 INSTRUCTIONS = (
@@ -57,6 +57,29 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             since="2024-11-05",
         ),
         until=LEGACY,
+    ),
+    Requirement(
+        "lifecycle:capabilities:backed",
+        "The proxy declares neither prompts nor resources when there are none.",
+        "convention",
+        "No sentence forbids it. But clients ask for what is declared each time they connect, and show their users a "
+        "menu with nothing in it; directly they would not.",
+    ),
+    Requirement(
+        "lifecycle:capabilities:used",
+        "A backend is asked for nothing that it did not declare.",
+        "MUST",
+        NEGOTIATED_ONLY,
+        until=LEGACY,
+        earlier=(
+            Spec(
+                "2025-03-26",
+                "basic/lifecycle#operation",
+                "Both parties SHOULD: Respect the negotiated protocol version "
+                "Only use capabilities that were successfully negotiated",
+                since="2024-11-05",
+            ),
+        ),
     ),
     Requirement(
         "lifecycle:initialize:instructions",

@@ -1,6 +1,6 @@
 """Progress of a call."""
 
-from .model import MODERN, Requirement, Spec
+from .model import LEGACY, MODERN, Requirement, Spec
 
 TOKENS = Spec(
     MODERN,
@@ -57,5 +57,18 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "A call without a progress token gets no progress.",
         "MUST",
         TOKENS,
+    ),
+    Requirement(
+        "progress:client:astray",
+        "Progress that a client reports of no request of a backend reaches no backend.",
+        "MUST",
+        Spec(
+            LEGACY,
+            "basic/utilities/progress#behavior-requirements",
+            "Progress notifications MUST only reference tokens that: Were provided in an active request "
+            "Are associated with an in-progress operation",
+            since="2024-11-05",
+        ),
+        until=LEGACY,
     ),
 )

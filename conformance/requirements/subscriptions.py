@@ -35,6 +35,19 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         offers="resources.subscribe",
     ),
     Requirement(
+        "subscriptions:uri:unknown",
+        "A subscription to a URI that nobody has gets an error, and no empty success.",
+        "SHOULD",
+        Spec(
+            LEGACY,
+            "server/resources#error-handling",
+            "Servers SHOULD return standard JSON-RPC errors for common failure cases:",
+            since="2024-11-05",
+        ),
+        until=LEGACY,
+        offers="resources.subscribe",
+    ),
+    Requirement(
         "subscriptions:update:subscriber-only",
         "An update of a resource reaches no client that did not subscribe to it.",
         "SHOULD",

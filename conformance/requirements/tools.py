@@ -9,6 +9,12 @@ CONTENT = Spec(
     "A list of content objects that represent the unstructured result of the tool call.",
     since="2025-06-18",
 )
+SET = Spec(
+    MODERN,
+    "server/tools#capabilities",
+    "This set MAY be empty and MAY change over time (see [List Changed Notification](#list-changed-notification)), but "
+    "MUST NOT vary per-connection or as a side effect of other requests on the connection.",
+)
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
@@ -39,6 +45,28 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "underlying set of tools has not changed).",
         ),
         since=MODERN,
+    ),
+    Requirement(
+        "tools:list:calls",
+        "The list of tools is the same before and after calls: it has no placeholders that calls replace.",
+        "MUST",
+        SET,
+        since=MODERN,
+    ),
+    Requirement(
+        "tools:list:connections",
+        "The list of tools is the same on every connection with the same authorization, whatever was asked on it.",
+        "MUST",
+        SET,
+        since=MODERN,
+    ),
+    Requirement(
+        "tools:list:settled",
+        "Neither a call nor another connection changes the list of tools.",
+        "convention",
+        "Revision 2026-07-28 made it a rule. Before it, too, a model can choose only from what is listed, and most "
+        "clients list once: what shows after the first call comes too late for them.",
+        until=LEGACY,
     ),
     Requirement(
         "tools:call:text",

@@ -7,7 +7,7 @@ import anyio
 
 from conformance.client import NOTICE_WAIT
 from conformance.fixtures import Server
-from conformance.session import Session
+from conformance.session import LISTS, ListKind, Session
 from conformance.verdict import Failure
 
 from .holding import hold, release
@@ -15,6 +15,8 @@ from .registry import Needs, Play, scenario
 from .watching import LIST_CHANGED, watching
 
 TOOLS_CHANGED = LIST_CHANGED["tools"]
+COMES = 2
+"""How often a server comes and goes, so that a race shows."""
 
 
 def dynamic(requirement: str, *needs: Needs) -> Callable[[Play], Play]:
@@ -128,3 +130,39 @@ async def remove_others(s: Session) -> None:
     await release(s, "removal")
     content = (await s.outcome(call, "slow")).result["content"]
     s.equal(content, [{"type": "text", "text": "removal"}], "the call in flight did not end as it should")
+
+
+@dynamic("dynamic:list:whole")
+async def list_whole(s: Session) -> None:
+    """The client asks all the time while a server comes and goes a few times."""
+    staying = await lists(s)
+    s.require(staying, "no list of a server can be read")
+    asking = True
+
+    async def ask() -> None:
+        while asking:
+            for (kind, server), before in staying.items():
+                what = f"the {kind} of {server} were not all there while another server came and went"
+                s.equal(await names(s, kind, server), before, what)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        for turn in range(COMES):
+            async with added(s, f"passing-{turn}"):
+                pass
+        asking = False
+
+
+async def lists(s: Session) -> dict[tuple[ListKind, str], list[str]]:
+    """The names and URIs of what each server offers, by list and server; the lists that can be read."""
+    found: dict[tuple[ListKind, str], list[str]] = {}
+    kinds: tuple[ListKind, ...] = ("tools", "prompts", "resources")
+    for kind in kinds:
+        for server in s.world.backends:
+            with suppress(Failure):
+                found[kind, server] = await names(s, kind, server)
+    return found
+
+
+async def names(s: Session, kind: ListKind, server: str) -> list[str]:
+    return sorted(entry[LISTS[kind][2]] for entry in await s.list(kind, server))

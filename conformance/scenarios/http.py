@@ -21,6 +21,7 @@ from conformance.wire import Message
 from .changes import changed
 from .holding import hold, release
 from .registry import scenario
+from .visitors import FORGED, JSON, STREAM, foreign, here, posted, turned_away, visit
 from .watching import LIST_CHANGED
 
 HTTP: tuple[Transport, ...] = ("http",)
@@ -83,12 +84,20 @@ async def post(s: Session, message: Message, headers: Mapping[str, str], url: st
     return await exchange(s, "POST", json.dumps(message), headers, url)
 
 
-async def greet(s: Session, headers: Mapping[str, str] | None = None, url: str = "") -> Reply:
-    """Send the request that every client may begin with."""
+async def greeting(s: Session) -> tuple[Message, dict[str, str]]:
+    """The request that every client may begin with, and its headers."""
     if s.era == "modern":
-        return await request(s, "server/discover", headers=headers, url=url)
+        client = await s.client()
+        discover = {"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": client.envelope()}}
+        return discover, client.headers_of(discover, {})
     params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": CLIENT_INFO}
-    return await post(s, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}, headers or {}, url)
+    return {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}, {}
+
+
+async def greet(s: Session, headers: Mapping[str, str] | None = None, url: str = "") -> Reply:
+    """Send that request, with more headers."""
+    message, own = await greeting(s)
+    return await post(s, message, {**own, **(headers or {})}, url)
 
 
 async def session(s: Session) -> dict[str, str]:
@@ -194,8 +203,50 @@ async def body(s: Session) -> None:
 
 @scenario("http:origin:forged", clients=HTTP)
 async def origin(s: Session) -> None:
-    reply = await greet(s, {"Origin": "https://attacker.example"})
-    s.equal(reply.status, 403, "a page of another origin is not refused with status 403")
+    await s.client()
+    reply = await greet(s, FORGED)
+    forbidden(s, reply.status, "a page of another origin")
+
+
+def forbidden(s: Session, status: int, who: str, *also: int) -> None:
+    """It was refused, since revision 2025-11-25 with status 403."""
+    if s.revision < LEGACY:
+        turned_away(s, status, who)
+    else:
+        right = (403, *also)
+        what = " or ".join(f"HTTP {number}" for number in right)
+        s.require(status in right, f"{who} is not refused with status 403", what, f"HTTP {status}")
+
+
+@scenario("http:origin:verbs", clients=HTTP)
+async def origin_verbs(s: Session) -> None:
+    await s.client()
+    headers = await session(s)
+    for verb in ("GET", "DELETE"):
+        reply = await exchange(s, verb, "", {**headers, **FORGED})
+        forbidden(s, reply.status, f"a {verb} by a page of another origin", 405)
+
+
+@scenario("http:origin:rebound", clients=HTTP)
+async def origin_rebound(s: Session) -> None:
+    here(s, s.place.url)
+    message, headers = await greeting(s)
+    status = await visit(s, "POST", s.place.url, {**JSON, **headers, **foreign(s.place.url)}, json.dumps(message))
+    turned_away(s, status, "a page whose name was rebound to this machine")
+
+
+@scenario("http:host:foreign", clients=HTTP)
+async def host(s: Session) -> None:
+    """As of a browser that sends no Origin: none does with a GET."""
+    here(s, s.place.url)
+    strange = foreign(s.place.url, origin=False)
+    message, headers = await greeting(s)
+    status = await visit(s, "POST", s.place.url, {**JSON, **headers, **strange}, json.dumps(message))
+    turned_away(s, status, "a POST with the Host of somebody else")
+    if s.era == "legacy":
+        for verb in ("GET", "DELETE"):
+            status = await visit(s, verb, s.place.url, {**STREAM, **await session(s), **strange})
+            turned_away(s, status, f"a {verb} with the Host of somebody else")
 
 
 @scenario("http:session:unknown", clients=HTTP)
@@ -319,6 +370,16 @@ async def param_header(s: Session) -> None:
         refused(s, reply, 400, HEADER_MISMATCH, f"with {headers or 'no Mcp-Param-Region'} the call is not refused")
 
 
+@scenario("http:param-header:unknown", clients=HTTP, proxy_only=True)
+async def param_unknown(s: Session) -> None:
+    for tool, arguments in (("test_simple_text", {}), ("test_x_mcp_header", {"region": "north"})):
+        params = s.tool_params("everything", tool, arguments)
+        known = {f"Mcp-Param-{name}": value for name, value in arguments.items()}
+        reply = await request(s, "tools/call", params, {**known, "Mcp-Param-Tenant": "acme"})
+        answered = "content" in (reply.message.get("result") or {})
+        s.require(answered, f"with a header that {tool} does not ask for it is not called", "a result", reply.body)
+
+
 @scenario("http:disconnect:serves-on", servers=("slow", "stateful"), clients=("http", "sse"))
 async def disconnect(s: Session) -> None:
     other = s.another()
@@ -360,3 +421,31 @@ async def post_accepted(s: Session) -> None:
     call = await client.request("ping")
     await call.response()
     s.equal(call.status, 202, "a posted message is not answered with status 202")
+
+
+@scenario("sse:origin:forged", clients=("sse",), proxy_only=True)
+async def sse_origin(s: Session) -> None:
+    status = await visit(s, "GET", s.place.url, {**s.place.headers, **STREAM, **FORGED})
+    turned_away(s, status, "a connection by a page of another origin")
+
+
+@scenario("sse:origin:messages", clients=("sse",), proxy_only=True)
+async def sse_messages(s: Session) -> None:
+    status = await posted(s, (await greeting(s))[0], lambda url: {**s.place.headers, **FORGED})
+    turned_away(s, status, "a message by a page of another origin")
+
+
+@scenario("sse:origin:rebound", clients=("sse",), proxy_only=True)
+async def sse_rebound(s: Session) -> None:
+    here(s, s.place.url)
+    status = await posted(s, (await greeting(s))[0], foreign)
+    turned_away(s, status, "a message by a page whose name was rebound to this machine")
+
+
+@scenario("sse:host:foreign", clients=("sse",), proxy_only=True)
+async def sse_host(s: Session) -> None:
+    here(s, s.place.url)
+    status = await visit(s, "GET", s.place.url, {**STREAM, **foreign(s.place.url, origin=False)})
+    turned_away(s, status, "a connection with the Host of somebody else")
+    status = await posted(s, (await greeting(s))[0], lambda url: foreign(url, origin=False))
+    turned_away(s, status, "a message with the Host of somebody else")

@@ -1,8 +1,9 @@
 """Scenarios of the area lifecycle."""
 
 from conformance.client import BATCHES, ENVELOPE
+from conformance.fixtures import Journal
 from conformance.requirements.model import LEGACY, MODERN, REVISIONS
-from conformance.session import DECLARED_SINCE, Session, declares
+from conformance.session import DECLARED_SINCE, ListKind, Session, declares
 from conformance.verdict import NotApplicable, NotOffered
 from conformance.wire import Message
 
@@ -92,6 +93,37 @@ async def server_info(s: Session) -> None:
 @scenario("lifecycle:initialize:capabilities")
 async def initialize_capabilities(s: Session) -> None:
     await require_capabilities(s, await hello(s))
+
+
+@scenario("lifecycle:capabilities:backed", servers=("slow", "stateful"), proxy_only=True)
+async def backed(s: Session) -> None:
+    """What the proxy has of its own counts as well."""
+    declared = await s.capabilities("slow")
+    lists: dict[str, tuple[ListKind, ...]] = {"prompts": ("prompts",), "resources": ("resources", "templates")}
+    for capability, kinds in lists.items():
+        there = capability not in declared or any([await s.merged(kind) for kind in kinds])
+        s.require(there, f"{capability} are declared, and there are none", actual=declared)
+
+
+@scenario("lifecycle:capabilities:used", servers=("asking", "changing"), proxy_only=True, needs=("shared endpoint",))
+async def used_lists(s: Session) -> None:
+    for method in ("prompts/list", "resources/list", "resources/templates/list"):
+        await s.request("changing", method, {})
+    asked_only(s, "asking", "initialize", "ping", "tools/")
+
+
+@scenario("lifecycle:capabilities:used", servers=("slow", "stateful"), proxy_only=True, needs=("shared endpoint",))
+async def used_levels(s: Session) -> None:
+    await s.request("stateful", "logging/setLevel", {"level": "debug"})
+    asked_only(s, "slow", "initialize", "ping", "tools/")
+
+
+def asked_only(s: Session, server: str, *methods: str) -> None:
+    """Of all that a server was asked in the legacy era, since it started, everything begins so."""
+    received = [entry for entry in Journal(s.journal(server).path).entries if entry["at"] == "received"]
+    asked = [entry["method"] for entry in received if entry["era"] == "legacy" and "id" in entry]
+    undeclared = sorted({method for method in asked if not method.startswith(methods)})
+    s.equal(undeclared, [], f"{server} has nothing but tools, and was asked for more")
 
 
 @scenario("lifecycle:initialize:instructions", servers=("paginated", "everything"), clients=("sse", "http"))

@@ -54,6 +54,19 @@ async def unasked(s: Session) -> None:
     s.saw("updates", await reported(s, [None]))
 
 
+@scenario("progress:client:astray", servers=SERVERS, proxy_only=True, needs=("shared endpoint",))
+async def astray(s: Session) -> None:
+    """A later call of each server shows that it had time to arrive there."""
+    client = await s.client()
+    for turn in range(2):
+        for server, tool, arguments in (("slow", "progress", {"steps": 0}), ("stateful", "whoami", {})):
+            await s.call_tool(server, tool, arguments)
+        if not turn:
+            await client.notify(PROGRESS, {"progressToken": "of no request", "progress": 1})
+    for server in SERVERS:
+        s.equal(s.journal(server).received(PROGRESS), [], f"{server} asked for no progress, and is told of some")
+
+
 async def reported(s: Session, tokens: Sequence[Id | None]) -> list[Message]:
     """What is reported of as many calls as there are tokens, all in flight before each of them reports twice.
 

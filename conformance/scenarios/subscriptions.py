@@ -39,6 +39,13 @@ async def arrives(s: Session) -> None:
         s.saw("heard", (await watch.hears(UPDATED))["method"])
 
 
+@scenario("subscriptions:uri:unknown", servers=SERVERS)
+async def unknown(s: Session) -> None:
+    for uri in ("changing://nobody-has-this", "nobody://has-this"):
+        response = (await s.request("changing", "resources/subscribe", {"uri": await s.uri("changing", uri)})).response
+        s.require("error" in response, "a subscription to an unknown URI is no error", "an error", response)
+
+
 @scenario("subscriptions:update:subscriber-only", servers=SERVERS, clients=("sse", "http"))
 async def subscriber_only(s: Session) -> None:
     other = s.another()

@@ -1,9 +1,15 @@
 """Scenarios of the area tools."""
 
+from contextlib import suppress
+
 from conformance.session import Session
+from conformance.verdict import Failure
 from conformance.wire import Message
 
 from .registry import scenario
+
+LISTED_WAIT = 10.0
+"""Seconds in which the tools of each server have to be listed before it is looked at whether the list stays."""
 
 LINKS = [
     {"type": "resource_link", "uri": "mirror://full", "name": "full", "mimeType": "text/plain"},
@@ -50,6 +56,55 @@ async def schema(s: Session) -> None:
 async def deterministic(s: Session) -> None:
     first, second = [[tool["name"] for tool in await s.merged("tools")] for _ in range(2)]
     s.equal(second, first, "the same list of tools came in another order")
+
+
+async def settled(s: Session) -> list[Message]:
+    """The list of tools, in no order, when tools of each server are in it; at the latest when the time for that is
+    over: a list of placeholders has none at all."""
+
+    async def complete() -> bool:
+        return all([await s.list("tools", server) for server in s.world.backends])
+
+    with suppress(Failure):
+        await s.until(complete, "tools of a server are not listed", LISTED_WAIT)
+    return await listed(s)
+
+
+async def listed(s: Session) -> list[Message]:
+    """The list of tools as the client gets it, in no order."""
+    return sorted(await s.merged("tools"), key=lambda tool: str(tool.get("name")))
+
+
+async def make_calls(s: Session) -> None:
+    """Requests of all kinds, whatever comes of them."""
+    everything = ("test_simple_text", "test_error_handling", "no_such_tool")
+    for name in everything:
+        await s.call_tool("everything", name, {})
+    for method in ("prompts/list", "resources/list"):
+        await s.request("everything", method, {})
+
+
+@scenario("tools:list:calls", proxy_only=True, own=True)
+async def list_calls(s: Session) -> None:
+    """In a world of its own, where nobody has called before."""
+    before = await settled(s)
+    await make_calls(s)
+    s.equal(await listed(s), before, "calls changed the list of tools")
+
+
+@scenario("tools:list:connections", proxy_only=True)
+async def list_connections(s: Session) -> None:
+    await make_calls(s)
+    s.equal(await settled(s.another()), await settled(s), "on another connection the list of tools is not the same")
+
+
+@scenario("tools:list:settled", proxy_only=True, own=True)
+async def list_settled(s: Session) -> None:
+    """In a world of its own, where nobody has called before."""
+    before = await settled(s)
+    await make_calls(s)
+    s.equal(await listed(s), before, "calls changed the list of tools")
+    s.equal(await settled(s.another()), before, "on another connection the list of tools is not the same")
 
 
 @scenario("tools:call:text")

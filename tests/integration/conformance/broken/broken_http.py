@@ -338,6 +338,75 @@ class IgnoresOrigin(BrokenHeaders):
         headers.pop("origin", None)
 
 
+class LetsPagesIn(BrokenHeaders):
+    """Middleware that hides what tells a web page: its origin, and the name under which it knows this machine."""
+
+    paths: tuple[str, ...]
+    verbs: tuple[str, ...] = ("GET", "POST", "DELETE")
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(self.paths) and scope["method"] in self.verbs:
+            await super().serve(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+class IgnoresForged(LetsPagesIn):
+    """Middleware that hides the origin."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        headers.pop("origin", None)
+
+
+class IgnoresRebound(LetsPagesIn):
+    """Middleware that hides an origin which agrees with the host, and that this host is another."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        if headers.get("origin") == f"http://{headers['host']}":
+            del headers["origin"]
+            headers["host"] = "127.0.0.1"
+
+
+class IgnoresHost(LetsPagesIn):
+    """Middleware that hides the host where there is no origin."""
+
+    def change(self, headers: dict[str, str], message: Message) -> None:
+        if "origin" not in headers:
+            headers["host"] = "127.0.0.1"
+
+
+@breaks("http:origin:verbs", symptom="a GET by a page of another origin is not refused with status 403")
+class IgnoresOriginOfStreams(IgnoresForged):
+    """It looks at the origin of a POST alone."""
+
+    paths, verbs = ("/mcp",), ("GET", "DELETE")
+
+
+@breaks("http:origin:rebound", symptom="a page whose name was rebound to this machine is not refused")
+class TrustsItsOwnOrigin(IgnoresRebound):
+    """An origin that agrees with the host is taken for its own."""
+
+    paths = ("/mcp",)
+
+
+@breaks("http:host:foreign", symptom="with the Host of somebody else is not refused")
+class AnswersToAnyHost(IgnoresHost):
+    """It answers under any name."""
+
+    paths = ("/mcp",)
+
+
+@breaks("http:param-header:unknown", symptom="with a header that test_simple_text does not ask for it is not called")
+class RefusesUnknownParameters(Broken):
+    """A header that the tool does not ask for is an error."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if header(scope, "mcp-param-tenant") is None:
+            await self.app(scope, receive, send)
+        else:
+            await respond(send, 400, b'{"error": "unknown header"}')
+
+
 @breaks("http:session:unknown", symptom="an unknown session id is not answered with status 404")
 class ConfusesSessions(Broken):
     """A session that never was is a bad request."""
@@ -560,6 +629,34 @@ class AnswersPosts(Broken):
         await self.app(scope, receive, ok if scope["path"].startswith("/messages") else send)
 
 
+@breaks("sse:origin:forged", symptom="a connection by a page of another origin is not refused")
+class IgnoresOriginOfConnections(IgnoresForged):
+    """It does not look at the origin of a connection."""
+
+    paths = ("/sse",)
+
+
+@breaks("sse:origin:messages", symptom="a message by a page of another origin is not refused")
+class IgnoresOriginOfMessages(IgnoresForged):
+    """It does not look at the origin of a message for a connection that is open."""
+
+    paths = ("/messages",)
+
+
+@breaks("sse:origin:rebound", symptom="a message by a page whose name was rebound to this machine is not refused")
+class TrustsItsOwnMessages(IgnoresRebound):
+    """The origin of a message is taken for its own when it agrees with the host."""
+
+    paths = ("/messages",)
+
+
+@breaks("sse:host:foreign", symptom="with the Host of somebody else is not refused")
+class ConnectsUnderAnyHost(IgnoresHost):
+    """It lets clients connect under any name."""
+
+    paths = ("/sse",)
+
+
 # The admin API
 
 
@@ -675,6 +772,26 @@ class RemovesCalls(Admin):
         if self.asked == "DELETE" and isinstance(result, dict) and "content" in result:
             error = {"code": -32603, "message": "the server was removed"}
             return {"jsonrpc": "2.0", "id": message["id"], "error": error}
+        return message
+
+
+@breaks("dynamic:list:whole", symptom="were not all there while another server came and went")
+class ListsMeanwhile(Admin):
+    """While a server is added or removed, tools are missing from the list."""
+
+    busy = 0
+
+    async def administer(self, scope: Scope, receive: Receive, send: Send, servers: Iterable[str]) -> None:
+        self.busy += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.busy -= 1
+
+    def change(self, scope: Scope, message: Message) -> Message | None:
+        result = message.get("result")
+        if self.busy and isinstance(result, dict) and isinstance(result.get("tools"), list):
+            return {**message, "result": {**result, "tools": result["tools"][1:]}}
         return message
 
 

@@ -274,6 +274,8 @@ class Mux:
         self.listens: dict[Id, Listen] = {}
         self.helds: dict[str, Held] = {}
         self.questions: dict[Id, tuple[asyncio.Future[Message], Backend | None, Id | None]] = {}
+        self.reported: dict[Id, Backend] = {}
+        """Who wants to know how far the client is with a question, by progress token."""
         self.lists: dict[tuple[Backend, str], dict[str, Message] | None] = {}
         """Entries by server, method and own name; None when they could not be read."""
         self.links: dict[str, Backend] = {}
@@ -332,6 +334,8 @@ class Mux:
             self._receive_request(message)
         elif message["method"] == "notifications/cancelled":
             self._receive_cancelled(message)
+        elif message["method"] == "notifications/progress":
+            self._receive_progress(message)
         elif message["method"] == "notifications/initialized":
             self.greeted = True
             self.tell_all(message)
@@ -342,6 +346,13 @@ class Mux:
         for backend in self.backends.values():
             if backend.alive and backend.era == self.era:
                 self.forward(backend, message)
+
+    def _receive_progress(self, message: Message) -> None:
+        """How far the client is with a question: for the server that has asked it."""
+        token = as_object(message.get("params")).get("progressToken")
+        backend = find(self.reported, token)
+        if backend is not None:
+            self.forward(backend, message)
 
     def _receive_answer(self, message: Message) -> None:
         question = find(self.questions, message.get("id"))
@@ -782,6 +793,9 @@ class Mux:
             self.hold(backend, message)
             return
         else:
+            token = as_object(as_object(message.get("params")).get("_meta")).get("progressToken")
+            if isinstance(token, Id):
+                self.reported[token] = backend
             answer = await self.pose(method, message.get("params"), backend, message["id"])
         self.forward(backend, {"jsonrpc": "2.0", "id": message["id"], **answer})
 

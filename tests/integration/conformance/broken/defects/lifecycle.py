@@ -9,9 +9,11 @@ from tests.integration.conformance.broken.mux import (
     INFO,
     INVALID_REQUEST,
     LEGACY,
+    LISTS,
     METHOD_NOT_FOUND,
     UNSUPPORTED_VERSION,
     VERSION,
+    Backend,
     Call,
     Failure,
     Message,
@@ -24,6 +26,28 @@ from tests.integration.conformance.broken.mux import (
 def answers_with_the_revision_before(hello: Message) -> None:
     """It answers with the revision before the one that was asked for, as long as there is one."""
     hello["protocolVersion"] = dict(itertools.pairwise(LEGACY)).get(hello["protocolVersion"], LEGACY[-1])
+
+
+@breaks("lifecycle:capabilities:backed", symptom="prompts are declared, and there are none")
+class DeclaresAll(Mux):
+    """It declares all that it could relay, whatever is behind it."""
+
+    def hello(self, backends: list[Backend]) -> Message:
+        result = super().hello(backends)
+        return {**result, "capabilities": {"prompts": {}, "resources": {}, **result["capabilities"]}}
+
+    async def answer(self, call: Call) -> Message:
+        if call.method in LISTS and not await self.ready(call.method.partition("/")[0]):
+            return self.complete({LISTS[call.method][0]: []}, cacheable=True)
+        return await super().answer(call)
+
+
+@breaks("lifecycle:capabilities:used", symptom="has nothing but tools, and was asked for more")
+class AsksEverybody(Mux):
+    """Every server is asked for every list, and told every level, whatever it declared."""
+
+    async def ready(self, feature: str | None = None) -> list[Backend]:
+        return await super().ready(None)
 
 
 @breaks("lifecycle:initialize:unknown", symptom="an unknown revision was not answered with one of the handshake")

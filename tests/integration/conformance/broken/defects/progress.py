@@ -63,3 +63,14 @@ class AsksForUpdates(Mux):
             meta = {"progressToken": f"token-{message['id']}", **as_object(message["params"].get("_meta"))}
             message = {**message, "params": {**message["params"], "_meta": meta}}
         super().forward(backend, message)
+
+
+@breaks("progress:client:astray", symptom="asked for no progress, and is told of some")
+class TellsProgressToAll(Mux):
+    """What a client reports of its progress goes to every server."""
+
+    def receive(self, message: Message) -> None:
+        if message.get("method") == "notifications/progress":
+            self.tell_all(message)
+        else:
+            super().receive(message)

@@ -1,7 +1,7 @@
 """Subscriptions to resources: proxies that break what is required of them."""
 
 from tests.integration.conformance.broken.breaking import breaks, in_hello, silent
-from tests.integration.conformance.broken.mux import Call, Message, Mux, as_object
+from tests.integration.conformance.broken.mux import Call, Failure, Message, Mux, as_object
 
 
 @in_hello("subscriptions:capability:declared", "legacy", "modern", symptom="subscribe is not declared")
@@ -12,6 +12,19 @@ def hides_subscriptions(hello: Message) -> None:
 
 silent("subscriptions:update:arrives", "notifications/resources/updated", "legacy")
 silent("subscriptions:listen:update", "notifications/resources/updated", "modern")
+
+
+@breaks("subscriptions:uri:unknown", symptom="a subscription to an unknown URI is no error")
+class SubscribesToAnything(Mux):
+    """A subscription that failed looks as if it had not."""
+
+    async def answer(self, call: Call) -> Message:
+        try:
+            return await super().answer(call)
+        except Failure:
+            if call.method != "resources/subscribe":
+                raise
+            return {}
 
 
 @breaks("subscriptions:update:subscriber-only", symptom="was told of", over="sse")

@@ -1,6 +1,7 @@
 """Tools: proxies that break what is required of them."""
 
 import json
+import os
 
 from tests.integration.conformance.broken.breaking import (
     blocks,
@@ -12,7 +13,16 @@ from tests.integration.conformance.broken.breaking import (
     keep,
     without_empty,
 )
-from tests.integration.conformance.broken.mux import INTERNAL_ERROR, INVALID_PARAMS, Call, Failure, Message, Mux
+from tests.integration.conformance.broken.extending import Extended
+from tests.integration.conformance.broken.mux import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    Backend,
+    Call,
+    Failure,
+    Message,
+    Mux,
+)
 
 
 @in_entry("tools:list:whole", "tools/list", symptom='- "icons": [')
@@ -25,6 +35,33 @@ def rebuilds_tools(tool: Message) -> None:
 def loses_definitions(tool: Message) -> None:
     """Schemas lose their definitions."""
     tool["inputSchema"].pop("$defs", None)
+
+
+class ListsPlaceholders(Extended):
+    """Before the first call, a server's tools are one that says they will be there."""
+
+    called = False
+
+    def finish(self, call: Call, result: Message) -> Message:
+        self.called = self.called or call.method == "tools/call"
+        if call.method != "tools/list" or self.called:
+            return result
+        described = {"description": "Call it to see more.", "inputSchema": {"type": "object"}}
+        return {**result, "tools": [{"name": f"{name}__tools", **described} for name in self.backends]}
+
+
+breaks("tools:list:calls", symptom="calls changed the list of tools")(ListsPlaceholders)
+breaks("tools:list:settled", symptom="calls changed the list of tools")(ListsPlaceholders)
+
+
+@breaks("tools:list:connections", symptom="on another connection the list of tools is not the same")
+class GreetsByName(Extended):
+    """What a tool is said to do depends on the connection."""
+
+    def published(self, backend: Backend, listed: str, entry: Message) -> list[Message]:
+        if listed == "tools/list":
+            entry = {**entry, "description": f"For connection {id(self)} of process {os.getpid()}."}
+        return super().published(backend, listed, entry)
 
 
 @breaks("tools:list:deterministic", symptom="the same list of tools came in another order")
