@@ -99,6 +99,7 @@ def _list(options: argparse.Namespace) -> int:
         if requirement.unchecked:
             print(f"    not checked: {requirement.unchecked}")
     print(f"\nTargets: {', '.join(target.names())}")
+    print(f"Proxies by others, each file says how it is installed: {', '.join(target.strangers())}")
     return 0
 
 

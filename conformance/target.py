@@ -21,6 +21,8 @@ from .requirements import REQUIREMENTS
 from .requirements.model import Era
 
 SHIPPED = Path(__file__).with_name("targets")
+STRANGERS = SHIPPED / "strangers"
+"""Of proxies by others; each says how that one is installed."""
 
 CONTAINER = frozenset({"image", "port", "args", "hardened", "python", "fixtures"})
 """Keys of [launch] for a target in a container."""
@@ -365,16 +367,21 @@ def find(name: str) -> Path:
     Raises:
         TargetError: there is none.
     """
-    shipped = SHIPPED / f"{name}.toml"
-    path = shipped if shipped.is_file() else Path(name)
+    files = (folder / f"{name}.toml" for folder in (SHIPPED, STRANGERS))
+    path = next((file for file in files if file.is_file()), Path(name))
     if not path.is_file():
-        raise TargetError(f"there is no target '{name}': give a file, or one of {', '.join(names())}")
+        raise TargetError(f"there is no target '{name}': give a file, or one of {', '.join([*names(), *strangers()])}")
     return path
 
 
 def names() -> list[str]:
-    """The shipped targets."""
+    """The shipped targets, but those of strangers."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def strangers() -> list[str]:
+    """The shipped targets of proxies by others."""
+    return sorted(path.stem for path in STRANGERS.glob("*.toml"))
 
 
 def load(name: str) -> Target:

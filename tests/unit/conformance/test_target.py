@@ -14,12 +14,14 @@ from conformance.naming import Scheme
 from conformance.target import (
     CONTAINER,
     IMAGE,
+    STRANGERS,
     Names,
     Target,
     TargetError,
     load,
     names,
     placeholders,
+    strangers,
 )
 from tests.support.documentation import example
 
@@ -76,7 +78,18 @@ def problem(tmp_path: Path, text: str) -> str:
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples" / "targets").glob("*.toml"))
 
 
-@pytest.mark.parametrize("name", [*names(), *map(str, EXAMPLES)])
+@pytest.mark.parametrize("name", strangers())
+def test_a_stranger_says_how_it_is_installed_and_pinned(name: str) -> None:
+    head = (STRANGERS / f"{name}.toml").read_text().partition("[target]")[0]
+    assert "Where you start the harness" in head
+    command = load(name).launch.command
+    assert command
+    folder = command[0].partition("/")[0]
+    assert folder in head
+    assert re.search(r"@\d+\.\d|==\d+\.\d|[0-9a-f]{40}", head)
+
+
+@pytest.mark.parametrize("name", [*names(), *strangers(), *map(str, EXAMPLES)])
 def test_the_shipped_ones_and_the_examples_are_right(name: str) -> None:
     assert EXAMPLES
     assert load(name).name == Path(name).stem
