@@ -23,6 +23,17 @@ BOUND: Mapping[str, str] = {
     "elicitationId": "elicitation",
 }
 
+NEWER: Mapping[str, str] = {
+    "title": "2025-06-18",
+    "outputSchema": "2025-06-18",
+    "lastModified": "2025-06-18",
+    "icons": "2025-11-25",
+    "mode": "2025-11-25",
+}
+"""Fields that are compared, and not in every revision, with the first one that has them."""
+HINTS = "2025-03-26"
+"""The first revision with annotations of tools; those of content are older."""
+
 _PORT = re.compile(r"\b(127\.0\.0\.1|localhost):\d+")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
@@ -64,3 +75,16 @@ class Binder:
 
 
 _OUT = object()
+
+
+def known_in(value: Any, revision: str) -> Any:
+    """A transcript, or a part of one, without the fields that are newer than a revision."""
+    if isinstance(value, dict):
+        return {key: known_in(part, revision) for key, part in value.items() if not _newer(key, part, revision)}
+    return [known_in(part, revision) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _newer(key: str, value: Any, revision: str) -> bool:
+    if key == "annotations" and isinstance(value, dict) and "readOnlyHint" in value:
+        return revision < HINTS
+    return revision < NEWER.get(key, "")

@@ -10,7 +10,7 @@ UNBRIDGED = (
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "mrtr:result:whole",
-        "An `input_required` result reaches the client with its questions and its state as the backend sent them.",
+        "An `input_required` result reaches the client with its questions as the backend asked them.",
         "SHOULD",
         Spec(
             MODERN,
@@ -45,7 +45,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "mrtr:questions:several",
-        "Several questions in one result reach the client under their keys, and their answers the backend.",
+        "Several questions in one result reach the client, and their answers the backend under its own keys.",
         "MUST",
         Spec(
             MODERN,

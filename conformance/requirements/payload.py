@@ -57,6 +57,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "otherwise lets through what it was to stop.",
     ),
     Requirement(
+        "payload:keys:prototype",
+        "Keys to which JavaScript gives a meaning (`__proto__`, `constructor`) arrive like any other in params, "
+        "results, errors and notifications.",
+        "convention",
+        "To JSON they are keys like any other. A proxy that loses them changes what was said; one that obeys them "
+        "lets a stranger change its own objects.",
+    ),
+    Requirement(
         "payload:text:escapes",
         "A character means the same whether it is escaped or not, in params, results, errors and notifications.",
         "MUST",

@@ -19,12 +19,23 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "progress:updates:order",
-        "Progress reaches the client in the order in which the backend sent it, and none after the result.",
+        "Progress reaches the client in the order in which the backend sent it.",
         "MUST",
         Spec(
             MODERN,
             "basic/patterns/progress#progress-flow",
             "The `progress` value MUST increase with each notification, even if the total is unknown.",
+            since="2024-11-05",
+        ),
+    ),
+    Requirement(
+        "progress:updates:late",
+        "No progress of a call reaches the client after its result.",
+        "MUST",
+        Spec(
+            MODERN,
+            "basic/patterns/progress#implementation-notes",
+            "Progress notifications MUST stop after completion",
             since="2024-11-05",
         ),
     ),

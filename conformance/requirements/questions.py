@@ -21,7 +21,7 @@ UNDECLARED = Spec(
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "sampling:request:whole",
-        "A backend's sampling request reaches the client with every parameter as it was sent.",
+        "A backend's sampling request reaches the client with every parameter that MCP knows as it was sent.",
         "SHOULD",
         Spec(
             MODERN,
@@ -40,7 +40,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "sampling:answer:whole",
-        "The client's answer to a sampling request reaches the backend as it was given.",
+        "The client's answer to a sampling request reaches the backend with all that MCP knows as it was given.",
         "SHOULD",
         ANSWERS,
         earlier=(
@@ -78,7 +78,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "sampling:capability:absent",
-        "A client that declared no sampling gets no sampling request; the backend or the caller gets an error.",
+        "A client that declared no sampling gets no sampling request, and its call is answered.",
         "MUST",
         UNDECLARED,
         since="2025-06-18",
@@ -96,15 +96,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "restricted subset of JSON Schema.",
             since=LEGACY,
         ),
-        since="2025-06-18",
-        earlier=(
-            Spec(
-                "2025-06-18",
-                "client/elicitation#requested-schema",
-                "The `requestedSchema` field allows servers to define the structure of the expected response "
-                "using a restricted subset of JSON Schema.",
-            ),
-        ),
+        since=LEGACY,
     ),
     Requirement(
         "elicitation:form:decline",
@@ -145,8 +137,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "elicitation:capability:absent",
-        "A client that declared no elicitation, or not the mode, gets no such request; the backend or the caller gets "
-        "an error.",
+        "A client that declared no elicitation, or not the mode, gets no such request, and its call is answered.",
         "MUST",
         Spec(
             MODERN,
@@ -219,5 +210,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "The client's capabilities for this specific request.",
         ),
         since=MODERN,
+    ),
+    Requirement(
+        "questions:fields:vendor",
+        "Fields and `_meta` that no revision knows reach the client in a question, and the backend in its answer.",
+        "convention",
+        "No revision says what a proxy passes on. Questions and answers are open by schema, so vendors and later "
+        "revisions add fields; dropping them delays every one of them by a release of the proxy.",
     ),
 )

@@ -35,8 +35,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement(
         "servers:status:unknown-method",
-        "The error that a backend sends with status 404 for a method it does not have is that request's error: its "
-        "other requests are answered.",
+        (
+            "The error that a modern backend sends with status 404 for a method it does not have is that "
+            "request's error: its other requests are answered."
+        ),
         "MUST",
         Spec(
             MODERN,
@@ -189,8 +191,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "servers:list:schema",
         "Each tool that is listed has an input schema, whatever the backend lists.",
-        "MUST",
-        Spec(MODERN, "server/tools#tool", "MUST be a valid JSON Schema object (not `null`)", since=LEGACY),
+        "convention",
+        (
+            "A tool without an input schema breaks the rules of the server that lists it. But some "
+            "clients refuse a whole list for one bad entry, and behind a proxy that costs the tools of "
+            "every server."
+        ),
         earlier=(
             Spec(
                 "2025-06-18",
@@ -203,14 +209,22 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "servers:question:early",
         "A backend that asks for the roots as soon as it may gets an answer, a result or an error.",
-        "MUST",
+        "SHOULD",
         Spec(
             LEGACY,
-            "basic/index#messages",
-            "All messages between MCP clients and servers MUST follow the JSON-RPC 2.0 specification.",
-            since="2024-11-05",
+            "basic/index#responses",
+            "Responses are sent in reply to requests, containing either the result or error of the operation.",
         ),
         until=LEGACY,
+        earlier=(
+            Spec(
+                "2025-06-18",
+                "basic/index#responses",
+                "Responses are sent in reply to requests, containing the result or error of the operation.",
+                since="2025-03-26",
+            ),
+            Spec("2024-11-05", "basic/messages#responses", "Responses are sent in reply to requests."),
+        ),
     ),
     Requirement(
         "servers:stderr:flood",

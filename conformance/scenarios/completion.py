@@ -1,17 +1,23 @@
 """Scenarios of the area completion."""
 
-from conformance.session import Outcome, Session
+from conformance.session import DECLARED_SINCE, Outcome, Session
+from conformance.verdict import NotOffered
 from conformance.wire import Message
 
 from .registry import scenario
 
+METHOD_NOT_FOUND = -32601
 PROMPT = "test_prompt_with_arguments"
 
 
 async def complete(s: Session, ref: Message, argument: str, value: str, **more: Message) -> Outcome:
     """Ask `everything` for a completion."""
     params = {"ref": ref, "argument": {"name": argument, "value": value}, **more}
-    return await s.request("everything", "completion/complete", params)
+    outcome = await s.request("everything", "completion/complete", params)
+    unknown = (outcome.response.get("error") or {}).get("code") == METHOD_NOT_FOUND
+    if unknown and s.revision < DECLARED_SINCE["completions"]:
+        raise NotOffered("it does not complete, which its revision has no way to declare")
+    return outcome
 
 
 def prompt(s: Session) -> Message:

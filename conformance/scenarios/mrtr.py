@@ -8,7 +8,7 @@ from conformance.session import Outcome, Session
 from conformance.wire import Message
 
 from .changes import OLD_AND_QUIET
-from .questions import COMPLETION, FORM, SERVERS, received
+from .questions import COMPLETION, FORM, SERVERS, declared, known, received
 from .registry import scenario
 
 NEW = Server("new", file="asking", era="modern")
@@ -21,20 +21,25 @@ ANSWERS: dict[str, Answer] = {
 
 @scenario("mrtr:result:whole", servers=SERVERS)
 async def whole(s: Session) -> None:
+    """Keys and state are for who made the result, which a proxy may be: they need not be the backend's."""
+    await declared(s, "sampling")
     result = (await s.call_tool("asking", "sample", {})).result
-    s.saw("result", {key: result.get(key) for key in ("resultType", "inputRequests", "requestState")})
+    s.saw("result type", result.get("resultType"))
+    s.saw("questions", known(list((result.get("inputRequests") or {}).values())))
 
 
 @scenario("mrtr:state:opaque", servers=SERVERS)
 async def state(s: Session) -> None:
+    await declared(s, "elicitation")
     await s.call_tool("asking", "elicit", {}, answers=ANSWERS)
     s.saw("the backend received", [params.get("requestState") for params in calls(s)])
 
 
 @scenario("mrtr:retry:answers", servers=SERVERS)
 async def answers(s: Session) -> None:
+    await declared(s, "sampling")
     await s.call_tool("asking", "sample", {}, answers=ANSWERS)
-    s.saw("the backend received", [params.get("inputResponses") for params in calls(s)])
+    s.saw("the backend received", known([params.get("inputResponses") for params in calls(s)]))
 
 
 def calls(s: Session) -> list[Any]:
@@ -44,9 +49,12 @@ def calls(s: Session) -> list[Any]:
 
 @scenario("mrtr:questions:several", servers=SERVERS)
 async def several(s: Session) -> None:
+    """The keys are for who made the result, which a proxy may be: they need not be the backend's."""
+    await declared(s, "sampling")
+    await declared(s, "elicitation")
     asked: Message = (await s.call_tool("asking", "several", {})).result.get("inputRequests") or {}
-    s.saw("questions", {key: question.get("method") for key, question in asked.items()})
-    s.saw("the backend received", received(await s.call_tool("asking", "several", {}, answers=ANSWERS)))
+    s.saw("questions", sorted(str(question.get("method")) for question in asked.values()))
+    s.saw("the backend received", known(received(await s.call_tool("asking", "several", {}, answers=ANSWERS))))
 
 
 @scenario("mrtr:rounds:several", servers=SERVERS)
@@ -54,6 +62,7 @@ async def rounds(s: Session) -> None:
     def answer(params: Any) -> Message:
         return {"result": {"action": "accept", "content": {"answer": f"to {params['message']}"}}}
 
+    await declared(s, "elicitation")
     outcome = await s.call_tool("asking", "rounds", {"n": 3}, answers={"elicitation/create": answer})
     s.saw("questions", [question["params"]["message"] for question in outcome.questions])
     s.saw("the backend received", received(outcome))
@@ -70,9 +79,10 @@ async def new_asks(s: Session) -> None:
 
 
 async def bridged_question(s: Session, server: str) -> None:
+    await declared(s, "elicitation", server)
     outcome = await s.call_tool(server, "elicit", {}, answers=ANSWERS)
     s.equal(asked_for(outcome), ["elicitation/create"], "the question did not reach the client once")
-    s.equal(received(outcome), {"answer": FORM}, "the answer did not reach the backend as it was given")
+    s.equal(known(received(outcome)), {"answer": known(FORM)}, "the answer did not reach the backend as it was given")
 
 
 def asked_for(outcome: Outcome) -> list[Any]:

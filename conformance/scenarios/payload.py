@@ -29,6 +29,7 @@ KINDS = "[1.0, 1, -1.0, 0.0, 100.0, 100, 1.5e3]"
 BEYOND = "[1e400, -1e400, 1e-400, 3.14159265358979323846264338327950288, 123456789012345678901234567890.5]"
 ORDERED = '{"zebra": 1, "10": 2, "apple": 3, "9": 4, "Zebra": {"b": 5, "a": 6, "1": 7}}'
 DUPLICATE = '{"role": "user", "role": "admin", "deep": [{"a": 1, "a": 1}]}'
+PROTOTYPE = '{"__proto__": {"role": "admin"}, "constructor": {"prototype": 1}, "toString": "text"}'
 ESCAPES = r'["\u00e9 é", "\/ /", "\ud83e\udded 🧭", "\u0000\b\f\n\r\t\"\\", "\u2028\u2029", "\\u00e9", "\u0041A"]'
 SPELLED = r'["\u00e9", "é", "\/", "/", "\ud83e\udded", "\u000A\n", 1E2, 1e+2, 100.00, -0, -0.0, 1e-7, 0.0000001]'
 NESTED = '{"a":[' * (DEEP // 2) + "1" + "]}" * (DEEP // 2)
@@ -65,6 +66,11 @@ async def order(s: Session) -> None:
 @scenario("payload:keys:duplicate", servers=SERVERS)
 async def duplicate(s: Session) -> None:
     await kept(s, DUPLICATE, by_value, "a key that comes twice")
+
+
+@scenario("payload:keys:prototype", servers=SERVERS)
+async def prototype(s: Session) -> None:
+    await kept(s, PROTOTYPE, by_value, "a key that JavaScript gives a meaning")
 
 
 @scenario("payload:text:escapes", servers=SERVERS)

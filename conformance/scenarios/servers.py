@@ -11,7 +11,7 @@ from conformance.case import Transport
 from conformance.client import shown
 from conformance.fixtures import Server
 from conformance.session import Session
-from conformance.verdict import Failure
+from conformance.verdict import Failure, NotApplicable
 from conformance.wire import Message
 
 from .isolation import STDIO, failed, up
@@ -93,6 +93,10 @@ async def elsewhere(s: Session) -> None:
 
 @scenario("servers:status:unknown-method", servers=(odd("status"),), backends=HTTP, proxy_only=True)
 async def unknown_method(s: Session) -> None:
+    """Only the newest revision answers an unknown method so; to an earlier one such a status ends a session."""
+    await s.call_tool("status", "hello", {})
+    if any(entry["era"] == "legacy" for entry in s.journal("status").received("tools/call")):
+        raise NotApplicable("it speaks the legacy era to the server")
     await error_of_status(s, 404, -32601)
 
 

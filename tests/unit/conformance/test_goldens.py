@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from conformance.case import Case
+from conformance.normalize import known_in
 from conformance.plugin import Golden, Goldens
-from conformance.requirements.model import Era
+from conformance.requirements.model import LEGACY, MODERN, Era
 from conformance.runner import Played
 from conformance.verdict import RunResult, Verdict
 
@@ -20,9 +21,9 @@ class Folder(Goldens):
         self.folder = folder
         self.recording = recording
 
-    def play(self, era: Era, transcript: list[Any]) -> RunResult:
+    def play(self, era: Era, transcript: list[Any], revision: str = "") -> RunResult:
         """The result of a run in which the client saw this."""
-        result = RunResult("a:b:c", "a.b", Case("http", era, "stdio"), Verdict.PASS, 0.0)
+        result = RunResult("a:b:c", "a.b", Case("http", era, "stdio"), Verdict.PASS, 0.0, revision)
         self.compare(Played(result, transcript), "a.b", self)  # type: ignore[arg-type]  # as far as it is used
         return result
 
@@ -71,3 +72,36 @@ def test_a_golden_that_is_not_there(tmp_path: Path) -> None:
     assert goldens.play("legacy", []).verdict == Verdict.PASS
     missing = goldens.play("legacy", [1])
     assert (missing.verdict, missing.message) == (Verdict.HARNESS_ERROR, "there is no golden a.b; record it")
+
+
+TOOL = {
+    "name": "a",
+    "description": "b",
+    "title": "c",
+    "annotations": {"title": "d", "readOnlyHint": True},
+    "icons": [{"src": "e"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("revision", "known"),
+    [
+        ("2024-11-05", ["name", "description"]),
+        ("2025-03-26", ["name", "description", "annotations"]),
+        ("2025-06-18", ["name", "description", "annotations", "title"]),
+        (LEGACY, list(TOOL)),
+        (MODERN, list(TOOL)),
+    ],
+)
+def test_what_is_newer_than_the_revision_is_not_compared(tmp_path: Path, revision: str, known: list[str]) -> None:
+    assert Folder(tmp_path, recording=True).play("legacy", [TOOL]).verdict == Verdict.PASS
+    seen = {key: value for key, value in TOOL.items() if key in known}
+    assert Folder(tmp_path).play("legacy", [seen], revision).verdict == Verdict.PASS
+    for lost in known:
+        less = {key: value for key, value in seen.items() if key != lost}
+        assert Folder(tmp_path).play("legacy", [less], revision).verdict == Verdict.FAIL, lost
+
+
+def test_annotations_of_content_are_as_old_as_content() -> None:
+    content = {"type": "text", "annotations": {"priority": 1, "lastModified": "then"}}
+    assert known_in([content], "2024-11-05") == [{"type": "text", "annotations": {"priority": 1}}]

@@ -15,11 +15,11 @@ from tests.integration.conformance.broken.mux import (
 )
 
 
-@in_result("mrtr:result:whole", "tools/call", symptom='- "vendor.example/question": "sample"')
-def loses_meta_of_questions(result: Message) -> None:
-    """Questions in a result lose their _meta."""
+@in_result("mrtr:result:whole", "tools/call", symptom='- "systemPrompt": "You are')
+def loses_prompts_of_questions(result: Message) -> None:
+    """Questions in a result lose their system prompt."""
     for question in as_object(result.get("inputRequests")).values():
-        as_object(question.get("params")).pop("_meta", None)
+        as_object(question.get("params")).pop("systemPrompt", None)
 
 
 @in_params("mrtr:state:opaque", "tools/call", symptom="☃ /+=")
@@ -29,11 +29,11 @@ def decodes_the_state(params: Message) -> None:
         params["requestState"] = unquote(params["requestState"])
 
 
-@in_params("mrtr:retry:answers", "tools/call", symptom='- "vendorField": 1e-07')
+@in_params("mrtr:retry:answers", "tools/call", symptom='- "stopReason": "vendorStop"')
 def strips_answers(params: Message) -> None:
-    """Answers in a retry lose what the protocol does not know."""
+    """Answers in a retry lose what they need not have."""
     for answer in as_object(params.get("inputResponses")).values():
-        keep(answer, "action", "content", "role", "model", "stopReason", "roots")
+        keep(answer, "action", "content", "role", "model", "roots")
 
 
 @breaks("mrtr:questions:several", symptom="one question at a time")

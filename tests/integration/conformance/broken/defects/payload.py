@@ -56,6 +56,17 @@ def keys_are_sorted(params: Message) -> None:
     )
 
 
+@in_params("payload:keys:prototype", "tools/call", symptom="a key that JavaScript gives a meaning is lost in params")
+def keys_of_javascript_are_obeyed(params: Message) -> None:
+    """A prototype is set rather than kept."""
+    params["arguments"] = deeply(
+        params.get("arguments"),
+        lambda value: (
+            {key: part for key, part in value.items() if key != "__proto__"} if type(value) is dict else value
+        ),
+    )
+
+
 @in_result("payload:keys:duplicate", "tools/call", symptom="a key that comes twice is lost in results")
 def the_last_of_a_key_wins(result: Message) -> None:
     """Of a key that comes twice the last one is kept."""

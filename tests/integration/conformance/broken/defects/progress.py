@@ -12,7 +12,7 @@ def turns_tokens_into_text(params: Message) -> None:
     params["progressToken"] = str(params["progressToken"])
 
 
-@breaks("progress:updates:order", symptom="differs from a direct connection")
+@breaks("progress:updates:order", symptom="progress does not increase")
 class SwapsUpdates(Mux):
     """The first update comes after the second."""
 
@@ -29,6 +29,24 @@ class SwapsUpdates(Mux):
             super().send(message)
             message, self.first[token] = self.first[token] or message, None
         super().send(message)
+
+
+@breaks("progress:updates:late", symptom="progress came after the result")
+class ReportsLate(Mux):
+    """The last update comes after the result."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.last: Message | None = None
+
+    def send(self, message: Message) -> None:
+        if message.get("method") == "notifications/progress":
+            self.last, message = message, self.last or {}
+        if message:
+            super().send(message)
+        if "method" not in message and message and self.last:
+            super().send(self.last)
+            self.last = None
 
 
 @in_notice("progress:updates:fields", "notifications/progress", symptom='- "message": "call fields"')

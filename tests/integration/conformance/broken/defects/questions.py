@@ -15,7 +15,7 @@ from tests.integration.conformance.broken.mux import (
 )
 
 
-@in_question("sampling:request:whole", "sampling/createMessage", symptom='- "vendor.example/question": "sample"')
+@in_question("sampling:request:whole", "sampling/createMessage", symptom='- "systemPrompt": "You are')
 def rebuilds_requests(params: Message) -> None:
     """A request for sampling is rebuilt from what it needs to have."""
     keep(params, "messages", "maxTokens")
@@ -26,6 +26,13 @@ def rebuilds_sampled_messages(answer: Message) -> None:
     """A sampled message is rebuilt from what it needs to have."""
     if "role" in as_object(answer.get("result")):
         keep(answer["result"], "role", "content", "model")
+
+
+@in_question("questions:fields:vendor", "sampling/createMessage", symptom='- "vendor.example/question": "sample"')
+def strips_questions(params: Message) -> None:
+    """Questions lose what the protocol does not know."""
+    params.pop("vendorField", None)
+    params.pop("_meta", None)
 
 
 @in_answer("sampling:answer:error", symptom='+ "the backend received": -32603')
