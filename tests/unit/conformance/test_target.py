@@ -81,12 +81,13 @@ EXAMPLES = sorted((Path(__file__).parents[3] / "examples" / "targets").glob("*.t
 @pytest.mark.parametrize("name", strangers())
 def test_a_stranger_says_how_it_is_installed_and_pinned(name: str) -> None:
     head = (STRANGERS / f"{name}.toml").read_text().partition("[target]")[0]
-    assert "Where you start the harness" in head
-    command = load(name).launch.command
-    assert command
-    folder = command[0].partition("/")[0]
-    assert folder in head
-    assert re.search(r"@\d+\.\d|==\d+\.\d|[0-9a-f]{40}", head)
+    stranger = load(name)
+    assert stranger.launch.command
+    installed = re.findall(r"^#   (.+)$", head, re.MULTILINE)
+    folder, version = stranger.launch.command[0].partition("/")[0], stranger.target.version
+    assert any(folder in line for line in installed)
+    assert isinstance(version, str)
+    assert any(re.search(rf"(?:==|@| ){re.escape(version)}$", line) for line in installed)
 
 
 @pytest.mark.parametrize("name", [*names(), *strangers(), *map(str, EXAMPLES)])
