@@ -10,7 +10,8 @@ Rules:
 - What is missing on this machine (`Missing`) is nobody's fault: the target is skipped, and that is no verdict.
 """
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -79,6 +80,20 @@ class NotOffered(Exception):
 
 class NotApplicable(Exception):
     """This run cannot show what the requirement is about. The text says in one line why."""
+
+
+@contextmanager
+def told_by(requirement: str) -> Generator[None, None, None]:
+    """What goes wrong inside is for another requirement to tell: one that is about how something is done says nothing
+    of a target that does not do it.
+
+    Raises:
+        NotApplicable: something went wrong.
+    """
+    try:
+        yield
+    except Failure as failure:
+        raise NotApplicable(f"{failure.message}: see {requirement}") from None
 
 
 class HarnessError(Exception):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from conformance.client import ANSWER_WAIT, Call
 from conformance.session import Outcome, Session
+from conformance.verdict import told_by
 from conformance.wire import Message
 
 from .registry import scenario
@@ -153,10 +154,11 @@ async def known_id(s: Session) -> None:
     await give_up(s, await waiting(s, "known"))
     journal = s.journal("slow")
     call = await journal.wait(about(s, "known"), "the call")
-    await journal.wait(
-        lambda entry: entry.get("method") == "notifications/cancelled" or over(s, "known", call, entry),
-        "the cancellation of the call",
-    )
+    with told_by("cancellation:notification:reaches"):
+        await journal.wait(
+            lambda entry: entry.get("method") == "notifications/cancelled" or over(s, "known", call, entry),
+            "the cancellation of the call",
+        )
     told = [(notice.get("params") or {}).get("requestId") for notice in journal.received("notifications/cancelled")]
     s.equal(told, [call["id"]] * len(told), "the cancellation names an id that the backend does not know")
 

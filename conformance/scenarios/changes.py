@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 from conformance.fixtures import Server
 from conformance.session import Session
-from conformance.verdict import Failure, NotOffered
+from conformance.verdict import Failure, NotOffered, told_by
 
 from .registry import scenario
 from .watching import ACKNOWLEDGED, LIST_CHANGED, Watch, watching
@@ -119,7 +119,8 @@ async def each(s: Session) -> None:
         watching(other, "changing", "tools") as others,
         changed(s, "tools", mine),
     ):
-        s.saw("the one who changed it", (await mine.hears(LIST_CHANGED["tools"]))["method"])
+        with told_by("changes:tools:notified" if s.era == "legacy" else "changes:listen:tools"):
+            s.saw("the one who changed it", (await mine.hears(LIST_CHANGED["tools"]))["method"])
         s.saw("the other", (await others.hears(LIST_CHANGED["tools"]))["method"])
 
 
@@ -149,7 +150,8 @@ async def acknowledged(s: Session) -> None:
 async def filtered(s: Session) -> None:
     async with watching(s, "changing", "prompts") as watch:
         async with changed(s, "tools"), changed(s, "prompts", watch):
-            await watch.hears(LIST_CHANGED["prompts"])
+            with told_by("changes:listen:prompts"):
+                await watch.hears(LIST_CHANGED["prompts"])
         s.saw("heard", sorted({message["method"] for message in watch.heard()} - {ACKNOWLEDGED}))
 
 

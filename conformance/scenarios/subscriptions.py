@@ -2,7 +2,7 @@
 
 from conformance.fixtures import Server
 from conformance.session import Session
-from conformance.verdict import Failure, NotOffered
+from conformance.verdict import Failure, NotOffered, told_by
 
 from .changes import SERVERS
 from .registry import scenario
@@ -51,6 +51,9 @@ async def subscriber_only(s: Session) -> None:
     other = s.another()
     a, b = await s.uri("changing", A), await s.uri("changing", B)
     async with watching(s, "changing", uris=[a]) as mine, watching(other, "changing", uris=[b]) as others:
+        with told_by("subscriptions:update:arrives"):
+            await touch(s, A)
+            await mine.hears(UPDATED)
         await each_its_own(s, a, mine, b, others)
 
 
@@ -77,7 +80,8 @@ async def unsubscribe(s: Session) -> None:
     async with watching(s, "changing", uris=[b]) as watch:
         async with watching(s, "changing", uris=[a]):
             await touch(s, A)
-            await watch.hears(UPDATED)
+            with told_by("subscriptions:update:arrives"):
+                await watch.hears(UPDATED)
         await touch(s, A)
         await touch(s, B)
         await watch.hears(UPDATED, times=2)
@@ -98,5 +102,6 @@ async def uri(s: Session) -> None:
         public = await s.uri(server, A)
         async with watching(s, server, uris=[public]) as watch:
             await touch(s, A, server)
-            await watch.hears(UPDATED)
+            with told_by("subscriptions:update:arrives" if s.era == "legacy" else "subscriptions:listen:update"):
+                await watch.hears(UPDATED)
             s.equal(updated(watch)[0], public, "the update names another URI than the client's")

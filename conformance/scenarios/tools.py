@@ -2,8 +2,9 @@
 
 from contextlib import suppress
 
+from conformance.client import ANSWER_WAIT
 from conformance.session import Session
-from conformance.verdict import Failure
+from conformance.verdict import Failure, told_by
 from conformance.wire import Message
 
 from .registry import scenario
@@ -193,8 +194,15 @@ async def concurrent(s: Session) -> None:
     calls = [
         await s.start("slow", "rendezvous", {"room": f"concurrent, {s.case}", "size": 2, "say": word}) for word in words
     ]
+    with told_by("isolation:calls:behind-own"):
+        await s.journal("slow").wait(lambda _: rendezvous(s) == len(words), "the second call", ANSWER_WAIT)
     said = [(await s.outcome(call, "slow")).result.get("content") for call in calls]
     s.equal(said, [[{"type": "text", "text": word}] for word in words], "a call did not get its own result")
+
+
+def rendezvous(s: Session) -> int:
+    """How many calls have come to meet another."""
+    return sum(call["params"].get("name") == "rendezvous" for call in s.journal("slow").received("tools/call"))
 
 
 @scenario("tools:call:unlisted-first")
