@@ -11,7 +11,7 @@ proxy has to do besides. It never imports the proxy that lives beside it.
     plugin, suite  the pytest side: every scenario in every case, transcripts compared with goldens through syrupy
     grading        verdicts, baseline, exit code
     report         terminal tree, JSON, JUnit XML, one HTML page of many targets
-    cli            `python -m conformance list|run|report|init`
+    cli            `python -m conformance list|run|report|scoreboard|init`
 
 A transcript is normalised (`normalize`, `naming`) and compared with its golden, which is recorded from the fixture
 servers directly: a proxy is right when a client cannot tell it from a direct connection, names aside. What exists only

@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from . import __version__, target
-from .report import html, junit
+from .report import badge, html, junit, scoreboard
 from .report.results import Results, ResultsError, merge, read
 from .report.summary import WRONG
 from .requirements import REQUIREMENTS
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mcp-proxy-conformance", description="Proves an MCP proxy.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"mcp-proxy-conformance {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="list|run|report|init")
+    commands = parser.add_subparsers(required=True, metavar="list|run|report|scoreboard|init")
 
     listing = commands.add_parser("list", help="show the requirements and the shipped targets")
     listing.add_argument("--only", action="append", default=[], metavar="GLOB", help="of requirement ids")
@@ -75,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     _outputs(report)
     report.set_defaults(command=_report)
 
+    scores = commands.add_parser("scoreboard", help="make the scoreboard: one page of many proxies, with their logs")
+    scores.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="files, or folders of them")
+    scores.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for index.html, logs, results")
+    scores.set_defaults(command=_scoreboard)
+
     init = commands.add_parser("init", help="write a commented target file to start from")
     init.add_argument("file", nargs="?", type=Path, default=Path("target.toml"))
     init.set_defaults(command=_init)
@@ -84,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 def _outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="write the results there, a file for each target")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    parser.add_argument("--badge", type=Path, metavar="FILE", help="write one target's badge, as shields.io reads it")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write one page, requirements by targets")
 
 
@@ -106,6 +112,8 @@ def _list(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     _make_folders(options)
     names = options.target or ["multimcp"]
+    if options.badge and len(names) > 1:
+        raise target.TargetError(f"{options.badge}: a badge is of one target; name one, or use `report` on its results")
     for name in names:
         target.load(name)  # so that a mistake in the last one is told before the first one is run
     only = {name: _selected(options, name) for name in names}
@@ -144,9 +152,13 @@ def _only(globs: Sequence[str] | None) -> list[str]:
     return [f"--only={glob}" for glob in globs or ()]
 
 
+def _files(path: Path) -> list[Path]:
+    return sorted([*path.glob("*.json"), *path.glob("*.json.gz")]) if path.is_dir() else [path]
+
+
 def _read_all(paths: Iterable[Path]) -> list[Results]:
     """The results in files, and in folders of them."""
-    return [read(file) for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    return [read(file) for path in paths for file in _files(path)]
 
 
 def suite_command(name: str, results: Path, arguments: Sequence[str]) -> list[str]:
@@ -174,11 +186,21 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _scoreboard(options: argparse.Namespace) -> int:
+    results = scoreboard.latest(_read_all(options.results))
+    if not results:
+        raise ResultsError(f"there are no results in {', '.join(map(str, options.results))}")
+    scoreboard.write(results, options.out)
+    for one in results:
+        print(f"{one.target.name}: {scoreboard.unjudged(one) or 'judged'}")
+    return 0
+
+
 def _make_folders(options: argparse.Namespace) -> None:
     """Before anything is run, so that a mistake shows at once."""
-    for path in (options.json, options.junit and options.junit.parent, options.html and options.html.parent):
-        if path:
-            path.mkdir(parents=True, exist_ok=True)
+    files = [file.parent for file in (options.junit, options.html, options.badge) if file]
+    for path in [*files, *([options.json] if options.json else [])]:
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def _write(options: argparse.Namespace, results: Sequence[Results]) -> None:
@@ -187,6 +209,10 @@ def _write(options: argparse.Namespace, results: Sequence[Results]) -> None:
             (options.json / f"{one.target.name}.json").write_text(one.model_dump_json(indent=1), encoding="utf-8")
     if options.junit:
         options.junit.write_text(junit.render(results), encoding="utf-8")
+    if options.badge and results:
+        if len(results) > 1:
+            raise ResultsError(f"{options.badge}: a badge is of one target, and these are {len(results)}")
+        options.badge.write_text(badge.render(results[0]), encoding="utf-8")
     if options.html:
         options.html.write_text(html.render(results), encoding="utf-8")
 

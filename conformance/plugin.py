@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -208,6 +208,8 @@ class Conformance:
         self._unplayed = grading.UNPLAYED
         self._skipped = ""
         self._faulty = False
+        self._others_failed = False
+        self._deselected = 0
         self._goldens = Goldens(GOLDENS, config.option.update_snapshots)
         self._started = datetime.now(UTC).replace(microsecond=0)
         self._begun = time.monotonic()
@@ -216,6 +218,9 @@ class Conformance:
 
         if unknown:
             self._tree.say(unknown)
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self._deselected += sum("::test_scenario[" in item.nodeid for item in items)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "scenario" in metafunc.fixturenames:
@@ -235,6 +240,7 @@ class Conformance:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         yield
         broken = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        missing = len(self._results) + self._deselected < len(self.runs) and not self._skipped
         results = grading.results(
             self.target,
             self._results,
@@ -248,12 +254,12 @@ class Conformance:
             of_target=self._version,
             unplayed=self._unplayed,
             skipped=self._skipped,
-            faulty=broken or self._faulty or (len(self._results) < len(self.runs) and not self._skipped),
+            faulty=broken or self._faulty or missing,
         )
         self._tree.finish(results)
         if path := self._config.getoption("--results"):
             path.write_text(json.dumps(results.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
-        session.exitstatus = results.exit
+        session.exitstatus = max(results.exit, int(self._others_failed))
 
     def give_up(self, problem: Failure | HarnessError | Missing) -> None:
         """End the run before it has begun. What cannot be run on this machine is skipped, unless it is required."""
@@ -279,7 +285,9 @@ class Conformance:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         # A verdict is told by the tree; anything else that fails is a fault of the harness, also when all is over.
-        if report.failed and (report.when != "call" or not dict(report.user_properties).get("verdict")):
+        if report.failed and "::test_scenario[" not in report.nodeid:
+            self._others_failed = True  # a test of whoever runs the suite beside their own
+        elif report.failed and (report.when != "call" or not dict(report.user_properties).get("verdict")):
             self._faulty = True
             self._tree.say(report.longreprtext)
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from conformance.requirements.model import Level
 from conformance.verdict import Verdict
 
+from . import summary
 from .markup import Html, el, join
-from .results import Entry, Outcome, Results, Run, Spec, State, cut
+from .results import LONGEST, Entry, Outcome, Results, Run, Spec, State, cut
 
 TITLE = "Conformance of MCP proxies"
 LOGS = 3
@@ -30,6 +31,8 @@ ENTRIES = 200
 """Lines of a wire log that are shown."""
 ONE_LINE = 100
 """A message up to this length is not indented."""
+CAUSES = 10
+"""Causes that repeat of which a card tells."""
 NARROW = 6
 """With more targets the matrix scrolls in a frame of its own."""
 
@@ -93,8 +96,27 @@ def render(results: Sequence[Results]) -> str:
         results: one for each target, in the order of the columns.
     """
     targets = _targets(results)
-    requirements = _requirements(targets)
-    style = Html(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))
+    rows = requirements(results)
+    body = el(
+        "body",
+        el("a", "To the matrix", class_="skip", href="#matrix"),
+        _signs(),
+        _header(targets, rows),
+        el("main", _summaries(targets), _matrix(targets, rows), _details(targets, rows)),
+        el("footer", el("p", "Made by the MCP proxy conformance harness. ", _harnesses(targets))),
+    )
+    title = ": ".join([TITLE, ", ".join(target.name for target in targets)]) if targets else TITLE
+    return document(title, Html(Path(__file__).with_name("page.css").read_text(encoding="utf-8")), body)
+
+
+def document(title: str, style: Html, body: Html) -> str:
+    """A whole document that needs nothing else.
+
+    Args:
+        title: of the window.
+        style: CSS, the only one that the page lets in.
+        body: the element.
+    """
     digest = b64encode(sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
     head = el(
@@ -104,19 +126,21 @@ def render(results: Sequence[Results]) -> str:
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
         el("meta", name="referrer", content="no-referrer"),
-        el("title", ": ".join([TITLE, ", ".join(target.name for target in targets)]) if targets else TITLE),
+        el("title", title),
         el("link", rel="icon", href="data:,"),
         el("style", style),
     )
-    body = el(
-        "body",
-        el("a", "To the matrix", class_="skip", href="#matrix"),
-        _signs(),
-        _header(targets, requirements),
-        el("main", _summaries(targets), _matrix(targets, requirements), _details(targets, requirements)),
-        el("footer", el("p", "Made by the MCP proxy conformance harness. ", _harnesses(targets))),
-    )
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
+
+
+def requirements(results: Iterable[Results]) -> list[Outcome]:
+    """Every requirement once, as the latest run has it; those that only an older one has come last in their area."""
+    latest: dict[str, Outcome] = {}
+    for one in sorted(results, key=lambda one: one.started, reverse=True):
+        for outcome in one.requirements:
+            latest.setdefault(outcome.id, outcome)
+    areas = list(dict.fromkeys(outcome.area for outcome in latest.values()))
+    return sorted(latest.values(), key=lambda outcome: areas.index(outcome.area))
 
 
 def _targets(results: Iterable[Results]) -> list[_Target]:
@@ -129,36 +153,26 @@ def _targets(results: Iterable[Results]) -> list[_Target]:
     return targets
 
 
-def _requirements(targets: Iterable[_Target]) -> list[Outcome]:
-    """Every requirement once, as the latest run has it; those that only an older one has come last in their area."""
-    latest: dict[str, Outcome] = {}
-    for target in sorted(targets, key=lambda target: target.results.started, reverse=True):
-        for outcome in target.results.requirements:
-            latest.setdefault(outcome.id, outcome)
-    areas = list(dict.fromkeys(outcome.area for outcome in latest.values()))
-    return sorted(latest.values(), key=lambda outcome: areas.index(outcome.area))
-
-
 # The top
 
 
 def _header(targets: Sequence[_Target], requirements: Sequence[Outcome]) -> Html:
     levels = Counter(requirement.level for requirement in requirements)
     counts = ", ".join(f"{levels[level]} {level}" for level in LEVELS[:-1] if levels[level])
-    conventions = _count(levels["convention"], "convention")
+    conventions = count(levels["convention"], "convention")
     return el(
         "header",
         el("h1", TITLE),
         el(
             "p",
-            f"{_count(len(targets), 'target')}, {_count(len(requirements), 'requirement')}: {counts}, {conventions}.",
+            f"{count(len(targets), 'target')}, {count(len(requirements), 'requirement')}: {counts}, {conventions}.",
         ),
     )
 
 
 def _harnesses(targets: Iterable[_Target]) -> str:
-    versions = sorted({target.results.harness for target in targets})
-    return f"Version {', '.join(versions)}." if versions else ""
+    made = sorted({(target.results.harness, target.results.requirement_set) for target in targets})
+    return "; ".join(f"version {harness}, requirement set {which or 'unknown'}" for harness, which in made)
 
 
 def _summaries(targets: Sequence[_Target]) -> Html:
@@ -177,19 +191,45 @@ def _summary(target: _Target) -> Html:
         el("time", f"{results.started:%Y-%m-%d %H:%M} UTC", datetime=results.started.isoformat()),
         f"{results.seconds:.0f} s",
         f"{results.matrix} matrix",
+        *([f"requirement set {results.requirement_set}"] if results.requirement_set else []),
         *(["strict"] if results.strict else []),
         f"launched by {results.target.launch}",
     ]
     return el(
         "article",
         el("h3", results.target.title, id=f"target/{target.slug}"),
-        el("p", el("code", target.name), class_="name"),
+        el("p", el("code", target.name), f" {results.target.version}" if results.target.version else "", class_="name"),
         el("p", *conclusion, class_=f"conclusion {_class(sign)}"),
         _bar(results),
         _levels(results),
+        _causes(results),
         el("ul", *(el("li", fact) for fact in facts), class_="facts"),
         class_="card",
         aria_labelledby=f"target/{target.slug}",
+    )
+
+
+def _causes(results: Results) -> Html:
+    """What shows in more than one requirement."""
+    causes = summary.causes(results)
+    if not causes:
+        return Html()
+    items = [
+        el(
+            "li",
+            el("strong", str(len(cause.requirements))),
+            f" {cut(cause.text)} ",
+            *(join([_link(f"#{each}", el("code", each)), " "]) for each in cause.requirements),
+        )
+        for cause in causes[:CAUSES]
+    ]
+    more = el("p", f"{len(causes) - CAUSES} more") if len(causes) > CAUSES else ""
+    return el(
+        "details",
+        el("summary", count(len(causes), "cause"), " in several requirements"),
+        el("ol", *items),
+        more,
+        class_="causes",
     )
 
 
@@ -201,10 +241,10 @@ def _conclusion(results: Results) -> tuple[State, str]:
         return "harness error", results.ended or "Harness or configuration error"
     if results.exit == 1:
         findings = {"nonconformance": summary.regressions, "stale baseline entry": summary.stale}
-        named = [_count(number, noun) for noun, number in findings.items() if number]
+        named = [count(number, noun) for noun, number in findings.items() if number]
         return "fail", " and ".join(named) or results.ended or "Does not conform"
     if summary.baselined:
-        return "known", f"No nonconformance; {_count(summary.baselined, 'known failure')}"
+        return "known", f"No nonconformance; {count(summary.baselined, 'known failure')}"
     return "pass", "Conforms as far as tried" if summary.not_checked else "Conforms"
 
 
@@ -226,14 +266,14 @@ def _levels(results: Results) -> Html:
     """How many of each level came to what."""
     counts = {level: Counter(o.state for o in results.requirements if o.level == level) for level in LEVELS}
     seen = {state for counter in counts.values() for state in counter}
-    shown = [state for state in MEANINGS if state in ("pass", "fail", "known") or state in seen - APART]
+    shown = [state for state in MEANINGS if state in ("pass", "fail", "known", "not offered") or state in seen - APART]
     heads = [el("th", state.removeprefix("harness "), scope="col") for state in shown]
     rows = [
         el(
             "tr",
             el("th", level, scope="row"),
             *(el("td", str(count[state]), class_=_class(state) if count[state] else "none") for state in shown),
-            el("td", str(sum(count[state] for state in APART)), class_="other"),
+            el("td", str(sum(count[state] for state in APART - {"not offered"})), class_="other"),
             class_=level,
         )
         for level, count in counts.items()
@@ -311,7 +351,7 @@ def _marks(requirement: Outcome, targets: Iterable[_Target]) -> set[str]:
 def _row(requirement: Outcome, targets: Sequence[_Target]) -> Html:
     head = el(
         "th",
-        _link(f"#{requirement.id}", *_prose(requirement.text)),
+        _link(f"#{requirement.id}", *prose(requirement.text)),
         el("span", _level(requirement.level), " ", el("code", requirement.id), class_="id"),
         scope="row",
         role="rowheader",
@@ -405,7 +445,7 @@ def _requirement(requirement: Outcome, targets: Iterable[_Target]) -> Html:
         "section",
         el(
             "div",
-            el("h3", *_prose(requirement.text)),
+            el("h3", *prose(requirement.text)),
             el("p", _level(requirement.level), " ", el("code", requirement.id), " ", _window(requirement), class_="id"),
             class_="head",
         ),
@@ -423,17 +463,21 @@ def _window(requirement: Outcome) -> Html:
 def _source(requirement: Outcome) -> Html:
     source = requirement.source
     if not isinstance(source, Spec):
-        return el("p", el("strong", "Convention. "), *_prose(source.reason), class_="reason")
+        return el("p", el("strong", "Convention. "), *prose(source.reason), class_="reason")
+    return _quote(source)
+
+
+def _quote(source: Spec) -> Html:
     page = re.split(r"/specification/[^/]+/", source.url)[-1]
     cite = el("cite", _outside(source.url, f"MCP {source.revision}, {page}"))
-    return el("blockquote", el("p", *_prose(source.quote)), cite)
+    return el("blockquote", el("p", *prose(source.quote)), cite)
 
 
 def _outcome(target: _Target, outcome: Outcome) -> Html:
     state = outcome.state
     parts = []
     if outcome.why:
-        parts.append(el("p", *_prose(cut(outcome.why)), class_="why"))
+        parts.append(el("p", *prose(cut(outcome.why)), class_="why"))
     if outcome.baseline:
         label = "Stale baseline entry" if outcome.stale else "In the baseline"
         link = _outside(outcome.baseline.link, outcome.baseline.link)
@@ -476,9 +520,12 @@ def _alike(runs: Sequence[Run]) -> Html:
         "div",
         el("ul", *cases, class_=f"cases {_class(state)}", aria_label="Cases"),
         el("p", cut(run.message), class_="message") if run.message else "",
+        el("p", f"{summary.replayed(run.again).capitalize()}.", class_="why") if run.again else "",
+        el("p", "Part of the finding ", el("code", run.cause), ".", class_="why") if run.cause else "",
+        _quote(run.source) if run.source else "",
         _difference(run),
         *(_log(one) for one in logged[:LOGS]),
-        el("p", f"{_count(left_out, 'more wire log')} in the results file.", class_="why") if left_out > 0 else "",
+        el("p", f"{count(left_out, 'more wire log')} in the results file.", class_="why") if left_out > 0 else "",
         class_="runs",
     )
 
@@ -512,13 +559,23 @@ def _log(run: Run) -> Html:
         el("summary", "Wire log ", el("code", run.name), f" {len(run.wire)} lines"),
         el("ol", *(_entry(entry) for entry in shown), class_="wire"),
         more,
+        _stderr(run),
     )
+
+
+def _stderr(run: Run) -> Html:
+    if not run.stderr:
+        return Html()
+    caption = el("figcaption", "What the target wrote to its log meanwhile; the end")
+    return el("figure", caption, el("pre", run.stderr[-LONGEST:]), class_="stderr")
 
 
 def _entry(entry: Entry) -> Html:
     way = {"sent": "→ sent", "received": "← received", "note": "note"}[entry.way]
-    head = el("p", el("b", way), " ", entry.channel, " ", el("i", f"{entry.at:.1f} ms"))
-    return el("li", head, el("pre", cut(_readable(entry.message))), class_=entry.way)
+    stream = el("em", entry.stream, title="what carried it") if entry.stream else ""
+    head = el("p", el("b", way), " ", entry.channel, " ", stream, el("i", f"{entry.at:.1f} ms"))
+    side = " behind" if entry.channel.startswith("server ") else ""
+    return el("li", head, el("pre", cut(_readable(entry.message))), class_=entry.way + side)
 
 
 def _readable(message: object) -> str:
@@ -560,11 +617,11 @@ def _outside(url: str, label: str) -> Html:
     return el("a", label, href=url, rel="noopener noreferrer")
 
 
-def _prose(text: str) -> list[str]:
+def prose(text: str) -> list[str]:
     """A sentence, with what stands in backticks as code."""
     return [el("code", part) if number % 2 else part for number, part in enumerate(text.split("`"))]
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"

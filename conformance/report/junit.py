@@ -3,6 +3,7 @@
 Rules:
 - A failure is what makes the run fail: not kept, not in the baseline, of a level that counts; and a stale entry of
   the baseline. The harness's own fault is an error.
+- What is unsteady is a failure where everything counts (`--strict`), and skipped elsewhere.
 - What else is not kept is skipped, and says why it does not count.
 - Whatever comes from a results file is text, without the characters that XML does not have.
 """
@@ -14,7 +15,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 from conformance.verdict import Verdict
 
-from .results import Outcome, Results, Run, Spec, cut
+from .results import LONGEST, Outcome, Results, Run, Spec, cut
+from .summary import replayed
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -57,7 +59,7 @@ def _judge(case: Element, results: Results, outcome: Outcome, run: Run) -> None:
         return
     if run.verdict == Verdict.HARNESS_ERROR:
         _add(case, "error", run.message, outcome, run)
-    elif run.verdict != Verdict.FAIL:
+    elif run.verdict != Verdict.FAIL and not (run.verdict == Verdict.UNSTEADY and results.strict):
         _skip(case, f"{run.verdict}: {run.message}")
     elif outcome.baseline:
         _skip(case, f"known: {outcome.baseline.reason} ({outcome.baseline.link})")
@@ -85,6 +87,8 @@ def _add(case: Element, tag: str, message: str, outcome: Outcome, run: Run | Non
     if run:
         texts = {"expected": run.expected, "actual": run.actual, "difference": run.diff}
         parts += [f"{label}:\n{cut(text)}" for label, text in texts.items() if text]
+        parts += [replayed(run.again)] if run.again else []
+        parts += [f"what the target wrote to its log:\n{run.stderr[-LONGEST:]}"] if run.stderr else []
     element.text = _xml("\n\n".join(parts))
 
 

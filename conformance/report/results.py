@@ -9,7 +9,9 @@ Rules:
   requirements themselves say stays as it is.
 """
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -351,13 +353,16 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def read(path: Path) -> Results:
-    """Reads a results file.
+    """Reads a results file, compressed if its name says so (`.json.gz`).
 
     Raises:
         ResultsError: it cannot be read, or is something else.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        value = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+        raise ResultsError(f"{path}: not gzip: {exc}") from None
     except OSError as exc:
         raise ResultsError(f"{path}: {exc.strerror}") from None
     except (ValueError, RecursionError) as exc:

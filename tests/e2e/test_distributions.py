@@ -1,5 +1,6 @@
 """The two distributions of this repository: what is in them, and that they run where nothing else is installed."""
 
+import json
 import re
 import subprocess
 import sys
@@ -115,7 +116,7 @@ def test_the_proxy_runs_alone(built: Path, tmp_path: Path) -> None:
 def test_the_harness_runs_alone(built: Path, tmp_path: Path) -> None:
     commands = installed(only(built, "mcp_proxy_conformance-*.whl"), tmp_path / "venv")
     run(commands / "python", "-c", "import multimcp", cwd=tmp_path, code=1)
-    assert "list|run|report|init" in run(commands / "mcp-proxy-conformance", "--help", cwd=tmp_path)
+    assert "list|run|report|scoreboard|init" in run(commands / "mcp-proxy-conformance", "--help", cwd=tmp_path)
     played = run(
         commands / "mcp-proxy-conformance",
         "run",
@@ -132,3 +133,85 @@ def test_the_harness_runs_alone(built: Path, tmp_path: Path) -> None:
     ours = ("run", "--target", "multimcp", "--only", "tools:call:text")
     told = run(commands / "mcp-proxy-conformance", *ours, cwd=tmp_path, code=2)
     assert "No module named 'multimcp'; it has to be importable from where the harness runs" in told
+
+
+TARGET = """
+[target]
+name = "outside"
+version = ["$python", "-c", "print('outside 7.1')"]
+eras = ["modern"]
+
+[launch]
+kind = "command"
+command = [{python}, "-m", "multimcp", "--transport", "http", "--config", "$config", "--port", "$port"]
+cwd = {root}
+ready = "http://127.0.0.1:$port/healthz"
+
+[endpoints]
+http = "http://127.0.0.1:$port/mcp"
+
+[backends]
+transports = ["stdio"]
+
+[names]
+tool = "$server::$name"
+"""
+"""A proxy that has nothing to do with where the harness is installed."""
+
+
+def outside(folder: Path) -> Path:
+    """A target file in a folder of its own."""
+    file = folder / "target.toml"
+    file.write_text(TARGET.format(python=json.dumps(sys.executable), root=json.dumps(str(ROOT))))
+    return file
+
+
+@pytest.mark.parametrize(
+    "run_from",
+    [
+        ("tool", "run", "--isolated", "--from"),
+        ("tool", "run", "--isolated", "pipx", "run", "--no-cache", "--spec"),
+    ],
+    ids=["uvx", "pipx"],
+)
+def test_one_command_without_a_clone(built: Path, tmp_path: Path, run_from: tuple[str, ...]) -> None:
+    """The wheel is all there is: fixture servers, expected values and targets are in it."""
+    wheel = only(built, "mcp_proxy_conformance-*.whl")
+    command = (sys.executable, "-m", "uv", "-q", *run_from, str(wheel), "mcp-proxy-conformance")
+    outputs = ("--json", "results", "--html", "report.html")
+    only_these = ("--only", "tools:call:text", "--only", "tools:list:whole")
+    told = run(*command, "run", "--target", outside(tmp_path), *only_these, *outputs, cwd=tmp_path)
+    assert "✓ tools " in told
+    results = json.loads((tmp_path / "results" / "outside.json").read_text())
+    assert results["target"]["version"] == "7.1"
+    assert results["summary"]["pass"] == 2
+    listed = run(*command, "list", cwd=tmp_path)
+    assert "supergateway" in listed
+
+
+def test_the_action_as_github_runs_it(tmp_path: Path) -> None:
+    """But for the steps that are actions of others: they bring a Python, and keep the reports."""
+    action = pytest.importorskip("yaml").safe_load((ROOT / "action.yml").read_text())
+    environ = {
+        **environment(),
+        "RUNNER_TEMP": str(tmp_path / "temp"),
+        "GITHUB_ACTION_PATH": str(ROOT),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "PYTHON": sys.executable,
+        "TARGET": str(outside(tmp_path)),
+        "ARGUMENTS": "--only tools:call:text",
+        "FOLDER": "results",
+    }
+    (tmp_path / "temp").mkdir()
+    for step in action["runs"]["steps"]:
+        if "run" not in step:
+            continue
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=SETUP, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "✓ tools " in (tmp_path / "summary").read_text()
+    badge = json.loads((tmp_path / "results" / "badge.json").read_text())
+    assert badge["message"].startswith("conforms")
+    assert (tmp_path / "results" / "report.html").exists()

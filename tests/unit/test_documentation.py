@@ -34,6 +34,7 @@ NOT_RUN = {
     "uv run tox -e conformance": "`make test` runs this environment",
     "uv run tox -e bench": "measures; issue by issue, and not in CI",
     "uv run tox -e fuzz": "takes long; test_fuzz has a short run",
+    "uv run tox -e scoreboard": "takes long, and needs the proxies installed; test_scoreboard makes the page",
     "uv run tox -e soak": "takes long; test_soak has a short run",
 }
 """How commands start that no test runs, and why; a list to keep short."""
@@ -174,6 +175,7 @@ def test_no_option_or_variable_that_does_not_exist(page: Path) -> None:
     known = ours()
     if page == CONFORMANCE:
         known |= options("-m", "conformance", "run") | {"--snapshot-update", "--target"}
+        known |= options("-m", "pytest", "-p", "conformance.plugin")
     written = {option for code in re.findall(r"`(--[^`]+)`", text) for option in OPTION.findall(code)}
     assert written - known == OTHERS.get(page.name, set())
     assert set(VARIABLE.findall(page.read_text())) - variables() == set()

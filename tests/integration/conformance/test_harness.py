@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -17,9 +18,11 @@ import pytest
 
 from conformance.plugin import GOLDENS
 from conformance.target import SHIPPED
+from tests.support.documentation import documented
 from tests.support.processes import ROOT, alive, commands, descendants, proxy, until
 
 TIMEOUT = 120
+SCORES = ROOT / "docs" / "scoreboard"
 FORKS = ROOT / "conformance" / "forks.py"
 TOOLS = "--only=tools:call:text"
 
@@ -195,6 +198,49 @@ def test_a_failure_shows_where_the_client_gave_up_and_what_the_target_said(tmp_p
     [asked] = [entry for entry in run["wire"] if "tools/list" in str(entry["message"]) and entry["way"] == "sent"]
     assert asked["stream"] == "POST"
     assert [entry["at"] for entry in run["wire"]] == sorted(entry["at"] for entry in run["wire"])
+
+
+OWN = """
+def test_right():
+    pass
+
+def test_wrong():
+    assert "{outcome}" == "right"
+"""
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("right", 0), ("wrong", 1)])
+def test_the_plugin_beside_tests_of_ones_own(tmp_path: Path, outcome: str, code: int) -> None:
+    """As its authors would use it: in their folder, with their options, and a part of it deselected."""
+    (tmp_path / "test_own.py").write_text(OWN.format(outcome=outcome))
+    command = shlex.split(documented("python -m pytest -p conformance.plugin"))
+    command[command.index("target.toml")] = "direct"
+    command[command.index("tools:*")] = "tools:call:text"
+    results = tmp_path / "results.json"
+    command += ["-k", "http or own", f"--results={results}", "test_own.py", "-p", "no:cacheprovider"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, *command[1:], "-p", "syrupy"]
+    done = subprocess.run(
+        [sys.executable, *command[1:]],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    played = [run["name"] for each in json.loads(results.read_text())["requirements"] for run in each["runs"]]
+    assert played
+    assert all("http" in name for name in played)
+
+
+def test_the_scoreboard_is_made_of_its_results(tmp_path: Path) -> None:
+    command = shlex.split(documented("uv run python -m conformance scoreboard"))
+    done = harness(*command[command.index("conformance") + 1 : -1], str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for file in ("index.html", *(str(path.relative_to(SCORES)) for path in SCORES.glob("logs/*.html"))):
+        assert (tmp_path / file).read_text() == (SCORES / file).read_text(), f"{command} makes another {file}"
 
 
 def test_recording_directly_gives_the_same_goldens() -> None:

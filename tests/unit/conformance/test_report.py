@@ -329,6 +329,52 @@ def test_nothing_hostile_gets_into_the_page() -> None:
     assert HOSTILE in parsed.text
 
 
+def test_a_failure_shows_both_sides_replays_and_what_the_target_wrote() -> None:
+    data = results("t", "T", {"tools:call:text": "fail", "tools:call:image": "fail"}, FEW, requirement_set="7")
+    data["target"]["version"] = "1.2.3"
+    data["findings"] = [{"id": "wedge", "text": "it answers no more", "requirements": FEW[1:3]}]
+    run = outcome(data, "tools:call:text")["runs"][0]
+    spoken = "https://modelcontextprotocol.io/specification/2025-03-26/x"
+    source = {"revision": "2025-03-26", "url": spoken, "quote": "Q."}
+    run |= {
+        "stderr": "boom\npassword=hunter2",
+        "again": {"played": 3, "failed": 2, "before": 4},
+        "cause": "wedge",
+        "source": source,
+        "wire": [
+            {"at": 1, "channel": "client 1", "way": "sent", "stream": "POST", "message": {"id": 1}},
+            {"at": 2, "channel": "server everything (pid 7)", "way": "received", "message": {"id": 8}},
+            {"at": 20001, "channel": "client 1", "way": "note", "message": "gave up after 20 s: no response"},
+        ],
+    }
+    text, parsed = page(data)
+    for part in (
+        "boom\npassword=[redacted]",
+        "Played again in 3 fresh worlds: failed in 2; there were 4 runs before it in its world.",
+        "Part of the finding wedge.",
+        "t 1.2.3",
+        "requirement set 7",
+        "1 cause in several requirements",
+        "2 it answers no more tools:call:text tools:call:image",
+        "MCP 2025-03-26, x",
+        "gave up after 20 s",
+    ):
+        assert part in parsed.text, part
+    assert "hunter2" not in text
+    assert '<li class="received behind">' in text
+    assert '<em title="what carried it">POST</em>' in text
+
+
+def test_what_is_not_offered_has_a_figure_of_its_own() -> None:
+    text, _ = page(results("t", "T", {"tools:call:text": "not offered", "tools:call:image": "not supported"}, FEW))
+    [head] = re.findall(r'<table class="levels"><thead>(.*?)</thead>', text)
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", head)
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r'<tr class="\w+">(.*?)</tr>', text)]
+    found = {row[0]: dict(zip(heads, row, strict=True)) for row in rows if len(row) == len(heads)}
+    assert sum(int(row["not offered"]) for row in found.values()) == 1
+    assert sum(int(row["other"]) for row in found.values()) == 1
+
+
 def test_invisible_characters_are_spelled_out() -> None:
     data = results("t", "T", {"tools:call:text": "fail"}, FEW)
     run = outcome(data, "tools:call:text")["runs"][0]
@@ -409,6 +455,22 @@ def test_junit_counts() -> None:
     assert str(found("tools:call:links", "skipped").get("message")).startswith("not supported: ")
     apart = found("tools:call:unlisted-first [stdio-legacy>stdio]", "skipped")
     assert str(apart.get("message")).startswith("convention, which does not count: ")
+
+
+@pytest.mark.parametrize(("strict", "tag"), [(False, "skipped"), (True, "failure")])
+def test_what_is_unsteady_fails_where_everything_counts(strict: bool, tag: str) -> None:
+    data = results("t", "T", {"tools:call:text": "unsteady"}, FEW, strict=strict)
+    for run in outcome(data, "tools:call:text")["runs"]:
+        run |= {"again": {"played": 3, "failed": 0, "before": 4}, "stderr": "boom"}
+    suite = ElementTree.fromstring(junit.render([parse(data, "sample")]))[0]
+    cases = [case.find(tag) for case in suite if case.get("name", "").startswith("tools:call:text ")]
+    told = [case for case in cases if case is not None]
+    assert len(told) == 3
+    if strict:
+        assert "played again in 3 fresh worlds: failed in 0" in str(told[0].text)
+        assert "boom" in str(told[0].text)
+    else:
+        assert str(told[0].get("message")).startswith("unsteady: ")
 
 
 def test_junit_of_anything_is_xml() -> None:
