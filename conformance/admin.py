@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +12,16 @@ from .client import ANSWER_WAIT, http_client
 from .filling import fill, fill_json, of_server
 from .target import Target
 from .verdict import Failure
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request to the API, as it is written."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: str | None
 
 
 class Admin:
@@ -36,9 +47,9 @@ class Admin:
         Raises:
             Failure: the target does not answer, or its answer lacks what `admin.id` names.
         """
-        told = {**of_server(name, entry, self._target.backends.types), "entry": entry}
-        response = await self._request(self._admin.add_method, self._admin.add, self._admin.add_body, told)
+        response = await self._send(self.addition(name, entry))
         if response.is_success:
+            told = self._told(name, entry)
             self._added[name] = told
             if self._admin.id is not None:
                 told["id"] = found(response.text, self._admin.id)
@@ -51,20 +62,36 @@ class Admin:
         Raises:
             Failure: the target does not answer.
         """
-        told = {**of_server(name, {}, {}), "entry": {}, "id": name, **self._added.pop(name, {})}
-        return await self._request(self._admin.remove_method, self._admin.remove, self._admin.remove_body, told)
+        order = self.removal(name)
+        self._added.pop(name, None)
+        return await self._send(order)
 
-    async def _request(self, method: str, url: str, body: str | None, told: Mapping[str, Any]) -> httpx2.Response:
+    def addition(self, name: str, entry: Mapping[str, Any]) -> Order:
+        """What adds a backend; otherwise as `add`."""
+        return self._order(self._admin.add_method, self._admin.add, self._admin.add_body, self._told(name, entry))
+
+    def removal(self, name: str) -> Order:
+        """What removes a backend; otherwise as `remove`."""
+        told = {**of_server(name, {}, {}), "entry": {}, "id": name, **self._added.get(name, {})}
+        return self._order(self._admin.remove_method, self._admin.remove, self._admin.remove_body, told)
+
+    def _told(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        return {**of_server(name, entry, self._target.backends.types), "entry": entry}
+
+    def _order(self, method: str, url: str, body: str | None, told: Mapping[str, Any]) -> Order:
         quoted = {key: quote(value if isinstance(value, str) else "", safe="") for key, value in told.items()}
         url = fill(url, {**self._values, **quoted})
         content = fill_json(body, {**self._values, **told}) if body is not None else None
         headers = {"Content-Type": "application/json"} if body is not None else {}
         headers |= {name: fill(value, self._values) for name, value in self._admin.headers.items()}
+        return Order(method, url, headers, content)
+
+    async def _send(self, order: Order) -> httpx2.Response:
         async with http_client(timeout=ANSWER_WAIT * self._target.patience) as http:
             try:
-                return await http.request(method, url, content=content, headers=headers)
+                return await http.request(order.method, order.url, content=order.content, headers=order.headers)
             except httpx2.TransportError as exc:
-                raise Failure(f"{method} {url} was not answered ({type(exc).__name__})") from None
+                raise Failure(f"{order.method} {order.url} was not answered ({type(exc).__name__})") from None
 
 
 def found(text: str, path: str) -> str:

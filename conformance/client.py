@@ -90,11 +90,12 @@ Endpoint = Command | Url
 
 
 class Received(Message):
-    """A message from the server; `text` is how it was written."""
+    """A message from the server; `text` is how it was written, and `stream` what carried it."""
 
-    def __init__(self, fields: Message, text: str) -> None:
+    def __init__(self, fields: Message, text: str, stream: str) -> None:
         super().__init__(fields)
         self.text = text
+        self.stream = stream
 
 
 class Call:
@@ -315,7 +316,7 @@ class Client:
             self.wire.add(self.channel, "received", data[:2000], stream)
             return
         self.wire.add(self.channel, "received", logged(fields, data), stream)
-        message = Received(fields, data)
+        message = Received(fields, data, stream)
         self.inbox.append(message)
         if "method" not in message:
             if call := self._calls.get(message.get("id", ())):

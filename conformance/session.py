@@ -449,14 +449,15 @@ class Session:
 
     async def add_entry(self, name: str, entry: Message) -> httpx2.Response:
         """Add whatever `entry` says, under this name."""
-        return await self._admin.add(name, entry)
+        return await self.admin.add(name, entry)
 
     async def remove_server(self, name: str) -> httpx2.Response:
         """Remove a server from the target at run time; returns the response of its API."""
-        return await self._admin.remove(name)
+        return await self.admin.remove(name)
 
     @property
-    def _admin(self) -> Admin:
+    def admin(self) -> Admin:
+        """The API over which servers are added and removed."""
         admin = self.world.running.admin
         assert admin is not None  # such a scenario needs it
         return admin

@@ -12,6 +12,7 @@ How a level is given:
 from collections.abc import Iterable
 
 from . import (
+    admin,
     cancellation,
     changes,
     completion,
@@ -61,6 +62,7 @@ MODULES = (
     isolation,
     servers,
     dynamic,
+    admin,
     http,
     stdio,
     extensions,

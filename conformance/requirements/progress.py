@@ -70,6 +70,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         TOKENS,
     ),
     Requirement(
+        "progress:updates:all",
+        "Of many calls, one after the other and at once, every update arrives, in order and before the result where "
+        "one stream carries them.",
+        "convention",
+        "The specification lets a server send as few updates as it likes, so that no sentence is broken by one that is "
+        "lost. But which ones are lost by chance no client can foresee: the last one often says that it is done.",
+    ),
+    Requirement(
         "progress:client:astray",
         "Progress that a client reports of no request of a backend reaches no backend.",
         "MUST",

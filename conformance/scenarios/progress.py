@@ -1,68 +1,80 @@
 """Scenarios of the area progress."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
-from conformance.client import Id
+from conformance.client import NOTICE_WAIT, Client, Id, Received
 from conformance.session import Session
+from conformance.verdict import Failure, NotApplicable
 from conformance.wire import Message
 
 from .registry import scenario
 
 SERVERS = ("slow", "stateful")
 PROGRESS = "notifications/progress"
+STEPS = 5
+ALONE, TOGETHER = 12, 8
+"""Calls: if every fourth keeps all its updates, one of a million runs does not show it."""
+T = TypeVar("T")
 
 
 @scenario("progress:token:own", servers=SERVERS)
 async def own(s: Session) -> None:
     for token in ("the client's own", 4711):
         updates = await reported(s, [token])
-        tokens = [update.get("progressToken") for update in updates]
-        s.equal(tokens, [token] * 2, "progress did not come under the token of the client")
+        s.require(updates, "no progress came", f"progress under the token {token!r}")
+        for update in updates:
+            s.equal(update.get("progressToken"), token, "progress did not come under the token of the client")
 
 
 @scenario("progress:updates:order", servers=SERVERS)
 async def order(s: Session) -> None:
     """Whether all came, and when, is for others to look at: here they must not fall back."""
-    client = await s.client("slow")
-    since = len(client.inbox)
-    await s.call_tool("slow", "progress", {"steps": 5}, meta={"progressToken": "order"})
-    await a_call_later(s)
-    came = [(message.get("params") or {}).get("progress") for message in client.notifications(PROGRESS, since)]
-    s.require(came, "no progress came")
-    values = [float(value) if isinstance(value, int | float) else float("nan") for value in came]
-    s.require(all(a < b for a, b in itertools.pairwise(values)), "progress does not increase", "1, 2, 3, 4, 5", came)
+    (call,) = await followed(s, ["order"])
+    some(call.updates)
+    call.increases(s)
 
 
 @scenario("progress:updates:late", servers=SERVERS)
 async def late(s: Session) -> None:
     """Over legacy streamable HTTP they may come on another stream than the result, and none is before the other."""
-    client = await s.client("slow")
-    since = len(client.inbox)
-    outcome = await s.call_tool("slow", "progress", {"steps": 5}, meta={"progressToken": "late"})
-    await a_call_later(s)
-    after = len(client.notifications(PROGRESS, since)) - len(outcome.of(PROGRESS))
-    apart = s.era == "legacy" and s.case.client == "http"
-    s.require(not after or apart, "progress came after the result", "none", f"{after} updates")
+    (call,) = await followed(s, ["late"])
+    some(call.updates)
+    call.ends(s)
 
 
 @scenario("progress:updates:fields", servers=SERVERS)
 async def fields(s: Session) -> None:
-    updates = await reported(s, ["fields"])
-    known = [{key: number(update.get(key)) for key in ("progress", "total", "message")} for update in updates]
-    s.saw("updates, in any order", sorted(known, key=str))
+    for update in some(await reported(s, ["fields"])):
+        known = {key: number(update.get(key)) for key in ("progress", "total", "message")}
+        sent = {"progress": 1.0 if known["progress"] == 1.0 else 2.0, "total": 2.0, "message": "call fields"}
+        s.equal(known, sent, "an update differs from what the server sent")
 
 
 @scenario("progress:updates:apart", servers=SERVERS)
 async def apart(s: Session) -> None:
-    updates = await reported(s, ["one", "two"])
-    tokens = sorted(str(update.get("progressToken")) for update in updates)
-    s.equal(
-        tokens, ["one", "one", "two", "two"], "of two calls at once, each did not get as much progress as the other"
-    )
+    updates = some(await reported(s, ["one", "two"]))
+    tokens = sorted({str(update.get("progressToken")) for update in updates})
+    s.equal(tokens, ["one", "two"], "of two calls at once, each did not get progress of its own")
     for update in updates:
         own = f"call {update['progressToken']}"
         s.require(update.get("message") in (None, own), "a call got another's progress", own, update)
+
+
+@scenario("progress:updates:all", servers=SERVERS)
+async def every(s: Session) -> None:
+    """So many that what is lost by chance is lost here."""
+    calls = [call for number in range(ALONE) for call in await followed(s, [f"alone {number}"])]
+    calls += await followed(s, [f"together {number}" for number in range(TOGETHER)])
+    some([update for call in calls for update in call.updates])
+    sent = [float(step) for step in range(1, STEPS + 1)]
+    for call in calls:
+        s.equal(sorted(call.numbers, key=str), sent, f"updates of the call '{call.token}' are lost, or came twice")
+        call.increases(s)
+        call.ends(s)
 
 
 @scenario("progress:updates:unasked", servers=SERVERS)
@@ -81,6 +93,94 @@ async def astray(s: Session) -> None:
             await client.notify(PROGRESS, {"progressToken": "of no request", "progress": 1})
     for server in SERVERS:
         s.equal(s.journal(server).received(PROGRESS), [], f"{server} asked for no progress, and is told of some")
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A call, its response, and its progress in the order in which it came."""
+
+    token: str
+    updates: list[Received]
+    response: Received
+    after: list[Received]
+    """Those of the updates that came after the response."""
+
+    @property
+    def numbers(self) -> list[object]:
+        return [progress_of(update) for update in self.updates]
+
+    def increases(self, s: Session) -> None:
+        """Progress does, on each stream: no order is owed between two."""
+        for stream in {update.stream for update in self.updates}:
+            came = [progress_of(update) for update in self.updates if update.stream == stream]
+            rising = all(float_of(a) < float_of(b) for a, b in itertools.pairwise(came))
+            s.require(rising, f"progress does not increase: the call '{self.token}'", "1, 2, 3, 4, 5", came)
+
+    def ends(self, s: Session) -> None:
+        """There is no progress after the response, on the same stream."""
+        after = sum(update.stream == self.response.stream for update in self.after)
+        s.require(not after, f"progress came after the result: the call '{self.token}'", "none", f"{after} updates")
+
+
+async def followed(s: Session, tokens: Sequence[str]) -> list[Followed]:
+    """Calls that report a few steps, all at once, with what came of them, now or late."""
+    client = await s.client("slow")
+    since = len(client.inbox)
+    arguments = {"steps": STEPS}
+    calls = [await s.start("slow", "progress", arguments, meta={"progressToken": token}) for token in tokens]
+    responses = [(await s.outcome(call, "slow")).response for call in calls]
+    await arrived(s, client, since, STEPS * len(tokens))
+    inbox = client.inbox[since:]
+    found = []
+    for token, response in zip(tokens, responses, strict=True):
+        ended = next(place for place, message in enumerate(inbox) if message is response)
+        mine = [message for message in inbox if is_update(message) and params_of(message).get("progressToken") == token]
+        found.append(Followed(token, mine, response, [update for update in mine if is_among(update, inbox[ended:])]))
+    return found
+
+
+def is_update(message: Message) -> bool:
+    return message.get("method") == PROGRESS and "id" not in message
+
+
+def is_among(message: Message, others: Iterable[Message]) -> bool:
+    return any(message is other for other in others)
+
+
+def params_of(message: Message) -> Message:
+    params = message.get("params")
+    return params if isinstance(params, dict) else {}
+
+
+def progress_of(message: Message) -> object:
+    return number(params_of(message).get("progress"))
+
+
+def float_of(value: object) -> float:
+    """A number to sort by; whatever is none comes first."""
+    return value if isinstance(value, float) else float("-inf")
+
+
+async def arrived(s: Session, client: Client, since: int, count: int) -> None:
+    """So many updates have come, or the time for it is over. Another call's response comes behind them first."""
+    await s.call_tool("slow", "progress", {"steps": 0})
+
+    async def there() -> bool:
+        return len(client.notifications(PROGRESS, since)) >= count
+
+    with suppress(Failure):
+        await s.until(there, "updates are missing", NOTICE_WAIT)
+
+
+def some(updates: list[T]) -> list[T]:
+    """The updates, which are there.
+
+    Raises:
+        NotApplicable: there is none, for which `progress:token:own` is.
+    """
+    if not updates:
+        raise NotApplicable("no progress comes at all: see progress:token:own")
+    return updates
 
 
 async def reported(s: Session, tokens: Sequence[Id | None]) -> list[Message]:
@@ -102,13 +202,8 @@ async def reported(s: Session, tokens: Sequence[Id | None]) -> list[Message]:
     ]
     for call in calls:
         s.require((await s.outcome(call, "slow")).result, "the call has an empty result")
-    await a_call_later(s)
-    return [message.get("params") or {} for message in client.notifications(PROGRESS, since)]
-
-
-async def a_call_later(s: Session) -> None:
-    """What belongs to an earlier call has come by the time it is answered."""
-    await s.call_tool("slow", "progress", {"steps": 0})
+    await arrived(s, client, since, 2 * sum(token is not None for token in tokens))
+    return [params_of(message) for message in client.notifications(PROGRESS, since)]
 
 
 def number(value: object) -> object:

@@ -26,6 +26,9 @@ ATTACKER = "attacker.example"
 FORGED = {"Origin": f"https://{ATTACKER}"}
 JSON = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 STREAM = {"Accept": "text/event-stream"}
+SHOWN = 2000
+"""Characters of a body that are in the wire log."""
+
 CLOSED = 0
 """Instead of a status: the connection was closed without an answer."""
 
@@ -56,7 +59,8 @@ def is_loopback(host: str) -> bool:
 
 async def visit(s: Session, verb: str, url: str, headers: Mapping[str, str], content: str = "") -> int:
     """Send an HTTP request with these headers and no others; the status of its answer, whose body is not read."""
-    s.run.wire.add("page", "sent", "\n".join([f"{verb} {url}", *(f"{k}: {v}" for k, v in headers.items()), content]))
+    shown = [f"{verb} {url}", *(f"{key}: {value}" for key, value in headers.items()), content[:SHOWN]]
+    s.run.wire.add("page", "sent", "\n".join(shown))
     status = CLOSED
     try:
         async with (
@@ -64,8 +68,8 @@ async def visit(s: Session, verb: str, url: str, headers: Mapping[str, str], con
             http.stream(verb, url, content=content, headers=dict(headers)) as response,
         ):
             status = response.status_code
-    except httpx2.TimeoutException:
-        raise Failure(f"{verb} was not answered") from None
+    except (httpx2.TimeoutException, httpx2.ConnectError) as exc:
+        raise Failure(f"{verb} {url} was not answered ({type(exc).__name__})") from None
     except httpx2.TransportError:
         pass
     s.run.wire.add("page", "received", f"HTTP {status}" if status else "closed without an answer")
@@ -74,9 +78,14 @@ async def visit(s: Session, verb: str, url: str, headers: Mapping[str, str], con
 
 def turned_away(s: Session, status: int, who: str) -> None:
     """It was: with a status that says so, or by closing the connection."""
-    s.require(
-        status == CLOSED or 400 <= status < 500, f"{who} is not refused", "a status from 400 to 499", f"HTTP {status}"
-    )
+    if status != CLOSED:
+        at_fault(s, status, who)
+    s.require(True, who)
+
+
+def at_fault(s: Session, status: int, what: str) -> None:
+    """It was refused with a status that says that the fault is the sender's."""
+    s.require(400 <= status < 500, f"{what} is not refused", "a status from 400 to 499", f"HTTP {status}")
 
 
 @asynccontextmanager

@@ -33,6 +33,7 @@ AREAS = [
     "isolation",
     "servers",
     "dynamic",
+    "admin",
     "http",
     "sse",
     "stdio",

@@ -795,6 +795,62 @@ class ListsMeanwhile(Admin):
         return message
 
 
+class AtAdmin(Broken):
+    """Middleware that is about the admin API alone."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(ADMIN):
+            await self.administer(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def administer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request to the admin API."""
+        await self.app(scope, receive, send)
+
+
+@breaks("admin:origin:forged", symptom="a page of another origin that adds a server, as text/plain, is not refused")
+class AdministeredByPages(IgnoresForged):
+    """The admin API does not look at the origin."""
+
+    paths = (ADMIN,)
+
+
+@breaks("admin:host:foreign", symptom="a page whose name was rebound to this machine, that adds a server, is not")
+class AdministeredUnderAnyHost(IgnoresRebound):
+    """The admin API takes an origin for its own when it agrees with the host."""
+
+    paths = (ADMIN,)
+
+
+@breaks("admin:body:malformed", symptom='the body {"mcpServers": {"wrong": {"command": is not refused')
+class FailsAtNonsense(AtAdmin):
+    """A body that cannot be understood is a fault of the proxy's."""
+
+    async def administer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, with_status(send, lambda status: 500 if status == 400 else status))
+
+
+@breaks("admin:body:huge", symptom="bytes is neither refused nor left unread")
+class FailsAtHugeBodies(AtAdmin):
+    """Whatever is sent is read, and what is too much for it is a fault of the proxy's."""
+
+    async def administer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, receive = await read(receive)
+        if len(body) > 2**20:
+            await respond(send, 500, b'{"error": "out of memory"}')
+        else:
+            await self.app(scope, receive, send)
+
+
+@breaks("admin:name:unknown", symptom="the removal of a server that is not there is not refused")
+class RemovesAnything(AtAdmin):
+    """A server that is not there is removed, too, it says."""
+
+    async def administer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, with_status(send, lambda status: 200 if status == 404 else status))
+
+
 # Extensions
 
 
