@@ -29,6 +29,7 @@ from .message import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
+    MISSING_CLIENT_CAPABILITY,
     REQUEST_TIMEOUT,
     URL_ELICITATION_REQUIRED,
     Era,
@@ -339,7 +340,8 @@ class Call:
                 result = result_of(answer)
                 if self.rewrite is not None:
                     result = self.rewrite(result)
-                answer = succeeded(to_client(self.method, result, spoken, self.era, self._implementation))
+                check = partial(check_abilities, self.capabilities)
+                answer = succeeded(to_client(self.method, result, spoken, self.era, self._implementation, check))
             elif (error := error_of(answer)) is not None:
                 if self.goes_on(answer):
                     return
@@ -816,3 +818,22 @@ def check_ability(abilities: Fields, method: str, params: Fields) -> None:
         missing = None if "tools" in declared else "tools"
     if missing is not None:
         raise Fault(INVALID_PARAMS, f"The client did not declare {feature}.{missing}")
+
+
+def check_abilities(capabilities: Raw, questions: Fields) -> None:
+    """Raise the error for a modern backend's questions if the client with these capabilities cannot answer them.
+
+    Spec: basic/patterns/mrtr#server-requirements-basic-workflow
+    """
+    abilities = fields(capabilities)
+    for question in map(fields, questions.values()):
+        method, params = text(question.get("method")) or "", fields(question.get("params"))
+        try:
+            if method in _QUESTIONS:
+                check_ability(abilities, method, params)
+        except Fault as fault:
+            part = text(params.get("mode")) or "form" if method == "elicitation/create" else None
+            if method == "sampling/createMessage" and ("tools" in params or "toolChoice" in params):
+                part = "tools"
+            needed: dict[str, Any] = {_QUESTIONS[method]: {part: {}} if part else {}}
+            raise Fault(MISSING_CLIENT_CAPABILITY, fault.message, {"requiredCapabilities": needed}) from None

@@ -13,7 +13,7 @@ import base64
 import binascii
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Raw
@@ -109,6 +109,7 @@ _SPELLED: Final[Mapping[tuple[int, Era, Era], int]] = {
 """(error code, era in which it was given, the client's era) -> the code that the client knows for it."""
 
 _COMPLETE = Raw(b'"complete"')
+_INPUT_REQUIRED = Raw(b'"input_required"')
 _ZERO = Raw(b"0")
 _PRIVATE = Raw(b'"private"')
 _LATEST_MODERN = pack(LATEST_MODERN)
@@ -179,11 +180,19 @@ def _with_meta(params: Fields, meta: Fields) -> Fields:
 # Results, from a backend to a client
 
 
-def to_client(method: str, result: Raw, spoken: Era, era: Era, server: Raw) -> Raw:
+def to_client(
+    method: str,
+    result: Raw,
+    spoken: Era,
+    era: Era,
+    server: Raw,
+    check_questions: Callable[[Fields], None] = lambda questions: None,
+) -> Raw:
     """A result that was given in the era `spoken`, in the envelope of the client's `era`; `server` is who we are.
 
     Raises:
-        Fault: the backend's: it began a task, though nobody has declared that.
+        Fault: the backend's: it began a task, though nobody has declared that; or what `check_questions` raises of what
+            it asks of a modern client.
     """
     if spoken == era == "legacy":
         return result
@@ -194,6 +203,8 @@ def to_client(method: str, result: Raw, spoken: Era, era: Era, server: Raw) -> R
         if method in CACHEABLE and kind == _COMPLETE:  # nothing is known of how long it holds or whom it is for
             opened.setdefault("ttlMs", _ZERO)
             opened.setdefault("cacheScope", _PRIVATE)
+        elif kind == _INPUT_REQUIRED:
+            check_questions(fields(opened.get("inputRequests")))
         meta[SERVER_KEY] = server
     else:
         if text(opened.pop("resultType", None)) == "task":

@@ -19,6 +19,7 @@ from multimcp.protocol.calls import (
     Question,
     Session,
     Tasks,
+    check_abilities,
     check_ability,
     most_verbose,
 )
@@ -70,6 +71,32 @@ def test_a_client_is_asked_only_what_it_can_answer(
     with pytest.raises(Fault) as refused:
         check_ability(opened(pack(capabilities)), method, opened(pack(params)))
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "method", "params", "needed"),
+    [
+        ({}, "sampling/createMessage", {}, {"sampling": {}}),
+        ({"sampling": {}}, "sampling/createMessage", {"toolChoice": {}}, {"sampling": {"tools": {}}}),
+        ({"sampling": {}}, "sampling/createMessage", {}, None),
+        ({}, "elicitation/create", {}, {"elicitation": {"form": {}}}),
+        ({"elicitation": {}}, "elicitation/create", {"mode": "url"}, {"elicitation": {"url": {}}}),
+        ({"elicitation": {}}, "elicitation/create", {"mode": {}}, {"elicitation": {"form": {}}}),
+        ({"sampling": {}}, "roots/list", {}, {"roots": {}}),
+        ({}, "vendor/ask", {}, None),
+    ],
+)
+def test_a_modern_server_s_questions_reach_only_who_can_answer(
+    capabilities: dict[str, Any], method: str, params: dict[str, Any], needed: dict[str, Any] | None
+) -> None:
+    questions = {"first": {"method": "vendor/ask"}, "second": {"method": method, "params": params}, "third": None}
+    if needed is None:
+        check_abilities(pack(capabilities), opened(pack(questions)))
+        return
+    with pytest.raises(Fault) as refused:
+        check_abilities(pack(capabilities), opened(pack(questions)))
+    assert refused.value.code == -32021
+    assert refused.value.data == {"requiredCapabilities": needed}
 
 
 @pytest.mark.parametrize(
