@@ -26,7 +26,7 @@ target file. For a target in a container, the file, its folder and the interpret
 ONE = ("server", "command", "args", "url", "type")
 """Of a proxy of one server, more of them: that server's name, its command line or its URL, and how it is reached."""
 
-BODY = ("server", "name", "entry", "command", "args", "env", "url", "type", "id")
+BODY = ("server", "name", "entry", "command", "args", "env", "url", "headers", "type", "id")
 """Of the body of a request that adds or removes a server, besides those of launching."""
 
 _WORDS = re.compile(r"\$(?:\{(command|args|url)\}|(command|args|url))")
@@ -126,6 +126,7 @@ def of_server(name: str, entry: Mapping[str, Any], types: Mapping[Transport, str
         "args": list(entry.get("args", ())),
         "env": entry.get("env", {}),
         "url": entry.get("url"),
+        "headers": entry.get("headers", {}),
         "type": types.get(transport, transport),
     }
 

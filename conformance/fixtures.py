@@ -72,12 +72,16 @@ class Server:
         file: which one, of fixtures/servers, without `.py`.
         args: more of its command line.
         era: which revisions it speaks.
+        env: of its process, over stdio, as the target's configuration sets it.
+        headers: of every HTTP request to it, as the target's configuration sets them.
     """
 
     name: str
     file: str = ""
     args: tuple[str, ...] = ()
     era: Literal["both", "legacy", "modern"] = "both"
+    env: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -109,8 +113,10 @@ class Backend:
     def entry(self) -> dict[str, Any]:
         """As in `mcpServers`."""
         if isinstance(self.reach, Command):
-            return {"command": self.reach.argv[0], "args": list(self.reach.argv[1:])}
-        return {"type": self.transport, "url": self.reach}
+            entry: dict[str, Any] = {"command": self.reach.argv[0], "args": list(self.reach.argv[1:])}
+            return entry | ({"env": dict(self.reach.env)} if self.reach.env else {})
+        headers = dict(self.server.headers)
+        return {"type": self.transport, "url": self.reach} | ({"headers": headers} if headers else {})
 
 
 class Journal:
@@ -134,12 +140,17 @@ class Journal:
     def everything(self) -> list[Message]:
         return [json.loads(line) for line in self._lines().splitlines()]
 
-    def _lines(self) -> bytes:
+    @property
+    def whole(self) -> list[Message]:
+        """The same from the very beginning, whatever was marked."""
+        return [json.loads(line) for line in self._lines(0).splitlines()]
+
+    def _lines(self, offset: int | None = None) -> bytes:
         """The whole lines since the mark: the last one may still be on its way."""
         if not self.path.exists():
             return b""
         with self.path.open("rb") as file:
-            file.seek(self._offset)
+            file.seek(self._offset if offset is None else offset)
             text = file.read()
         return text[: text.rfind(b"\n") + 1]
 

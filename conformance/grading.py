@@ -27,6 +27,7 @@ from .report.results import FORMAT, Entry, Finding, Outcome, Reason, Results, Ru
 from .requirements import REQUIREMENTS, release
 from .requirements.model import Requirement, Spec
 from .scenarios import Scenario
+from .scenarios.registry import Needs
 from .target import Target
 from .verdict import Again, LeftOut, RunResult, Verdict, worst
 
@@ -114,7 +115,21 @@ def _lacking(target: Target, scenarios: Iterable[Scenario]) -> LeftOut | None:
             return LeftOut(Verdict.NOT_APPLICABLE, "every server has an endpoint of its own")
         if "admin" in scenario.needs and target.admin is None:
             return LeftOut(Verdict.NOT_SUPPORTED, "the target file has no [admin]: servers cannot be added at run time")
+        for need, is_there, why in _needs(target):
+            if need in scenario.needs and not is_there:
+                return LeftOut(Verdict.NOT_APPLICABLE, why)
     return None
+
+
+def _needs(target: Target) -> Iterable[tuple[Needs, bool, str]]:
+    """What of a target a scenario may need, whether this one has it, and why it cannot be judged if not."""
+    launch = target.launch
+    yield "start", launch.kind != "url", "it runs already: how it starts is not the harness's to say"
+    alone = launch.kind == "command" and not (target.endpoints.stdio or launch.single)
+    yield "process", alone, "it is no process that the harness starts for all clients, and could tell to end"
+    yield "processes", not launch.in_container, "the processes of its servers cannot be seen from outside a container"
+    yield "env", target.configures("env"), "its configuration file has no place for a server's environment"
+    yield "headers", target.configures("headers"), "its configuration file has no place for a server's headers"
 
 
 def results(

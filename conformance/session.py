@@ -148,7 +148,7 @@ class Session:
 
     async def client(self, server: str | None = None) -> Client:
         """The connection that leads to a server, opened when first asked for; by default to the first server."""
-        server = server or next(iter(self.world.backends))
+        server = server or next(iter(self.world.backends), "")
         key = "" if self.shared_endpoint else server
         if key not in self._clients:
             channel = f"client {self.number}" + (f" to {key}" if key else "")

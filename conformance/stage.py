@@ -133,7 +133,9 @@ class Stage:
         number = next(self._numbers)
         journal = Journal(forks.folder / f"{number}.journal", self.target.patience)
         if transport == "stdio":
-            return Backend(server, transport, Command(server.argv(transport, journal.path, forks)), journal)
+            return Backend(
+                server, transport, Command(server.argv(transport, journal.path, forks), dict(server.env)), journal
+            )
         # By name as well: two of the same file are two servers.
         if opened is not None or server not in self._listening:
             command = server.argv(transport, journal.path, forks)

@@ -24,6 +24,10 @@ SHIPPED = Path(__file__).with_name("targets")
 STRANGERS = SHIPPED / "strangers"
 """Of proxies by others; each says how that one is installed."""
 
+SECRET = "CONFORMANCE_SECRET"
+ITS_OWN = {SECRET: "for the target alone"}
+"""What is in the environment of every target that the harness starts, and in no configuration of a server."""
+
 CONTAINER = frozenset({"image", "port", "args", "hardened", "python", "fixtures"})
 """Keys of [launch] for a target in a container."""
 
@@ -43,7 +47,7 @@ Located = Annotated[str, known("server", "uri", "scheme", "rest")]
 Addressed = Annotated[str, known(*LAUNCH, "server")]
 Administered = Annotated[str, known(*LAUNCH, *BODY)]
 Templated = Annotated[str, known(*LAUNCH, "servers", own=("secrets", "lists"))]
-Listed = Annotated[str, known("name", "command", "args", "env", "url", "type", *LAUNCH)]
+Listed = Annotated[str, known("name", "command", "args", "env", "url", "headers", "type", *LAUNCH)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
 
 
@@ -307,6 +311,15 @@ class Target(_Table):
         """Whether it gets its servers over [admin], rather than from its configuration file."""
         return self.admin is not None and (self.admin.registers or self.launch.kind == "url")
 
+    def configures(self, key: Literal["env", "headers"]) -> bool:
+        """Whether what it is told of a server says this, too: `mcpServers` does; a template or a body, if it has it."""
+        if self.admin is not None and self.registers:
+            return bool({key, "entry"} & used([self.admin.add_body]))
+        if self.launch.single and "config" not in used(self.launch.command or ()):
+            return False
+        patterns = [*self.config.server.values(), *self.config.lists.values()]
+        return self.config.template is None or key in used(patterns)
+
     def declines(self, requirement: str) -> str | None:
         """Why it does not support this, if it says so."""
         return next((why for glob, why in self.unsupported.items() if fnmatch.fnmatchcase(requirement, glob)), None)
@@ -348,8 +361,8 @@ class Target(_Table):
         return fill_words(self.launch.args, values)
 
     def environment(self, values: Mapping[str, str]) -> dict[str, str]:
-        """`launch.env`."""
-        return {name: fill(value, values) for name, value in self.launch.env.items()}
+        """`launch.env`, and the variable that is for the target alone."""
+        return ITS_OWN | {name: fill(value, values) for name, value in self.launch.env.items()}
 
     def endpoint(self, transport: Transport, server: str, values: Mapping[str, str]) -> Endpoint:
         """Where a client connects to reach `server`."""

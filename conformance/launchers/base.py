@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import httpx2
+from anyio.abc import Process
 
 from conformance.admin import Admin
 from conformance.case import Transport
@@ -77,6 +78,7 @@ class Running:
         admin: where servers are added and removed at run time, if it can.
         begun: waits until what leads to a server is ready, where that may be later than the rest.
             Raises `LaunchError`: it does not start.
+        process: the program that was started, where it is one for all clients.
     """
 
     site: Site
@@ -85,6 +87,7 @@ class Running:
     log: Callable[[], Awaitable[str]]
     admin: Admin | None = None
     begun: Callable[[str], Awaitable[object]] = _at_once
+    process: Process | None = None
 
     @property
     def logged(self) -> int:

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -27,7 +28,7 @@ async def launch(site: Site) -> AsyncGenerator[Running, None]:
             return process.returncode is None
 
         await ready(site, alive, site.words)
-        yield served(site, alive)
+        yield replace(served(site, alive), process=process)
     finally:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:

@@ -5,6 +5,7 @@ the harness.
 """
 
 import importlib
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ STOP_WAIT = 10.0
 @asynccontextmanager
 async def launch(site: Site) -> AsyncGenerator[Running, None]:
     site.write_files(Path(site.values["folder"]))
+    os.environ.update(site.target.environment(site.values))
     application = _factory(site)(site.values["config"])
     config = uvicorn.Config(
         application,

@@ -45,7 +45,7 @@ def prepared(launch: Launch) -> Launch:
                 await _step(running.site, "launch.after", step)
             site = await _with_secrets(running.site, target.secrets.keys() - early)
             if target.is_proxy:
-                running = served(site, running.alive, running.log)
+                running = replace(served(site, running.alive, running.log), process=running.process)
             if target.admin is None:
                 yield running
                 return

@@ -1,7 +1,7 @@
 """Backends added and removed while the proxy runs."""
 
 from .model import Requirement
-from .quotes import TOOLS_CHANGED, TOOLS_CHANGED_LEGACY, TOOLS_LISTED, TOOLS_NOW
+from .quotes import SHUTDOWN, SHUTDOWN_LEGACY, TOOLS_CHANGED, TOOLS_CHANGED_LEGACY, TOOLS_LISTED, TOOLS_NOW, listed, now
 
 ADMINISTRATION = "No revision knows of adding and removing backends. "
 
@@ -61,5 +61,36 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "MUST",
         TOOLS_NOW,
         earlier=TOOLS_LISTED,
+    ),
+    Requirement(
+        "dynamic:add:twice",
+        "When a backend is added under a name that is taken, it is refused or takes the other's place: never do both "
+        "run.",
+        "convention",
+        ADMINISTRATION + "Whichever it is, nobody can reach the other under that name, nor end it.",
+    ),
+    Requirement(
+        "dynamic:add:others",
+        "When a backend is added, none of the others is started or greeted again.",
+        "convention",
+        ADMINISTRATION + "What the others know of their clients, such as what they subscribed to, ends with a new "
+        "handshake.",
+    ),
+    *(
+        Requirement(
+            f"dynamic:remove:{kind}",
+            f"When a backend is removed, the {kind} of the others are still listed, and can be used.",
+            "MUST",
+            now(kind),
+            earlier=(listed(kind),),
+        )
+        for kind in ("tools", "prompts", "resources")
+    ),
+    Requirement(
+        "dynamic:remove:ended",
+        "When a backend over stdio is removed, its process ends.",
+        "SHOULD",
+        SHUTDOWN,
+        earlier=(SHUTDOWN_LEGACY,),
     ),
 )

@@ -93,6 +93,28 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         since=MODERN,
     ),
     Requirement(
+        "isolation:backends:crash-restarts",
+        "A backend over stdio that died serves legacy clients again without anybody restarting the proxy: in their "
+        "session, or in a new one where that has ended.",
+        "convention",
+        "Before 2026-07-28 no revision says what a client does when a server's process exits. The clients of a proxy "
+        "cannot start it again, and a session that fails every call for ever does not tell them to begin another.",
+        until=LEGACY,
+    ),
+    Requirement(
+        "isolation:calls:behind-own",
+        "While a call is not answered, later calls of the same client are, at the same backend and at others.",
+        "convention",
+        "No revision says that requests wait for one another, nor that they must not. A client connected to each "
+        "server directly would not wait, and a long call would make all others long.",
+    ),
+    Requirement(
+        "isolation:calls:behind-others",
+        "While a call is not answered, calls of other clients are, at the same backend and at others.",
+        "convention",
+        "No revision knows of several clients of one backend. One user's long call must not be felt by the others.",
+    ),
+    Requirement(
         "isolation:backends:start-failure",
         "When a backend cannot start, the others are served.",
         "convention",

@@ -1,7 +1,7 @@
 """Handshake, discovery, the modern envelope, and the two eras side by side."""
 
 from .model import LEGACY, MODERN, Requirement, Spec
-from .quotes import JSON_RPC, NEGOTIATED_ONLY
+from .quotes import JSON_RPC, NEGOTIATED_ONLY, SHUTDOWN, SHUTDOWN_LEGACY
 
 NEGOTIATION = "basic/lifecycle#version-negotiation"
 INSTRUCTIONS = (
@@ -217,5 +217,27 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         ),
         since=MODERN,
         unchecked="Each extension says itself how it falls back; the harness keeps to the core protocol.",
+    ),
+    Requirement(
+        "lifecycle:start:empty",
+        "A proxy that has no backends starts, and answers its clients.",
+        "convention",
+        "No revision knows of backends. Whoever adds servers at run time begins with none, and a client that starts "
+        "the proxy can show its user an empty list, but not why there is no proxy.",
+    ),
+    Requirement(
+        "lifecycle:signal:term",
+        "The proxy ends on SIGTERM while clients are connected over SSE or HTTP.",
+        "convention",
+        "No revision says how a server over HTTP is ended. Whoever runs it sends SIGTERM, and most kill it some ten "
+        "seconds later: a proxy that waits for streams that never end is always killed, and cannot end its backends.",
+    ),
+    Requirement(
+        "lifecycle:signal:reaped",
+        "When the proxy has ended on SIGTERM while clients were connected over SSE or HTTP, none of its backends' "
+        "processes is left.",
+        "SHOULD",
+        SHUTDOWN,
+        earlier=(SHUTDOWN_LEGACY,),
     ),
 )

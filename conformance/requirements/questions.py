@@ -5,7 +5,7 @@ but still part of it.
 """
 
 from .model import LEGACY, MODERN, Requirement, Spec
-from .quotes import NEGOTIATED_ONLY
+from .quotes import NEGOTIATED_ONLY, RESPONSES, RESPONSES_EARLIER
 
 ANSWERS = Spec(
     MODERN,
@@ -199,6 +199,22 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             since=LEGACY,
         ),
         since="2025-11-25",
+    ),
+    Requirement(
+        "questions:undeclared:answered",
+        "A backend that asks during a call what the client did not declare gets an answer, the call ends, and both the "
+        "session and the backend go on.",
+        "SHOULD",
+        RESPONSES,
+        earlier=RESPONSES_EARLIER,
+        until=LEGACY,
+    ),
+    Requirement(
+        "questions:undeclared:kept",
+        "A result in which a backend asks what the client did not declare does not reach the client.",
+        "MUST",
+        UNDECLARED,
+        since=MODERN,
     ),
     Requirement(
         "questions:client:capabilities",

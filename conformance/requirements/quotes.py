@@ -11,21 +11,44 @@ JSON_RPC = Spec(
     since=OLDEST,
 )
 
-TOOLS_NOW = Spec(
-    MODERN,
-    "server/tools#capabilities",
-    "Servers that declare the `tools` capability MUST respond to `tools/list` requests with the set of tools currently "
-    "available to the requesting client.",
-)
-TOOLS_LISTED = (
-    Spec(
+
+def now(kind: str) -> Spec:
+    """What a list has, of tools, prompts or resources."""
+    return Spec(
+        MODERN,
+        f"server/{kind}#capabilities",
+        f"Servers that declare the `{kind}` capability MUST respond to `{kind}/list` requests with the set of {kind} "
+        "currently available to the requesting client.",
+    )
+
+
+def listed(kind: str) -> Spec:
+    """The same, before there was a sentence with MUST for it."""
+    all_that = "prompts and prompt templates" if kind == "prompts" else kind
+    return Spec(
         LEGACY,
-        "schema#listtoolsrequest",
-        "Sent from the client to request a list of tools the server has.",
+        f"schema#list{kind}request",
+        f"Sent from the client to request a list of {all_that} the server has.",
         since=OLDEST,
-    ),
+    )
+
+
+TOOLS_NOW = now("tools")
+TOOLS_LISTED = (listed("tools"),)
+
+SHUTDOWN = Spec(
+    MODERN,
+    "basic/transports/stdio#shutdown",
+    "The client SHOULD initiate shutdown by: Closing the input stream to the child process (the server). Waiting for "
+    "the server to exit. If the server does not exit within a reasonable time, forcibly terminating the process using "
+    "the mechanism appropriate for the operating system.",
 )
-"""Before there was a sentence with MUST for it."""
+SHUTDOWN_LEGACY = Spec(
+    LEGACY,
+    "basic/lifecycle#stdio",
+    "Sending `SIGKILL` if the server does not exit within a reasonable time after `SIGTERM`",
+    since=OLDEST,
+)
 
 TOOLS_CHANGED = Spec(
     MODERN,
@@ -39,6 +62,21 @@ TOOLS_CHANGED_LEGACY = Spec(
     "When the list of available tools changes, servers that declared the `listChanged` capability SHOULD send a "
     "notification:",
     since=OLDEST,
+)
+
+RESPONSES = Spec(
+    LEGACY,
+    "basic/index#responses",
+    "Responses are sent in reply to requests, containing either the result or error of the operation.",
+)
+RESPONSES_EARLIER = (
+    Spec(
+        "2025-06-18",
+        "basic/index#responses",
+        "Responses are sent in reply to requests, containing the result or error of the operation.",
+        since="2025-03-26",
+    ),
+    Spec(OLDEST, "basic/messages#responses", "Responses are sent in reply to requests."),
 )
 
 SAME_ID = Spec(

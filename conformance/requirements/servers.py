@@ -5,6 +5,7 @@ not from the server, that something is wrong.
 """
 
 from .model import LEGACY, MODERN, Requirement, Spec
+from .quotes import OLDEST, RESPONSES, RESPONSES_EARLIER
 
 FIRST = "2025-03-26"
 """The first revision with streamable HTTP."""
@@ -210,21 +211,50 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "servers:question:early",
         "A backend that asks for the roots as soon as it may gets an answer, a result or an error.",
         "SHOULD",
+        RESPONSES,
+        earlier=RESPONSES_EARLIER,
+        until=LEGACY,
+    ),
+    Requirement(
+        "servers:question:ping",
+        "A backend that pings as soon as it may gets an empty result.",
+        "MUST",
         Spec(
             LEGACY,
-            "basic/index#responses",
-            "Responses are sent in reply to requests, containing either the result or error of the operation.",
+            "basic/utilities/ping#behavior-requirements",
+            "The receiver MUST respond promptly with an empty response:",
+            since=OLDEST,
         ),
         until=LEGACY,
-        earlier=(
-            Spec(
-                "2025-06-18",
-                "basic/index#responses",
-                "Responses are sent in reply to requests, containing the result or error of the operation.",
-                since="2025-03-26",
-            ),
-            Spec("2024-11-05", "basic/messages#responses", "Responses are sent in reply to requests."),
-        ),
+    ),
+    Requirement(
+        "servers:question:undeclared",
+        "A backend that asks for roots, a form and a completion as soon as it is greeted, whatever the client "
+        "declared, gets an answer to each, and serves.",
+        "SHOULD",
+        RESPONSES,
+        earlier=RESPONSES_EARLIER,
+        until=LEGACY,
+    ),
+    Requirement(
+        "servers:environment:configured",
+        "A backend over stdio has the environment variables that its configuration sets.",
+        "convention",
+        "No revision knows of the configuration. The `env` of `mcpServers` is where servers find their keys.",
+    ),
+    Requirement(
+        "servers:environment:private",
+        "A variable of the proxy's environment that no configuration names does not reach a backend over stdio.",
+        "convention",
+        "No revision says what a server's process inherits. The official SDKs hand on a short list of variables, PATH "
+        "among them: a proxy has the keys of all its servers and its own, and a server needs to see none but its own.",
+    ),
+    Requirement(
+        "servers:headers:configured",
+        "Requests to a backend at a URL have the HTTP headers that its configuration sets, and of those no client's "
+        "own.",
+        "convention",
+        "No revision knows of the configuration. The `headers` of `mcpServers` are where the keys of such servers are.",
     ),
     Requirement(
         "servers:stderr:flood",

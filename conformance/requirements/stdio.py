@@ -1,6 +1,7 @@
 """Stdio: what is written, and how it ends."""
 
 from .model import LEGACY, MODERN, Requirement, Spec
+from .quotes import SHUTDOWN, SHUTDOWN_LEGACY
 
 PAGE = "basic/transports/stdio"
 
@@ -53,20 +54,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "stdio:backends:reaped",
         "When the proxy has ended, none of its backends' processes is left.",
         "SHOULD",
-        Spec(
-            MODERN,
-            f"{PAGE}#shutdown",
-            "The client SHOULD initiate shutdown by: Closing the input stream to the child process (the server). "
-            "Waiting for the server to exit. If the server does not exit within a reasonable time, forcibly "
-            "terminating the process using the mechanism appropriate for the operating system.",
-        ),
-        earlier=(
-            Spec(
-                LEGACY,
-                "basic/lifecycle#stdio",
-                "Sending `SIGKILL` if the server does not exit within a reasonable time after `SIGTERM`",
-                since="2024-11-05",
-            ),
-        ),
+        SHUTDOWN,
+        earlier=(SHUTDOWN_LEGACY,),
     ),
 )

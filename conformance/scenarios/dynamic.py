@@ -1,16 +1,20 @@
 """Scenarios of the area dynamic. Each adds a server under a name of its own, and leaves none behind."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 
+from conformance.case import Transport
 from conformance.client import NOTICE_WAIT
 from conformance.fixtures import Server
-from conformance.session import LISTS, ListKind, Session
-from conformance.verdict import Failure
+from conformance.session import LISTS, ListKind, Outcome, Session
+from conformance.verdict import Failure, NotApplicable
+from conformance.wire import Message
 
 from .holding import hold, release
+from .processes import END_WAIT, kill, processes, require_gone, running
 from .registry import Needs, Play, scenario
 from .watching import LIST_CHANGED, watching
 
@@ -19,15 +23,17 @@ COMES = 2
 """How often a server comes and goes, so that a race shows."""
 
 
-def dynamic(requirement: str, *needs: Needs) -> Callable[[Play], Play]:
+def dynamic(
+    requirement: str, *needs: Needs, servers: Sequence[Server | str] = ("slow", "mirror"), **options: Any
+) -> Callable[[Play], Play]:
     """A scenario in the world that these share, so that no other area feels what a bad proxy leaves in it."""
-    return scenario(requirement, servers=("slow", "mirror"), proxy_only=True, once=True, needs=("admin", *needs))
+    return scenario(requirement, servers=servers, proxy_only=True, once=True, needs=("admin", *needs), **options)
 
 
 @asynccontextmanager
-async def added(s: Session, name: str, file: str = "stateful") -> AsyncGenerator[None, None]:
+async def added(s: Session, name: str, file: str = "stateful", *args: str) -> AsyncGenerator[None, None]:
     """A server that was added, until the block is left; when it is left it may be gone already."""
-    response = await s.add_server(Server(name, file=file))
+    response = await s.add_server(Server(name, file=file, args=args))
     s.require(response.is_success, f"the server '{name}' was not added", "HTTP 2xx", response.text)
     try:
         yield
@@ -45,14 +51,15 @@ async def tools(s: Session, server: str) -> set[str]:
     return {tool["name"] for tool in await s.list("tools", server)}
 
 
-async def offers(s: Session, server: str, tool: str) -> None:
+async def offers(s: Session, server: str, tool: str, **arguments: str) -> None:
     """The tool of a server is listed, at the latest some time after it was added, and can be called."""
 
     async def listed() -> bool:
         return tool in await tools(s, server)
 
     await s.until(listed, f"the tool '{tool}' of the added server '{server}' is not listed")
-    result = (await s.call_tool(server, tool, {"key": "anything", "label": "any"})).result
+    arguments = arguments or {"key": "anything", "label": "any"}
+    result = (await s.call_tool(server, tool, arguments)).result
     s.require(not result.get("isError"), "the added server's tool cannot be called", "a result", result)
 
 
@@ -166,3 +173,114 @@ async def lists(s: Session) -> dict[tuple[ListKind, str], list[str]]:
 
 async def names(s: Session, kind: ListKind, server: str) -> list[str]:
     return sorted(entry[LISTS[kind][2]] for entry in await s.list(kind, server))
+
+
+STDIO: tuple[Transport, ...] = ("stdio",)
+RESIDENTS = (Server("resident", file="everything"), Server("beside", file="stateful"))
+"""Servers that stay, in a world of their own: over SSE and HTTP nobody else is connected to them."""
+ROUNDS = 4
+"""Of the same requests, after which a proxy that greets its servers for each of them is not taken for a late one."""
+
+
+def greetings(s: Session) -> list[str]:
+    """What began at the servers that stay, since their journals were marked."""
+    return [
+        f"{server.name}: {entry.get('method', entry['at'])}"
+        for server in RESIDENTS
+        for entry in s.journal(server.name).entries
+        if entry["at"] == "started" or entry.get("method") == "initialize"
+    ]
+
+
+async def use_all(s: Session) -> None:
+    await s.merged("tools")
+    await s.call_tool("resident", "test_simple_text", {})
+    await s.call_tool("beside", "recall", {"key": "any"})
+
+
+async def settled(s: Session) -> None:
+    """The servers that stay are used without being greeted for it: connections may open late.
+
+    Raises:
+        NotApplicable: they are greeted each time.
+    """
+    for _ in range(ROUNDS):
+        for server in RESIDENTS:
+            s.journal(server.name).mark()
+        await use_all(s)
+        if not greetings(s):
+            return
+    raise NotApplicable("it greets its servers anew for every request")
+
+
+@dynamic("dynamic:add:others", servers=RESIDENTS)
+async def add_others(s: Session) -> None:
+    await settled(s)
+    async with added(s, "newcomer", "silent"):
+        await offers(s, "newcomer", "hello")
+        await use_all(s)
+        s.equal(greetings(s), [], "when a server is added, others are started or greeted again")
+
+
+@dynamic("dynamic:add:twice", "processes", backends=STDIO)
+async def add_twice(s: Session) -> None:
+    """Whether the second is refused, ignored, or takes the first one's place: in the end one of them does not run."""
+    async with added(s, "twice"):
+        await offers(s, "twice", "recall")
+        first = s.journal("twice")
+        await s.add_server(Server("twice", file="stateful"))
+        second = s.journal("twice")
+        await offers(s, "twice", "recall")
+
+        async def one_runs() -> bool:
+            return not (running(first) and running(second))
+
+        try:
+            await s.until(one_runs, "two servers run under one name", END_WAIT)
+        finally:
+            await remove(s, "twice")
+            kill(processes(first, second))
+
+
+async def stays(s: Session, kind: ListKind, use: Callable[[], Awaitable[Outcome]]) -> None:
+    """What the others offer of this kind, and what is in it, is the same when another server has come and gone."""
+
+    async def now() -> Message:
+        response = (await use()).response
+        result = response.get("result") or {}
+        used = {key: result[key] for key in ("content", "messages", "contents") if key in result}
+        return {"listed": await s.merged(kind), "used": used or response.get("error")}
+
+    try:
+        before = await now()
+    except Failure as failure:
+        raise NotApplicable(f"before anything is removed, {failure.message}") from None
+    async with added(s, "passing", "changing"):
+        await offers(s, "passing", "change", kind=kind, name="another")
+        await remove(s, "passing")
+        await offers_nothing(s, "passing")
+        s.equal(await now(), before, f"when a server was removed, the {kind} of the others are not what they were")
+
+
+@dynamic("dynamic:remove:tools", servers=RESIDENTS)
+async def tools_stay(s: Session) -> None:
+    await stays(s, "tools", lambda: s.call_tool("resident", "test_simple_text", {}))
+
+
+@dynamic("dynamic:remove:prompts", servers=RESIDENTS)
+async def prompts_stay(s: Session) -> None:
+    await stays(s, "prompts", lambda: s.get_prompt("resident", "test_simple_prompt"))
+
+
+@dynamic("dynamic:remove:resources", servers=RESIDENTS)
+async def resources_stay(s: Session) -> None:
+    await stays(s, "resources", lambda: s.read("resident", "test://static-text"))
+
+
+@dynamic("dynamic:remove:ended", "processes", backends=STDIO)
+async def remove_ends(s: Session) -> None:
+    """It is one that goes on when its stdin is closed, as servers do that are at work."""
+    async with added(s, "ending", "silent", "--stay"):
+        await offers(s, "ending", "hello")
+        await remove(s, "ending")
+        await require_gone(s, processes(s.journal("ending")), "the process of the removed server 'ending' is left")

@@ -1,12 +1,13 @@
 """Scenarios of the area isolation. Several clients of one target are there over HTTP only."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from conformance.case import Transport
 from conformance.client import ANSWER_WAIT
 from conformance.fixtures import Server
 from conformance.session import Session
-from conformance.verdict import told_by
+from conformance.verdict import Failure, told_by
 from conformance.wire import Message
 
 from .holding import hold, release
@@ -113,6 +114,60 @@ async def crash_recovers(s: Session) -> None:
     await s.call_tool("crashing", "crash", {})
     after = await up(s, "crashing", "pid", what="the server that crashed is not started again")
     s.require(after["content"] != before["content"], "the process that crashed still answers", "another pid", after)
+
+
+@scenario("isolation:backends:crash-restarts", servers=CRASHING, backends=STDIO, proxy_only=True, own=True)
+async def crash_restarts(s: Session) -> None:
+    """A client begins a new session where the old one has ended: by its connection, or by a status that refuses it."""
+    before = await up(s, "crashing", "pid")
+    await s.start("crashing", "crash", {})
+    serving = s
+
+    async def another_answers() -> bool:
+        nonlocal serving
+        call = await serving.start("crashing", "pid", {})
+        with suppress(Failure):
+            response = await call.response()
+            return not failed(response) and response["result"]["content"] != before["content"]
+        if (await serving.client("crashing")).closed or 400 <= (call.status or 0) < 500:
+            serving = s.another()
+        return False
+
+    await s.until(another_answers, "the server that crashed is not started again")
+
+
+QUEUE_WAIT = 8.0
+"""Seconds in which a call has to be answered that waits for nothing but itself."""
+
+
+async def answered_meanwhile(s: Session, whose: str) -> None:
+    """Calls are answered though one is held, of the client named so."""
+    for server, tool, arguments in (("slow", "progress", {"steps": 0}), ("stateful", "recall", {"key": "any"})):
+        where = "the same server" if server == "slow" else "another server"
+        call = await s.start(server, tool, arguments)
+        try:
+            await call.response(QUEUE_WAIT)
+        except Failure as failure:
+            what = f"a call at {where} is not answered while one of {whose} is held"
+            raise Failure(what, "an answer meanwhile", failure.message) from None
+        s.require(call.done, "it is answered")
+
+
+@scenario("isolation:calls:behind-own", servers=SHARED, proxy_only=True)
+async def behind_own(s: Session) -> None:
+    call = await hold(s, "behind own")
+    await answered_meanwhile(s, "the same client")
+    await release(s, "behind own")
+    await s.outcome(call, "slow")
+
+
+@scenario("isolation:calls:behind-others", servers=SHARED, clients=SEVERAL, proxy_only=True)
+async def behind_others(s: Session) -> None:
+    other = s.another()
+    call = await hold(other, "behind others")
+    await answered_meanwhile(s, "another client")
+    await release(other, "behind others")
+    await other.outcome(call, "slow")
 
 
 @scenario(

@@ -1,13 +1,21 @@
 """Scenarios of the area lifecycle."""
 
-from conformance.client import BATCHES, ENVELOPE
-from conformance.fixtures import Journal
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import anyio
+
+from conformance.case import Transport
+from conformance.client import BATCHES, ENVELOPE, EXIT_WAIT
+from conformance.fixtures import Journal, Server
 from conformance.requirements.model import LEGACY, MODERN, REVISIONS
 from conformance.session import DECLARED_SINCE, ListKind, Session, declares
-from conformance.verdict import NotApplicable, NotOffered
+from conformance.verdict import Failure, NotApplicable, NotOffered
 from conformance.wire import Message
 
+from .processes import kill, processes, require_gone
 from .registry import scenario
+from .watching import watching
 
 LEGACY_REVISIONS = [revision for revision in REVISIONS if revision != MODERN]
 CAPABILITIES = ("tools", "prompts", "resources", "completions")
@@ -215,3 +223,86 @@ async def batch(s: Session) -> None:
     await client.answered(call, times=2)
     ids = sorted(str(message.get("id")) for message in call.before if "method" not in message)
     s.equal(ids, ["batch-0", "batch-1"], "the requests of a batch are not each answered")
+
+
+@scenario("lifecycle:start:empty", servers=(), proxy_only=True, own=True, needs=("start", "shared endpoint"))
+async def empty(s: Session) -> None:
+    """The start and the greeting are what is looked at; a list may be empty, or not offered at all."""
+    client = await s.client()
+    if s.era == "modern":
+        await client.ask("server/discover")
+    response = (await s.request(None, "tools/list")).response
+    s.require("result" in response or "error" in response, "a client is not answered", "a response", response)
+
+
+NETWORK: tuple[Transport, ...] = ("sse", "http")
+STUBBORN = Server("stubborn", file="silent", args=("--stay",))
+"""It goes on when its stdin is closed, and ends on SIGTERM."""
+GRACE = 10.0
+"""Seconds after which whoever sent SIGTERM kills."""
+
+
+async def told_to_end(s: Session) -> bool:
+    """Send the target SIGTERM while clients are connected; whether it ends in time."""
+    process = s.world.running.process
+    assert process is not None
+    s.run.wire.add("target", "note", "is sent SIGTERM")
+    process.terminate()
+    with anyio.move_on_after(GRACE * s.stage.target.patience):
+        await process.wait()
+    return process.returncode is not None
+
+
+@asynccontextmanager
+async def connected(s: Session) -> AsyncGenerator[None, None]:
+    """Two clients are there, each with a stream open, if the target offers one."""
+    async with AsyncExitStack() as streams:
+        for client in (s, s.another()):
+            await client.call_tool("stubborn", "hello", {})
+            if s.era == "modern":
+                with suppress(Failure):
+                    await streams.enter_async_context(watching(client, "stubborn", "tools"))
+        yield
+
+
+@scenario(
+    "lifecycle:signal:term",
+    servers=(STUBBORN, "stateful"),
+    clients=NETWORK,
+    proxy_only=True,
+    own=True,
+    needs=("process",),
+)
+async def ends_with_clients(s: Session) -> None:
+    async with connected(s):
+        ended = await told_to_end(s)
+        after = f"{GRACE * s.stage.target.patience:g} s after SIGTERM"
+        s.require(ended, f"with clients connected, it has not ended {after}")
+
+
+@scenario(
+    "lifecycle:signal:reaped",
+    servers=(STUBBORN, "stateful"),
+    clients=NETWORK,
+    backends=("stdio",),
+    proxy_only=True,
+    own=True,
+    needs=("process",),
+)
+async def reaped_with_clients(s: Session) -> None:
+    """A proxy that waits for its clients to leave has its way; one that does not end then, either, is killed."""
+    await s.call_tool("stateful", "recall", {"key": "any"})
+    process = s.world.running.process
+    assert process is not None
+    async with connected(s):
+        pids = processes(s.journal("stubborn"), s.journal("stateful"))
+        ended = await told_to_end(s)
+    if not ended:
+        await s.end()
+        await s.leave()
+        with anyio.move_on_after(EXIT_WAIT * s.stage.target.patience):
+            await process.wait()
+    if process.returncode is None:
+        kill({process.pid})
+        await process.wait()
+    await require_gone(s, pids, "the proxy has ended on SIGTERM, and processes of its backends are left")

@@ -7,7 +7,7 @@ from typing import Any
 
 from conformance.client import ENVELOPE, Answer
 from conformance.session import Outcome, Session, declares
-from conformance.verdict import NotApplicable, NotOffered
+from conformance.verdict import Failure, NotApplicable, NotOffered
 from conformance.wire import Message
 
 from .registry import scenario
@@ -188,6 +188,35 @@ async def right_client(s: Session) -> None:
         s.equal(strange, [], f"a client without a call in flight was asked for {name}")
         if not outcome.questions:
             raise NotApplicable(f"{name} was not asked: see elicitation:form:whole")
+
+
+UNABLE: Message = {}
+"""What a client declares that can answer nothing."""
+INSISTED = ("sample", "elicit", "roots")
+
+
+@scenario("questions:undeclared:answered", servers=SERVERS)
+async def undeclared(s: Session) -> None:
+    """The client answers what reaches it with an error; the proxy may answer by itself, whatever it is."""
+    unable = s.another(capabilities=UNABLE)
+    for question in INSISTED:
+        try:
+            outcome = await unable.call_tool("asking", "insist", {"question": question})
+            s.require(outcome.response, "the call is not answered")
+            for client in (unable, s):
+                await client.call_tool("asking", "capabilities", {})
+        except Failure as failure:
+            what = f"a server asked what the client did not declare ({question}), and was not answered"
+            raise Failure(what, "an answer, the call's result, and further calls", failure.message) from None
+
+
+@scenario("questions:undeclared:kept", servers=SERVERS)
+async def undeclared_kept(s: Session) -> None:
+    for question in INSISTED:
+        meta = {f"{ENVELOPE}clientCapabilities": UNABLE}
+        response = (await s.call_tool("asking", "insist", {"question": question}, meta=meta)).response
+        asked = (response.get("result") or {}).get("inputRequests")
+        s.require(not asked, f"the client is asked what it did not declare ({question})", "an error", asked)
 
 
 @scenario("questions:client:capabilities", servers=SERVERS)

@@ -17,7 +17,10 @@ from conformance.session import Session
 from conformance.target import Target
 
 Play = Callable[[Session], Awaitable[None]]
-Needs = Literal["admin", "shared endpoint"]
+Needs = Literal["admin", "shared endpoint", "start", "process", "processes", "env", "headers"]
+"""What a target must have: an `admin` API; one `shared endpoint` for all servers; that the harness can `start` it, or
+starts it as a `process` for all clients; that the `processes` of servers can be seen from here; that its configuration
+can say the `env` or the `headers` of a server."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def scenario(
         proxy_only: what it looks at does not exist without a proxy, so that it is not played with `direct`.
         own: it wants a world of its own, since it harms it or has to see it start. That takes long.
         once: it takes long: by default it is played once in each era.
-        needs: what a target must have: `admin`, or one `shared endpoint` for all servers.
+        needs: what a target must have.
         may_refuse: that the target does not start in front of these servers is for other scenarios to judge.
     """
 
@@ -107,7 +110,7 @@ def scenario(
             name=name,
             requirement=known,
             play=play,
-            servers=asked if len(asked) > 1 else (*asked, NEIGHBOUR),
+            servers=asked if len(asked) != 1 else (*asked, NEIGHBOUR),
             clients=tuple(clients),
             backends=tuple(backends),
             eras=tuple(era for era in known.eras if era in tuple(eras)),

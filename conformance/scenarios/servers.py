@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from conformance.case import Transport
-from conformance.client import shown
+from conformance.client import NOTICE_WAIT, shown
 from conformance.fixtures import Server
 from conformance.session import Session
+from conformance.target import SECRET
 from conformance.verdict import Failure, NotApplicable
 from conformance.wire import Message
 
@@ -18,6 +19,7 @@ from .isolation import STDIO, failed, up
 from .registry import scenario
 from .watching import LIST_CHANGED
 
+ALONE: dict[str, Any] = {"proxy_only": True, "own": True}
 HTTP: tuple[Transport, ...] = ("http",)
 SSE: tuple[Transport, ...] = ("sse",)
 NETWORK: tuple[Transport, ...] = ("sse", "http")
@@ -267,16 +269,106 @@ async def schema(s: Session) -> None:
     s.equal(wrong, [], "what is listed is no tool")
 
 
-@scenario(
-    "servers:question:early", servers=(odd("asking", "--asks", legacy=True),), backends=STDIO, proxy_only=True, own=True
-)
+def asked(s: Session, server: str) -> dict[str, set[str]]:
+    """The ids under which a server asked, by method."""
+    sent = [entry["message"] for entry in s.journal(server).everything if entry["at"] == "sent"]
+    asked: dict[str, set[str]] = {}
+    for message in sent:
+        if isinstance(message, dict) and {"method", "id"} <= message.keys():
+            asked.setdefault(message["method"], set()).add(message["id"])
+    return asked
+
+
+async def answers(s: Session, server: str, *methods: str) -> dict[str, Message]:
+    """The answers to what a server asked as soon as it was greeted, by method; then it is used.
+
+    Raises:
+        Failure: one is not answered, or the server does not serve.
+        NotApplicable: it was never asked, for want of a stream or of what the proxy declares.
+    """
+    await used(s, server, "a server that asks right after the handshake does not serve")
+    given: dict[str, Message] = {}
+    for method in methods:
+
+        async def answered(method: str = method) -> bool:
+            told = [entry["message"] for entry in s.journal(server).everything if entry["at"] == "answered"]
+            got = [answer for answer in told if answer.get("id") in asked(s, server)[method]]
+            given.update({method: got[0]} if got else {})
+            return bool(got)
+
+        if method in asked(s, server):
+            await s.until(answered, f"{method} right after the handshake is not answered", NOTICE_WAIT)
+    if not given:
+        raise NotApplicable("the server was never in a position to ask: for want of a stream, or of a declaration")
+    return given
+
+
+@scenario("servers:question:early", servers=(odd("asking", "--asks", "roots/list", legacy=True),), **ALONE)
 async def early(s: Session) -> None:
-    """The server answers calls once its question is answered."""
-    try:
-        await used(s, "asking")
-    except Failure as failure:
-        what = "a question right after the handshake is not answered"
-        raise Failure(what, "an answer, and then one to a call", failure.message) from None
+    await answers(s, "asking", "roots/list")
+
+
+@scenario("servers:question:ping", servers=(odd("pinging", "--asks", "ping", legacy=True),), **ALONE)
+async def early_ping(s: Session) -> None:
+    answer = (await answers(s, "pinging", "ping"))["ping"]
+    s.equal(answer.get("result"), {}, "a ping right after the handshake has no empty result")
+
+
+UNDECLARED = ("roots/list", "elicitation/create", "sampling/createMessage")
+
+
+@scenario(
+    "servers:question:undeclared",
+    servers=(odd("curious", "--insists", *(part for asked in UNDECLARED for part in ("--asks", asked)), legacy=True),),
+    **ALONE,
+)
+async def early_undeclared(s: Session) -> None:
+    await answers(s, "curious", *UNDECLARED)
+    await used(s, "curious")
+
+
+SETTING = "CONFORMANCE_SETTING"
+KEYS = {"authorization": "Bearer of-this-server", "key": "of this server"}
+HEADERS = (("Authorization", KEYS["authorization"]), ("X-Fixture-Key", KEYS["key"]))
+CONFIGURED = Server("configured", file="silent", env=((SETTING, "of this server"),), headers=HEADERS)
+
+
+async def environment(s: Session) -> dict[str, str]:
+    """What concerns the harness in the environment of the server, all its processes together."""
+    await up(s, "configured", "hello")
+    started = [entry["environ"] for entry in s.journal("configured").whole if entry["at"] == "started"]
+    return {name: value for environ in started for name, value in environ.items()}
+
+
+@scenario("servers:environment:configured", servers=(CONFIGURED,), backends=STDIO, proxy_only=True, needs=("env",))
+async def environment_configured(s: Session) -> None:
+    value = (await environment(s)).get(SETTING)
+    s.equal(value, "of this server", "a variable that the configuration sets did not reach the server")
+
+
+@scenario("servers:environment:private", servers=(CONFIGURED,), backends=STDIO, proxy_only=True, needs=("start",))
+async def environment_private(s: Session) -> None:
+    value = (await environment(s)).get(SECRET)
+    s.equal(value, None, "a variable of the proxy's own environment reached a server")
+
+
+@scenario("servers:headers:configured", servers=(CONFIGURED,), backends=NETWORK, proxy_only=True, needs=("headers",))
+async def headers_configured(s: Session) -> None:
+    """Over HTTP the client sends headers of its own under the same names, unless the target needs them."""
+    client = s
+    if s.case.client != "stdio":
+        own = {"Authorization": "Bearer of-the-client", "X-Fixture-Key": "of the client"}
+        client = s.another(headers={name: value for name, value in own.items() if name not in s.place.headers})
+    await up(client, "configured", "hello")
+    told = [entry for entry in s.journal("configured").whole if entry["at"] == "authorized"]
+    s.require(told, "no header that the configuration sets reached the server", shown(KEYS), "no such header")
+    for entry in told:
+        got = {key: entry[key] for key in KEYS}
+        s.equal(got, KEYS, f"the headers of {entry['request']} are not those of the configuration")
+    if s.case.backend == "http":
+        posted = sum(entry["request"].startswith("POST") for entry in told)
+        arrived = sum(entry["at"] == "received" for entry in s.journal("configured").whole)
+        s.equal(posted, arrived, "some requests to the server lack the headers that the configuration sets")
 
 
 @scenario(

@@ -1,9 +1,5 @@
 """Scenarios of the area stdio. They have a target process of their own, since most of them end it."""
 
-import os
-import signal
-from pathlib import Path
-
 import anyio
 from anyio.abc import ByteSendStream, Process
 
@@ -12,12 +8,14 @@ from conformance.client import EXIT_WAIT, NOTICE_WAIT, Client
 from conformance.fixtures import Server
 from conformance.session import Session
 
+from .processes import processes, require_gone
 from .registry import scenario
 
 STDIO: tuple[Transport, ...] = ("stdio",)
 SERVERS = ("mirror", "stateful")
 STUBBORN = ("mirror", Server("stubborn", file="silent", args=("--stay",)))
 """The second one goes on when its stdin is closed, as servers do that are at work; it ends on SIGTERM."""
+LEFT = "the proxy has ended, and processes of its backends are left"
 
 
 async def close_stdin(client: Client) -> bool:
@@ -56,31 +54,7 @@ async def backend_processes(s: Session) -> set[int]:
     """Start the backends, if need be, and tell the ids of their processes."""
     await s.call_tool("mirror", "echo", {})
     await s.call_tool("stubborn", "hello", {})
-    return {entry["pid"] for server in ("mirror", "stubborn") for entry in s.journal(server).entries}
-
-
-async def require_gone(s: Session, pids: set[int]) -> None:
-    async def gone() -> bool:
-        return not any(map(runs, pids))
-
-    try:
-        await s.until(gone, "the proxy has ended, and processes of its backends are left", NOTICE_WAIT)
-    finally:
-        for pid in filter(runs, pids):
-            os.kill(pid, signal.SIGKILL)
-
-
-def runs(pid: int) -> bool:
-    """Whether a process runs; one that nobody has waited for (a zombie) does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        return not status.exists() or status.read_text().rpartition(") ")[2][0] != "Z"
-    except FileNotFoundError:
-        return False
+    return processes(*map(s.journal, ("mirror", "stubborn")))
 
 
 @scenario("stdio:stdout:only-messages", servers=SERVERS, clients=STDIO, own=True)
@@ -121,7 +95,7 @@ async def reaped_after_eof(s: Session) -> None:
     client = await s.client()
     if not await close_stdin(client):
         await terminate(client)
-    await require_gone(s, pids)
+    await require_gone(s, pids, LEFT, NOTICE_WAIT)
 
 
 @scenario("stdio:backends:reaped", servers=STUBBORN, clients=STDIO, backends=STDIO, proxy_only=True, own=True)
@@ -130,4 +104,4 @@ async def reaped_after_term(s: Session) -> None:
     client = await s.client()
     if not await terminate(client):
         await close_stdin(client)
-    await require_gone(s, pids)
+    await require_gone(s, pids, LEFT, NOTICE_WAIT)

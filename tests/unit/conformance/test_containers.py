@@ -19,7 +19,7 @@ from conformance.launchers import docker, kubernetes
 from conformance.launchers.base import Ground, Site, site
 from conformance.launchers.containers import forking_begun, forking_command, share
 from conformance.stage import Stage
-from conformance.target import IMAGE, Target, load
+from conformance.target import IMAGE, ITS_OWN, Target, load
 from conformance.verdict import Failure, HarnessError, Missing
 
 TARGET = """
@@ -152,7 +152,7 @@ def test_a_container_has_its_configuration_and_its_port_and_no_more(tmp_path: Pa
     forks = share(tmp_path, running.target)
     assert docker.target_options(running, tmp_path / "config", forks) == {
         "command": ["--config", "/etc/p/c.json", "$(HOME)"],
-        "environment": {"WHERE": "10.0.0.1:7"},
+        "environment": {**ITS_OWN, "WHERE": "10.0.0.1:7"},
         "ports": {"80/tcp": ("127.0.0.1", 7)},
         "mounts": [{"Type": "bind", "Source": str(tmp_path / "config"), "Target": "/etc/p", "ReadOnly": True}],
     }
@@ -209,7 +209,7 @@ def test_a_pod_has_its_configuration_and_its_port_and_no_more(tmp_path: Path) ->
             "image": "i:1",
             "imagePullPolicy": "IfNotPresent",
             "args": ["--config", "/etc/p/c.json", "$$(HOME)"],
-            "env": [{"name": "WHERE", "value": "10.0.0.1:7"}],
+            "env": [{"name": name, "value": value} for name, value in {**ITS_OWN, "WHERE": "10.0.0.1:7"}.items()],
             "ports": [{"containerPort": 80}],
             "volumeMounts": [{"name": "config", "mountPath": "/etc/p", "readOnly": True}],
         }

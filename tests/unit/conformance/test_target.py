@@ -14,6 +14,7 @@ from conformance.naming import Scheme
 from conformance.target import (
     CONTAINER,
     IMAGE,
+    ITS_OWN,
     STRANGERS,
     Names,
     Target,
@@ -357,7 +358,7 @@ def test_a_target_in_a_container_is_given_what_is_in_there(tmp_path: Path) -> No
     values = {**placeholders(7, Path("/etc/p/c.json"), full), "host": "10.0.0.1"}
     assert full.argv(values) == ["py", str(tmp_path)]
     assert full.args(values) == ["-c", "/etc/p/c.json"]
-    assert full.environment(values) == {"AT": "10.0.0.1:7"}
+    assert full.environment(values) == {**ITS_OWN, "AT": "10.0.0.1:7"}
 
 
 def test_every_request_has_the_headers_of_the_endpoints(tmp_path: Path) -> None:

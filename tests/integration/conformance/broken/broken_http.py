@@ -18,6 +18,8 @@ from starlette.types import Message as Event
 
 from multimcp.app import application
 from multimcp.backends.direct import Direct, Response
+from multimcp.backends.registry import Failure, Registry
+from multimcp.protocol.config import ServerConfig
 from tests.integration.conformance.broken.breaking import description
 
 Message = dict[str, Any]
@@ -109,6 +111,17 @@ def with_headers(scope: Scope, change: Callable[[dict[str, str]], object]) -> Sc
     headers = {key.decode(): value.decode("latin-1") for key, value in scope["headers"]}
     change(headers)
     return {**scope, "headers": [(key.encode(), value.encode("latin-1")) for key, value in headers.items()]}
+
+
+def with_body(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
+    """A request that has been read, with another body."""
+    again: list[Event] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Event:
+        return again.pop() if again else await receive()
+
+    length = str(len(body))
+    return with_headers(scope, lambda headers: headers.update({"content-length": length})), receive_again
 
 
 async def read(receive: Receive) -> tuple[bytes, Receive]:
@@ -851,6 +864,82 @@ class RemovesAnything(AtAdmin):
         await self.app(scope, receive, with_status(send, lambda status: 200 if status == 404 else status))
 
 
+@breaks("dynamic:add:others", symptom="when a server is added, others are started or greeted again")
+class StartsAllAgain(Admin):
+    """When a server is added, all others are started again."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        add = Registry.add_and_wait
+
+        async def add_to_all(registry: Registry, servers: Mapping[str, ServerConfig]) -> dict[str, Failure]:
+            for backend in [*registry._backends.values()]:
+                registry._start(backend.name, backend.config)
+            return await add(registry, servers)
+
+        Registry.add_and_wait = add_to_all  # type: ignore[assignment, method-assign]
+
+
+@breaks("dynamic:add:twice", symptom="two servers run under one name")
+class AddsBesides(Admin):
+    """A server that is added under a name that is taken is started, and cannot be reached."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == ADMIN and scope["method"] == "POST":
+            body, receive = await read(receive)
+            for name in self.added.intersection(parse(body).get("mcpServers", ())):
+                body = body.replace(f'"{name}"'.encode(), f'"{name}-too"'.encode(), 1)
+            scope, receive = with_body(scope, receive, body)
+        await super().serve(scope, receive, send)
+
+
+class Forgets(Admin):
+    """When a server is removed, all of a kind is gone from a list."""
+
+    kind: str
+
+    def change(self, scope: Scope, message: Message) -> Message | None:
+        result = message.get("result")
+        if self.asked == "DELETE" and isinstance(result, dict) and self.kind in result:
+            return {**message, "result": {**result, self.kind: []}}
+        return message
+
+
+@breaks("dynamic:remove:tools", symptom="the tools of the others are not what they were")
+class ForgetsTools(Forgets):
+    """When a server is removed, nobody's tools are listed any more."""
+
+    kind = "tools"
+
+
+@breaks("dynamic:remove:prompts", symptom="the prompts of the others are not what they were")
+class ForgetsPrompts(Forgets):
+    """When a server is removed, nobody's prompts are listed any more."""
+
+    kind = "prompts"
+
+
+@breaks("dynamic:remove:resources", symptom="the resources of the others are not what they were")
+class ForgetsResources(Forgets):
+    """When a server is removed, nobody's resources are listed any more."""
+
+    kind = "resources"
+
+
+@breaks("dynamic:remove:ended", symptom="the process of the removed server 'ending' is left")
+class HidesRemoved(HidesAdded):
+    """A removed server is hidden, and goes on."""
+
+    async def administer(self, scope: Scope, receive: Receive, send: Send, servers: Iterable[str]) -> None:
+        if scope["method"] == "DELETE":
+            await respond(send, 200, b"{}")
+        else:
+            await self.app(scope, receive, send)
+
+    def change(self, scope: Scope, message: Message) -> Message | None:
+        return super().change(scope, message) if self.removed else message
+
+
 # Extensions
 
 
@@ -882,19 +971,10 @@ class NamesAgain(Broken):
         if scope["method"] == "POST" and self.removed:
             body, _ = await read(receive)
             body = body.replace(b"//left/packing", b"//right/packing")
-            length = str(len(body))
 
             def change(headers: dict[str, str]) -> None:
-                headers.update({"content-length": length})
                 if NAME in headers:
                     headers[NAME] = headers[NAME].replace("//left/packing", "//right/packing")
 
-            scope = with_headers(scope, change)
-            again: list[Event] = [{"type": "http.request", "body": body, "more_body": False}]
-            first = receive
-
-            async def receive_again() -> Event:
-                return again.pop() if again else await first()
-
-            receive = receive_again
+            scope, receive = with_body(with_headers(scope, change), receive, body)
         await self.app(scope, receive, send)

@@ -56,6 +56,10 @@ NAMED = {"tools/call": "tools/list", "prompts/get": "prompts/list"}
 LOCATED = {"legacy": ("resources/read", "resources/subscribe", "resources/unsubscribe"), "modern": ("resources/read",)}
 FEATURES = ("tools", "prompts", "resources", "logging", "completions")
 
+INHERITED = {"HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "USER"}
+QUESTIONS = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+"""What of the client each question needs."""
+
 END_WAIT = 1.0
 """Seconds a server has to end by itself."""
 PAGES = 100
@@ -112,7 +116,7 @@ class Backend:
         self.process = await asyncio.create_subprocess_exec(
             self.entry["command"],
             *self.entry.get("args", ()),
-            env={**os.environ, **self.entry.get("env", {})},
+            env=self.mux.environment(self.entry),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=self.mux.stderr,
@@ -283,6 +287,14 @@ class Mux:
         self._starting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
+
+    def environment(self, entry: Mapping[str, Any]) -> dict[str, str]:
+        """The environment of a server's process: of ours, what every program needs."""
+        return {name: os.environ[name] for name in INHERITED & os.environ.keys()} | dict(entry.get("env", {}))
+
+    def headers(self, entry: Mapping[str, Any]) -> dict[str, str]:
+        """What every HTTP request to a server has besides what it is about."""
+        return dict(entry.get("headers", {}))
 
     def backend(self, name: str, entry: Message) -> Backend:
         """A server as the configuration has it."""
@@ -763,7 +775,7 @@ class Mux:
         """The result of a request to a server. Raises Failure."""
         await backend.connected()
         if backend.era == self.era:
-            return await self.exchange(call, backend, method, params, id)
+            return self.answerable(await self.exchange(call, backend, method, params, id))
         if self.era == "modern":
             return await self.ask_legacy(call, backend, method, params or {})
         return await self.ask_modern(call, backend, method, params or {})
@@ -781,13 +793,19 @@ class Mux:
 
     # Questions to the user
 
+    def answerable(self, result: Message) -> Message:
+        """A result, if the client can answer all that it asks. Raises Failure."""
+        for question in as_object(result.get("inputRequests")).values():
+            if QUESTIONS.get(as_object(question).get("method", "")) not in self.client.get("capabilities", {}):
+                raise Failure(INTERNAL_ERROR, "the client cannot answer what the server asks")
+        return result
+
     async def _question(self, backend: Backend, message: Message) -> None:
         """A request of a legacy server to its client."""
         method = message["method"]
-        feature = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
         if method == "ping":
             answer: Message = {"result": {}}
-        elif feature.get(method) not in self.client.get("capabilities", {}):
+        elif QUESTIONS.get(method) not in self.client.get("capabilities", {}):
             answer = {"error": {"code": METHOD_NOT_FOUND, "message": f"the client does not support {method}"}}
         elif self.era == "modern":
             self.hold(backend, message)

@@ -77,6 +77,7 @@ class Remote(Backend):
         self, verb: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> aiohttp.ClientResponse:
         """The response to a request, wherever redirects lead. Raises Failure when nobody answers."""
+        headers = {**headers, **self.mux.headers(self.entry)}
         for _ in range(REDIRECTS):
             assert self.http is not None
             try:

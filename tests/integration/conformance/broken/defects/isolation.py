@@ -97,6 +97,52 @@ class StaysDown(Mux):
         return await super().ask(call, backend, method, params, id)
 
 
+@breaks("isolation:backends:crash-restarts", symptom="the server that crashed is not started again")
+class StaysDownToo(StaysDown):
+    """A server that has crashed is not started again, and the clients' sessions go on."""
+
+
+@breaks("isolation:calls:behind-own", symptom="a call at the same server is not answered while one of the same client")
+class CallsInTurn(Mux):
+    """A client's calls are made one after the other."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.turn = asyncio.Lock()
+
+    async def answer(self, call: Call) -> Message:
+        if call.method != "tools/call":
+            return await super().answer(call)
+        async with self.turn:
+            return await super().answer(call)
+
+
+@breaks(
+    "isolation:calls:behind-others",
+    symptom="a call at the same server is not answered while one of another client",
+    over="sse",
+)
+class ClientsInTurn(Mux):
+    """The calls of all clients are made one after the other, but for those of one client."""
+
+    turn: ClassVar[asyncio.Lock] = asyncio.Lock()
+    working: ClassVar[dict[Mux, int]] = {}
+
+    async def answer(self, call: Call) -> Message:
+        if call.method != "tools/call":
+            return await super().answer(call)
+        first = not self.working.get(self)
+        self.working[self] = self.working.get(self, 0) + 1
+        try:
+            if first:
+                await self.turn.acquire()
+            return await super().answer(call)
+        finally:
+            self.working[self] -= 1
+            if not self.working[self]:
+                self.turn.release()
+
+
 @breaks("isolation:backends:start-failure", symptom="failing cannot be started")
 class AllOrNothing(Mux):
     """One server that does not start is the end of all."""

@@ -1,8 +1,13 @@
 """Greetings, and what is spoken: proxies that break what is required of them."""
 
+import asyncio
 import itertools
+import signal
+import sys
+from pathlib import Path
 
 from tests.integration.conformance.broken.breaking import breaks, in_error, in_hello
+from tests.integration.conformance.broken.defects.stdio import LeavesServers
 from tests.integration.conformance.broken.mux import (
     CAPABILITIES,
     ENVELOPE,
@@ -176,3 +181,27 @@ class TakesNoBatch(Mux):
             self.receive_garbage()
         else:
             super().take(message)
+
+
+@breaks("lifecycle:start:empty", symptom="the process closed its stdout")
+class WantsServers(Mux):
+    """Without any server it ends."""
+
+    def __init__(self, config: Path) -> None:
+        super().__init__(config)
+        if not self.backends:
+            sys.exit("no servers")
+
+
+@breaks("lifecycle:signal:term", symptom="with clients connected, it has not ended 10 s after SIGTERM", over="http")
+class IgnoresSignals(Mux):
+    """It stays when it is told to end, once it has a client."""
+
+    def receive(self, message: Message) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+        super().receive(message)
+
+
+@breaks("lifecycle:signal:reaped", symptom="processes of its backends are left", over="http")
+class LeavesServersOverHttp(LeavesServers):
+    """It ends when it is told to, and its servers stay."""

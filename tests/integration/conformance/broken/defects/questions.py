@@ -6,6 +6,7 @@ from tests.integration.conformance.broken.breaking import Gossip, breaks, in_ans
 from tests.integration.conformance.broken.mux import (
     CAPABILITIES,
     INTERNAL_ERROR,
+    QUESTIONS,
     Backend,
     Id,
     Message,
@@ -134,3 +135,21 @@ class AsksAnother(Gossip):
     ) -> Message:
         asked = self.others[0] if self.others else self
         return await Mux.pose(asked, method, params, backend, own)
+
+
+@breaks("questions:undeclared:answered", symptom="a server asked what the client did not declare (sample)")
+class DropsQuestions(Mux):
+    """What the client cannot answer is dropped."""
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        feature = QUESTIONS.get(message.get("method", ""))
+        if feature is None or feature in self.client.get("capabilities", {}):
+            super().heard(backend, message)
+
+
+@breaks("questions:undeclared:kept", symptom="the client is asked what it did not declare (sample)")
+class AsksAnybody(Mux):
+    """A result that asks is passed on, whoever it is for."""
+
+    def answerable(self, result: Message) -> Message:
+        return result

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from typing import Any, ClassVar
 
 from tests.integration.conformance.broken.breaking import breaks
 from tests.integration.conformance.broken.defects.isolation import StaysDown
@@ -174,7 +174,7 @@ class ListsWhatIsNoTool(Mux):
         return isinstance(entry, dict) and super().usable(method, {**entry, "inputSchema": {}})
 
 
-@breaks("servers:question:early", symptom="a question right after the handshake is not answered")
+@breaks("servers:question:early", symptom="roots/list right after the handshake is not answered")
 class HearsNothingAtFirst(Mux):
     """A question that comes before any call has been answered is nobody's."""
 
@@ -187,6 +187,52 @@ class HearsNothingAtFirst(Mux):
     def heard(self, backend: Backend, message: Message) -> None:
         if self.called or message.get("method") != "roots/list":
             super().heard(backend, message)
+
+
+@breaks("servers:question:ping", symptom="ping right after the handshake is not answered")
+class IgnoresPings(Mux):
+    """Pings of servers are dropped."""
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        if message.get("method") != "ping":
+            super().heard(backend, message)
+
+
+@breaks("servers:question:undeclared", symptom="a server that asks right after the handshake does not serve")
+class EndsWithQuestions(Mux):
+    """A question that it has no answer for ends the connection to the server, for good."""
+
+    ended: ClassVar[set[str]] = set()
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        if message.get("method") == "elicitation/create":
+            self.ended.add(backend.name)
+        if backend.name not in self.ended:
+            super().heard(backend, message)
+
+
+@breaks("servers:environment:configured", symptom="a variable that the configuration sets did not reach the server")
+class ForgetsEnvironment(Mux):
+    """What the configuration sets in a server's environment is left out."""
+
+    def environment(self, entry: Mapping[str, Any]) -> dict[str, str]:
+        return super().environment({})
+
+
+@breaks("servers:environment:private", symptom="a variable of the proxy's own environment reached a server")
+class SharesEnvironment(Mux):
+    """Servers have all of its environment."""
+
+    def environment(self, entry: Mapping[str, Any]) -> dict[str, str]:
+        return {**os.environ, **super().environment(entry)}
+
+
+@breaks("servers:headers:configured", symptom="no header that the configuration sets reached the server", over="web")
+class ForgetsHeaders(Mux):
+    """What the configuration sets in requests' headers is left out."""
+
+    def headers(self, entry: Mapping[str, Any]) -> dict[str, str]:
+        return {}
 
 
 @breaks("servers:stderr:flood", symptom="a server that writes much to stderr does not serve")
