@@ -111,6 +111,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "convention",
         "No revision limits the depth of arguments and results. Sixty levels are less than any JSON parser's limit "
         "and more than any schema written by hand.",
+        since="2025-06-18",
     ),
     Requirement(
         "transparency:numbers:integers",
@@ -118,6 +119,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "convention",
         "JSON promises exact integers only up to 2**53, and no revision promises more. But ids and counters are "
         "larger, and a rounded id is another record.",
+        since="2025-06-18",
     ),
     Requirement(
         "transparency:numbers:floats",

@@ -58,6 +58,13 @@ def broken_target(requirement: str) -> str:
     return f'{text}\n[backends]\ntransports = ["{broken_http.DEFECTS[requirement].over}"]\n'
 
 
+def modest_target(name: str) -> str:
+    """The target file of a proxy that offers little, to legacy clients."""
+    text = (HERE / "mux.toml").read_text().replace("$here", str(HERE))
+    text = text.replace('"$config"', f'"$config", "--modest", "{name}"')
+    return text.replace("[target]\n", '[target]\neras = ["legacy"]\n')
+
+
 class Harness:
     """Runs the harness, a few at once."""
 
@@ -105,6 +112,10 @@ def harness(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         for params in wanted:
             if name := params.get("correct"):
                 harness.begin(name, HERE / f"{name}.toml")
+            if name := params.get("modest"):
+                file = folder / f"{name}.toml"
+                file.write_text(modest_target(name))
+                harness.begin(name, file, *LITTLE[name])
             if name := params.get("requirement"):
                 file = folder / f"{name.replace(':', '-')}.toml"
                 file.write_text(broken_target(name))
@@ -126,6 +137,74 @@ def test_the_correct_proxy_passes_everything(harness: Harness, correct: str) -> 
     assert run.code == 0, run.told
     assert set(run.verdicts.values()) <= {"pass", "not offered", "not applicable", "not supported", "not checked"}
     assert "pass" in run.verdicts.values()
+
+
+LITTLE: dict[str, tuple[str, ...]] = {
+    "oldest": (
+        "lifecycle:initialize:*",
+        "tools:list:*",
+        "tools:call:*",
+        "resources:list:*",
+        "completion:*",
+        "elicitation:*",
+    ),
+    "modest": (
+        "lifecycle:initialize:*",
+        "logging:*",
+        "completion:*",
+        "subscriptions:*",
+        "changes:tools:*",
+        "sampling:*",
+    ),
+}
+"""What proxies that offer little are asked all the same."""
+
+
+@pytest.mark.parametrize(
+    ("modest", "verdicts"),
+    [
+        (
+            "oldest",
+            {
+                "lifecycle:initialize:revisions": "pass",
+                "lifecycle:initialize:capabilities": "pass",
+                "tools:list:whole": "pass",
+                "tools:list:schema": "pass",
+                "tools:call:text": "pass",
+                "tools:call:audio": "not applicable",
+                "tools:call:links": "not applicable",
+                "tools:call:structured": "not applicable",
+                "resources:list:whole": "pass",
+                "completion:prompt:values": "not offered",
+                "completion:context:arguments": "not applicable",
+                "elicitation:form:decline": "not applicable",
+            },
+        ),
+        (
+            "modest",
+            {
+                "lifecycle:initialize:capabilities": "pass",
+                "logging:capability:declared": "not offered",
+                "logging:message:whole": "not offered",
+                "logging:level:set": "not offered",
+                "completion:prompt:values": "not offered",
+                "subscriptions:capability:declared": "not offered",
+                "subscriptions:update:arrives": "not offered",
+                "changes:tools:notified": "not offered",
+                "sampling:request:whole": "not offered",
+                "sampling:capability:absent": "not offered",
+            },
+        ),
+    ],
+)
+def test_a_proxy_that_offers_little_is_accused_of_nothing(
+    harness: Harness, modest: str, verdicts: dict[str, str]
+) -> None:
+    run = harness.outcome(modest)
+    assert run.code == 0, run.told
+    assert verdicts.items() <= run.verdicts.items(), run.told
+    quoted = {entry["id"]: entry["source"].get("revision") for entry in run.results["requirements"]}
+    assert quoted["lifecycle:initialize:revisions"] == ("2024-11-05" if modest == "oldest" else "2025-11-25")
 
 
 @pytest.mark.parametrize("requirement", sorted(BROKEN))

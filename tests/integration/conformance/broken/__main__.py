@@ -1,6 +1,6 @@
 """Serve a mux, over stdio or, with --port, over HTTP.
 
-python tests/integration/conformance/broken --config mcp.json [--port PORT] [--defect REQUIREMENT]
+python tests/integration/conformance/broken --config mcp.json [--port PORT] [--defect REQUIREMENT | --modest NAME]
 """
 
 import argparse
@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[4]))
 from tests.integration.conformance.broken.defects import DEFECTS
 from tests.integration.conformance.broken.extending import Extended
 from tests.integration.conformance.broken.front import Front, run
+from tests.integration.conformance.broken.modest import MODEST
 from tests.integration.conformance.broken.mux import serve
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -20,8 +21,9 @@ parser.add_argument("--config", type=Path, required=True, help="mcpServers, as J
 parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--port", type=int, help="serve /sse and /mcp there, instead of stdio")
 parser.add_argument("--defect", choices=DEFECTS, metavar="REQUIREMENT", help="the requirement to break")
+parser.add_argument("--modest", choices=MODEST, help="one that conforms and offers little")
 args = parser.parse_args()
-make = DEFECTS[args.defect].mux if args.defect else Extended
+make = DEFECTS[args.defect].mux if args.defect else MODEST[args.modest] if args.modest else Extended
 
 
 async def main() -> None:
