@@ -32,6 +32,8 @@ ENTRIES = {True: 30, False: 9}
 """Lines of a wire log that are kept, of a run that went wrong, and of one that went well."""
 CHARACTERS = {True: 600, False: 160}
 """Characters of a message in it that are kept."""
+SUFFIX = 40
+"""Characters that the word on what is missing has, at most."""
 STDERR = 1500
 """Characters of a target's log that are kept."""
 
@@ -136,7 +138,7 @@ def _bare(run: Run) -> Run:
 
 
 def _run(run: Run, wrong: bool) -> Run:
-    most = ENTRIES[wrong]
+    most = ENTRIES[wrong] if len(run.wire) > ENTRIES[wrong] + 1 else len(run.wire)
     first, last = run.wire[: most // 3], run.wire[max(most // 3, len(run.wire) - most + most // 3) :]
     left_out = len(run.wire) - len(first) - len(last)
     note = f"{left_out} lines are left out here"
@@ -152,7 +154,8 @@ def _run(run: Run, wrong: bool) -> Run:
 
 def _entry(entry: Entry, most: int) -> Entry:
     text = entry.message if isinstance(entry.message, str) else json.dumps(entry.message, ensure_ascii=False)
-    cut = text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)"
+    # What was cut before is a little longer, and stays as it is.
+    cut = text if len(text) <= most + SUFFIX else f"{text[:most]} … ({len(text):,} characters)"
     return entry.model_copy(update={"message": cut})
 
 

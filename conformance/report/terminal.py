@@ -134,6 +134,9 @@ class Tree:
             f"of those that fail, {sums.baselined} are known (baseline), {sums.regressions} count; "
             f"{sums.stale} entries of the baseline are stale; {results.seconds:.0f} s; exit {results.exit}"
         )
+        which = f", requirement set {results.requirement_set}" if results.requirement_set else ""
+        version = f"{results.target.name} {results.target.version}".strip()
+        self.say(f"{version}; harness {results.harness}{which}")
         if results.ended:
             self.say(f"the run ended early: {results.ended}")
 

@@ -139,7 +139,7 @@ def test_a_log_keeps_what_fits() -> None:
         assert len(run.stderr) == scoreboard.STDERR
         assert run.expected == ""
     assert len(small.model_dump_json()) < 60_000
-    assert scoreboard.smaller(small).requirements[1].verdict == "pass"
+    assert scoreboard.smaller(small) == small  # so the page can be made of what was kept
 
 
 def test_the_same_results_make_the_same_files(tmp_path: Path) -> None:
