@@ -276,6 +276,10 @@ class Conformance:
         self._tree.say(f"{self.target.name}: {told}")
         pytest.exit(told, returncode=pytest.ExitCode.OK if skipped else pytest.ExitCode.INTERRUPTED)
 
+    def say(self, text: str) -> None:
+        """Tell something of the target as a whole."""
+        self._tree.say(f"{self.target.name}: {text}")
+
     def pytest_internalerror(self, excrepr: object) -> None:
         self._tree.say(str(excrepr))
 
@@ -315,6 +319,8 @@ def player(conformance: Conformance) -> Generator[tuple[BlockingPortal, Player],
             )
             player = Player(stage)
             portal.call(player.try_out, conformance.runs)
+            if player.remark:
+                conformance.say(player.remark)
         except (Failure, HarnessError, Missing) as exc:
             problem = exc
         else:

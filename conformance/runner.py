@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from . import first
 from .case import Case, Transport
 from .client import Command
 from .fixtures import Server
@@ -17,12 +18,6 @@ from .scenarios import Scenario
 from .session import Run, Session
 from .stage import Stage
 from .verdict import Failure, HarnessError, NotApplicable, NotOffered, RunResult, Verdict
-
-LOOK = 0.05
-"""Seconds between two looks at what is offered."""
-
-SETTLE_WAIT = 5.0
-"""Seconds in which the servers of a shared world have to be offered before the first scenario begins."""
 
 RUN_WAIT = 60.0
 """Seconds a scenario may take, all its waits together."""
@@ -43,6 +38,8 @@ class Player:
         self._stage = stage
         self._sessions: dict[tuple[tuple[Server, ...], Transport, Transport, Era], Session] = {}
         self._given_up: set[tuple[str, ...]] = set()
+        self.remark = ""
+        """What the first look at the target found that is to be told."""
         self._playing: anyio.CancelScope | None = None
 
     async def stop(self) -> None:
@@ -55,7 +52,7 @@ class Player:
 
         Raises:
             Failure: the target does not start.
-            HarnessError: a fixture server does not.
+            HarnessError: a fixture server does not, or nothing of the target has a name that its file tells.
             Missing: this machine lacks something without which the target cannot be started.
         """
         runs = [run for run in runs if run[0].servers]  # to start with none is a requirement of its own
@@ -69,6 +66,10 @@ class Player:
             await world.close()
         if isinstance(endpoint, Command) and shutil.which(endpoint.argv[0]) is None:
             raise Failure(f"there is no command '{endpoint.argv[0]}'")
+        if not own and self._stage.target.is_proxy:
+            session = await self._shared(scenario, case)
+            self.remark = session.remark
+            await first.look_at_names(session)
 
     async def play(self, scenario: Scenario, case: Case) -> Played:
         """Play a scenario; never raises for what the target or the scenario does."""
@@ -147,22 +148,12 @@ class Player:
         return self._sessions[key]
 
     async def _settle(self, session: Session) -> None:
-        """Wait until every server is offered: a proxy may well be ready before those behind it are.
-
-        What it means when one does not come is for the scenarios to say.
-        """
+        """Wait until every server is offered: a proxy may well be ready before those behind it are."""
         servers = tuple(session.world.site.backends)  # those it has from the start, and none that a scenario adds
-        if not self._stage.target.is_proxy or servers in self._given_up:
-            return
-        with anyio.move_on_after(SETTLE_WAIT * self._stage.target.patience) as scope:
-            try:
-                for server in servers:
-                    while not await session.list("tools", server):
-                        await anyio.sleep(LOOK)
-            except* Failure:  # a connection that fails to open says so in a group
-                pass
-        if scope.cancelled_caught:
-            self._given_up.add(servers)
+        if self._stage.target.is_proxy and servers not in self._given_up:
+            session.remark = await first.settle(session, servers)
+            if session.remark:
+                self._given_up.add(servers)
 
     async def _drop(self, scenario: Scenario, case: Case) -> None:
         await self._sessions.pop((scenario.servers, case.backend, case.client, case.era)).leave()

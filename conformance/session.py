@@ -13,8 +13,9 @@ import difflib
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import anyio
 import httpx2
@@ -23,10 +24,12 @@ from .admin import Admin
 from .case import Case
 from .client import ANSWER_WAIT, Answer, Call, Client, Received, Url, connect, shown
 from .fixtures import Journal, Server
-from .naming import Scheme
+from .launchers.base import Running, always, nothing
+from .naming import Kind, Offered, Scheme
 from .normalize import Binder
 from .requirements.model import LEGACY, MODERN, REVISIONS, Era
 from .stage import Held, Stage, World
+from .target import Names
 from .verdict import Failure
 from .wire import Message, Wire
 
@@ -39,6 +42,9 @@ LISTS: Mapping[ListKind, tuple[str, str, str]] = {
     "templates": ("resources/templates/list", "resourceTemplates", "uriTemplate"),
 }
 """The method, the field of its result, and what an entry is known by."""
+
+KINDS: Mapping[str, Kind] = {"tools": "tool", "prompts": "prompt"}
+"""Lists of what is called by a name."""
 
 MAX_PAGES = 50
 BEHIND = 40
@@ -129,12 +135,14 @@ class Session:
         self.case = case
         self.run = Run()
         self.number = number
-        self.scheme = Scheme(stage.target.names)
+        self.scheme = world.scheme
         self._options = {"capabilities": CAPABLE, **options}
         self._clients: dict[str, Client] = {}
         self._held: list[Held] = []
         self._others: list[Session] = []
         self._logged = 0
+        self.remark = ""
+        """What is to be told beside whatever is played with it."""
 
     # Connections
 
@@ -148,6 +156,7 @@ class Session:
 
     async def client(self, server: str | None = None) -> Client:
         """The connection that leads to a server, opened when first asked for; by default to the first server."""
+        await self._know()
         server = server or next(iter(self.world.backends), "")
         key = "" if self.shared_endpoint else server
         if key not in self._clients:
@@ -249,6 +258,8 @@ class Session:
         """It is used for this run from now on; the target had logged so many bytes before."""
         self.run = run
         self._logged = logged
+        if self.remark:
+            run.wire.add("harness", "note", self.remark)
         for client in self._clients.values():
             client.wire = run.wire
             client.answers = {}
@@ -353,6 +364,7 @@ class Session:
             more: further fields of the params.
             options: as for `request`.
         """
+        await self._learn("tools", server, name)
         params = self.tool_params(server, name, arguments, meta, **(more or {}))
         return await self.request(server, "tools/call", params, **options)
 
@@ -360,11 +372,13 @@ class Session:
         self, server: str, name: str, arguments: Message | None = None, *, meta: Message | None = None, **options: Any
     ) -> Call:
         """Call a server's tool without waiting; `outcome` waits."""
+        await self._learn("tools", server, name)
         client = await self.client(server)
         return await client.request("tools/call", self.tool_params(server, name, arguments, meta), **options)
 
     async def get_prompt(self, server: str, name: str, arguments: Message | None = None, **options: Any) -> Outcome:
         """Get a server's prompt."""
+        await self._learn("prompts", server, name)
         params: Message = {"name": self.scheme.public("prompt", server, name)}
         if arguments is not None:
             params["arguments"] = arguments
@@ -381,6 +395,35 @@ class Session:
             offered = {entry["uri"] for entry in await self.merged("resources", server)}
             return next((spelling for spelling in telling if spelling in offered), plain)
         return plain
+
+    async def _know(self) -> None:
+        """Ask the servers behind the target what they offer, where names cannot be understood without."""
+        if self.scheme.names.needs_known(self.scheme.shared):
+            for name, backend in self.world.backends.items():
+                if name not in self.scheme.known:
+                    self.scheme.known[name] = await self.offered(backend.server)
+
+    async def offered(self, server: Server) -> Offered:
+        """What a fixture server offers with no target in front of it."""
+        file = server.file or server.name
+        if file not in self.stage.offered:
+            command = self.stage.by_itself(file)
+            running = Running(self.world.site, lambda transport, name: command, always, nothing)
+            alone = Session(self.stage, World(running, {}, [], Scheme(Names())), Case("stdio", "legacy", "stdio"))
+            found: dict[Kind, dict[str, str]] = {}
+            for kind, named in KINDS.items():
+                with suppress(Failure):
+                    entries = await alone.merged(cast(ListKind, kind), server.name)
+                    found[named] = {e["name"]: e.get("description") or "" for e in entries if _is_named(e)}
+            await alone.leave()
+            self.stage.offered[file] = found
+        return self.stage.offered[file]
+
+    async def _learn(self, kind: ListKind, server: str, name: str) -> None:
+        """Read the target's list before something is called whose name is to be looked up there."""
+        if not self.scheme.knows(KINDS[kind], server, name):
+            with suppress(Failure):
+                await self.merged(kind, server)
 
     async def merged(self, kind: ListKind, server: str | None = None) -> list[Message]:
         """A whole list as the client gets it, every page, names as the target spells them.
@@ -399,6 +442,8 @@ class Session:
             entries += result[key]
             cursor = result.get("nextCursor")
             if cursor is None:
+                if kind in KINDS:
+                    self.scheme.learn(KINDS[kind], server or "", [e for e in entries if isinstance(e, dict)])
                 return entries
         raise Failure(f"{method} does not end within {MAX_PAGES} pages")
 
@@ -445,6 +490,7 @@ class Session:
         """Add a fixture server to the target at run time; returns the response of its API."""
         backend = await self.stage.backend(server, self.case.backend, None)
         self.world.backends[server.name] = backend
+        await self._know()
         return await self.add_entry(server.name, backend.entry)
 
     async def add_entry(self, name: str, entry: Message) -> httpx2.Response:
@@ -542,6 +588,10 @@ def _behind(log: Wire, server: str, entry: Message) -> None:
         log.add(channel, "received", said, when=when)
     else:
         log.add(channel, "note", {at: said} if said else at, when=when)
+
+
+def _is_named(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
 
 
 def _noting(method: str, answer: Answer, questions: list[Message]) -> Answer:

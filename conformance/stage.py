@@ -9,6 +9,7 @@ Rules:
 
 import itertools
 import logging
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from .case import Transport
 from .client import Command
-from .fixtures import Backend, Journal, Server, listening
+from .fixtures import SERVERS, Backend, Journal, Server, listening
 from .launchers import GROUNDS, Ground, Running, Site, launching
 from .launchers.base import site
+from .naming import Offered, Scheme
 from .target import Target
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,8 @@ class World:
     backends: dict[str, Backend]
     opened: list[Held]
     """What ends with it, in the order in which it was opened."""
+    scheme: Scheme
+    """How the target names things, and what is known of that so far."""
 
     @property
     def site(self) -> Site:
@@ -86,6 +90,8 @@ class Stage:
         self._ground = ground
         self._group = group
         self._worlds: dict[tuple[Any, ...], World] = {}
+        self.offered: dict[str, Offered] = {}
+        """What fixture servers offer by themselves, by file; for those who want to know."""
         self._listening: dict[Server, tuple[str, Journal]] = {}
         self._numbers = itertools.count(1)
 
@@ -121,7 +127,15 @@ class Stage:
             server.name: await self.backend(server, transport, None if shared else opened) for server in servers
         }
         running, held = await self.hold(launching(self._ground, self.target)(site(self.target, dict(backends), folder)))
-        return World(running, backends, [*opened, held])
+        return World(running, backends, [*opened, held], Scheme(self.target.names, self.target.shared_endpoint))
+
+    def by_itself(self, file: str) -> Command:
+        """What starts a fixture server with no target in front of it, over stdio."""
+        journal = self._folder / f"{next(self._numbers)}.journal"
+        if self.target.launch.in_container:  # where they are forked is in another
+            path = SERVERS / f"{file}.py"
+            return Command((sys.executable, str(path), "--transport", "stdio", "--journal", str(journal)))
+        return Command(Server(file).argv("stdio", journal, self._ground.forks))
 
     async def backend(self, server: Server, transport: Transport, opened: list[Held] | None) -> Backend:
         """A fixture server ready to be put behind the target.

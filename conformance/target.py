@@ -6,13 +6,14 @@ Rules:
 """
 
 import fnmatch
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .case import Transport
 from .client import Command, Endpoint, Url
@@ -40,6 +41,14 @@ class TargetError(Exception):
     """The author's of a target file: it cannot be used. The text names the place and the remedy."""
 
 
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as exc:
+        raise ValueError(f"is no regular expression: {exc}") from None
+    return pattern
+
+
 Launched = Annotated[str, known(*LAUNCH, *ONE)]
 Words = Annotated[tuple[Launched, ...], Field(min_length=1)]
 Named = Annotated[str, known("server", "name")]
@@ -48,6 +57,7 @@ Addressed = Annotated[str, known(*LAUNCH, "server")]
 Administered = Annotated[str, known(*LAUNCH, *BODY)]
 Templated = Annotated[str, known(*LAUNCH, "servers", own=("secrets", "lists"))]
 Listed = Annotated[str, known("name", "command", "args", "env", "url", "headers", "type", *LAUNCH)]
+Pattern = Annotated[str, AfterValidator(_compiles)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
 
 
@@ -155,6 +165,20 @@ class Names(_Table):
     prompt: Named = "$name"
     resource: Located = "$uri"
     collision: Located | None = None
+    lower: bool = False
+    replace: dict[Pattern, str] = {}
+    cut: Annotated[int, Field(ge=1)] | None = None
+    by_description: bool = False
+
+    @property
+    def undoes(self) -> bool:
+        """Whether a name tells what it was made of."""
+        return not (self.lower or self.replace or self.cut or self.by_description)
+
+    def needs_known(self, shared_endpoint: bool) -> bool:
+        """Whether it takes what servers offer to say whose an entry is."""
+        told = all("server" in used([template]) for template in (self.tool, self.prompt))
+        return not self.undoes or (shared_endpoint and not told)
 
 
 class Admin(_Table):

@@ -134,3 +134,61 @@ def test_what_goes_wrong_before_names_the_key(tmp_path: Path, was: str, then: st
     done, _ = run(target, "tools:call:text", GIVEN_TO_REST="g")
     assert done.returncode
     assert told in done.stdout + done.stderr
+
+
+def named(folder: Path, style: str, names: str) -> Path:
+    """A target file of a proxy that names things in this style; URIs get a prefix that is no URI."""
+    (folder / "named.toml").write_text(f"""
+        [target]
+        name = "named"
+        patience = 3
+        [launch]
+        kind = "command"
+        command = ["$python", "{HERE / "named.py"}", "{style}", "$config"]
+        [endpoints]
+        stdio = true
+        [backends]
+        transports = ["stdio"]
+        [names]
+        resource = "$server|$uri"
+        {names}
+    """)
+    return folder / "named.toml"
+
+
+BOTH = "tool = '{0}'\nprompt = '{0}'\n"
+SLUG = BOTH.format("$server-$name") + "lower = true\ncut = 48\nreplace = {'[^a-z0-9]+' = '-'}"
+COLLIDING = "naming:collision:*"
+
+
+@pytest.mark.parametrize(
+    ("style", "names"),
+    [
+        ("slug", SLUG),
+        ("slug", "by_description = true"),
+        ("hashed", "by_description = true"),
+        ("none", "tool = '${server}__$name'\nprompt = '$name'"),
+    ],
+)
+def test_names_are_told_or_looked_up(tmp_path: Path, style: str, names: str) -> None:
+    played = ["tools:list:whole", "prompts:list:whole", "tools:call:text", "resources:read:*"]
+    played += {"slug": ["changes:list:fresh", COLLIDING], "hashed": [COLLIDING], "none": ["changes:list:fresh"]}[style]
+    done, verdicts = run(named(tmp_path, style, names), *played)
+    assert verdicts
+    assert set(verdicts.values()) == {"pass"}, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("style", "names", "told"),
+    [
+        ("slug", BOTH.format("${server}__$name"), "Listed are everything-test-simple-text"),
+        ("slug", BOTH.format("${server}__$name"), "expected were everything__"),
+        ("none", "tool = '${server}__$name'\nprompt = '${server}__$name'", "none of the prompts in the target's list"),
+    ],
+)
+def test_where_no_name_is_found_nothing_is_played(tmp_path: Path, style: str, names: str, told: str) -> None:
+    done, verdicts = run(named(tmp_path, style, names), "tools:*", "prompts:*")
+    assert done.returncode == 2
+    assert not verdicts
+    assert done.stdout.count("that [names] tells") == 1
+    assert told in done.stdout

@@ -122,6 +122,8 @@ def test_the_shipped_ones_and_the_examples_are_right(name: str) -> None:
         ('here = "x"' + MINIMAL, "here", "no such key"),
         (MINIMAL + "[", "", "at end of document"),
         (MINIMAL + '[names]\ntool = "$nam"', "names.tool", "$nam is no placeholder here; there are $server, $name"),
+        (MINIMAL + '[names]\nreplace = {"[" = "-"}', "names.replace", "is no regular expression: unterminated"),
+        (MINIMAL + "[names]\ncut = 0", "names.cut", "greater than or equal to 1"),
         (CONTAINED.replace('image = "i"\n', ""), "launch", "kind 'docker' needs 'image'"),
         (CONTAINED.replace("port = 80\n", ""), "launch", "kind 'docker' needs 'port'"),
         (CONTAINED.replace("port = 80\n", "port = 0\n"), "launch.port", "greater than or equal to 1"),
