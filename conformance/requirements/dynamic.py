@@ -83,6 +83,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             "MUST",
             now(kind),
             earlier=(listed(kind),),
+            offers="" if kind == "tools" else kind,
         )
         for kind in ("tools", "prompts", "resources")
     ),

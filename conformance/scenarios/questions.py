@@ -210,7 +210,7 @@ async def undeclared(s: Session) -> None:
             raise Failure(what, "an answer, the call's result, and further calls", failure.message) from None
 
 
-@scenario("questions:undeclared:kept", servers=SERVERS)
+@scenario("questions:undeclared:kept", servers=SERVERS, proxy_only=True)
 async def undeclared_kept(s: Session) -> None:
     for question in INSISTED:
         meta = {f"{ENVELOPE}clientCapabilities": UNABLE}
