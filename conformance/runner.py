@@ -13,6 +13,7 @@ from . import first
 from .case import Case, Transport
 from .client import Command
 from .fixtures import Server
+from .probing import apart
 from .requirements.model import REVISIONS, Era, Requirement
 from .scenarios import Scenario
 from .session import Run, Session
@@ -38,6 +39,7 @@ class Player:
         self._stage = stage
         self._sessions: dict[tuple[tuple[Server, ...], Transport, Transport, Era], Session] = {}
         self._given_up: set[tuple[str, ...]] = set()
+        self._apart: dict[tuple[tuple[str, ...], Case], str] = {}
         self.remark = ""
         """What the first look at the target found that is to be told."""
         self._playing: anyio.CancelScope | None = None
@@ -82,6 +84,7 @@ class Player:
                 async with self._session(scenario, case, run) as session:
                     try:
                         await _admit(session, scenario.requirement)
+                        await self._remembered(session, scenario)
                         await scenario.play(session)
                     finally:
                         result.revision = session.revision
@@ -131,6 +134,21 @@ class Player:
                 await session.end()
                 if not session.healthy:
                     await self._drop(scenario, case)
+
+    async def _remembered(self, session: Session, scenario: Scenario) -> None:
+        """See that a server can remember what the scenario is about.
+
+        Raises:
+            NotApplicable: each request meets another process of it.
+        """
+        legacy = "legacy" in (session.era, scenario.servers[0].era)
+        if not (scenario.remembers and legacy and self._stage.target.is_proxy):
+            return
+        key = (tuple(session.world.backends), session.case)
+        if key not in self._apart:
+            self._apart[key] = await apart(session)
+        if self._apart[key]:
+            raise NotApplicable(self._apart[key])
 
     async def _shared(self, scenario: Scenario, case: Case) -> Session:
         key = (scenario.servers, case.backend, case.client, case.era)

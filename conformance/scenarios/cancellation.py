@@ -15,7 +15,7 @@ from .registry import scenario
 SERVERS = ("slow", "stateful")
 
 
-@scenario("cancellation:notification:reaches", servers=SERVERS, eras=("legacy",))
+@scenario("cancellation:notification:reaches", servers=SERVERS, eras=("legacy",), remembers=True)
 async def reaches(s: Session) -> None:
     await give_up(s, await waiting(s, "reaches"))
     await cancelled(s, "reaches")
@@ -27,7 +27,7 @@ async def reaches_modern(s: Session) -> None:
     await cancelled(s, "reaches")
 
 
-@scenario("cancellation:notification:id", servers=SERVERS, eras=("legacy",))
+@scenario("cancellation:notification:id", servers=SERVERS, eras=("legacy",), remembers=True)
 async def known(s: Session) -> None:
     await known_id(s)
 
@@ -37,7 +37,7 @@ async def known_modern(s: Session) -> None:
     await known_id(s)
 
 
-@scenario("cancellation:response:dropped", servers=SERVERS, proxy_only=True)
+@scenario("cancellation:response:dropped", servers=SERVERS, proxy_only=True, remembers=True)
 async def dropped(s: Session) -> None:
     """The backend answers all the same, if its transport lets it.
 
@@ -61,7 +61,7 @@ async def closed(s: Session) -> None:
     await cancelled(s, "closed")
 
 
-@scenario("cancellation:client:vanished", servers=SERVERS, clients=("sse", "http"), eras=("legacy",))
+@scenario("cancellation:client:vanished", servers=SERVERS, clients=("sse", "http"), eras=("legacy",), remembers=True)
 async def vanished(s: Session) -> None:
     """Over streamable HTTP a client is gone only when it has ended its session."""
     other = s.another()

@@ -61,22 +61,22 @@ async def offers(s: Session, server: str, name: str) -> bool:
     return name in [tool["name"] for tool in await s.list("tools", server)]
 
 
-@scenario("changes:tools:notified", servers=SERVERS)
+@scenario("changes:tools:notified", servers=SERVERS, remembers=True)
 async def tools(s: Session) -> None:
     await told(s, "tools")
 
 
-@scenario("changes:prompts:notified", servers=SERVERS)
+@scenario("changes:prompts:notified", servers=SERVERS, remembers=True)
 async def prompts(s: Session) -> None:
     await told(s, "prompts")
 
 
-@scenario("changes:resources:notified", servers=SERVERS)
+@scenario("changes:resources:notified", servers=SERVERS, remembers=True)
 async def resources(s: Session) -> None:
     await told(s, "resources")
 
 
-@scenario("changes:list:fresh", servers=SERVERS)
+@scenario("changes:list:fresh", servers=SERVERS, remembers=True)
 async def fresh(s: Session) -> None:
     async with watching(s, "changing", "tools") as watch, changed(s, "tools", watch) as name:
         shows = False
@@ -111,7 +111,7 @@ async def notified(s: Session, kind: str) -> bool:
     return True
 
 
-@scenario("changes:clients:each", servers=SERVERS, clients=("sse", "http"))
+@scenario("changes:clients:each", servers=SERVERS, clients=("sse", "http"), remembers=True)
 async def each(s: Session) -> None:
     other = s.another()
     async with (

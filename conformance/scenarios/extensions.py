@@ -543,7 +543,7 @@ async def begin_old(s: Session, server: str) -> str:
     return str(task["taskId"])
 
 
-@scenario("extensions:augmented:own", servers=PAIR)
+@scenario("extensions:augmented:own", servers=PAIR, remembers=True)
 async def augmented_own(s: Session) -> None:
     client = await client_with_old_tasks(s)
     tasks = {side: await begin_old(client, side) for side in SIDES}
@@ -554,7 +554,7 @@ async def augmented_own(s: Session) -> None:
         s.equal(text_in({"result": result}), f"built by {side}", f"the task of {side} is another")
 
 
-@scenario("extensions:augmented:status", servers=PAIR, clients=("sse", "http"))
+@scenario("extensions:augmented:status", servers=PAIR, clients=("sse", "http"), remembers=True)
 async def augmented_status(s: Session) -> None:
     """Both begin a task; each is told of its own, or of none."""
     one, other = await client_with_old_tasks(s), await client_with_old_tasks(s)

@@ -54,7 +54,7 @@ async def order(s: Session) -> None:
     s.saw("before the result", [message.get("data") for message in outcome.of(LOG)])
 
 
-@scenario("logging:level:set", servers=SERVERS)
+@scenario("logging:level:set", servers=SERVERS, remembers=True)
 async def set_level(s: Session) -> None:
     await above_warning(s)
 
@@ -71,7 +71,7 @@ async def no_level(s: Session) -> None:
     s.equal(await heard(s, since), [], "a log message came that was not asked for")
 
 
-@scenario("logging:level:each-client", servers=SERVERS, clients=("sse", "http"))
+@scenario("logging:level:each-client", servers=SERVERS, clients=("sse", "http"), remembers=True)
 async def each_client(s: Session) -> None:
     verbose, terse = await listening(s, "debug"), await listening(s, "error")
     for listener in (verbose, terse):

@@ -68,12 +68,12 @@ async def rounds(s: Session) -> None:
     s.saw("the backend received", received(outcome))
 
 
-@scenario("bridge:modern-client:question", servers=OLD_AND_QUIET, proxy_only=True)
+@scenario("bridge:modern-client:question", servers=OLD_AND_QUIET, proxy_only=True, remembers=True)
 async def old_asks(s: Session) -> None:
     await bridged_question(s, "old")
 
 
-@scenario("bridge:legacy-client:question", servers=(NEW,), proxy_only=True, backends=("stdio", "http"))
+@scenario("bridge:legacy-client:question", servers=(NEW,), proxy_only=True, backends=("stdio", "http"), remembers=True)
 async def new_asks(s: Session) -> None:
     await bridged_question(s, "new")
 

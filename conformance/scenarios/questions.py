@@ -78,19 +78,19 @@ async def declared(s: Session, capability: str, server: str = "asking") -> None:
         raise NotOffered(f"it does not declare {capability} to servers")
 
 
-@scenario("sampling:request:whole", servers=SERVERS)
+@scenario("sampling:request:whole", servers=SERVERS, remembers=True)
 async def sampling(s: Session) -> None:
     await declared(s, "sampling")
     s.saw("questions", known((await ask(s, "sample", COMPLETION)).questions))
 
 
-@scenario("sampling:answer:whole", servers=SERVERS)
+@scenario("sampling:answer:whole", servers=SERVERS, remembers=True)
 async def completion(s: Session) -> None:
     await declared(s, "sampling")
     s.saw("the backend received", known(received(await ask(s, "sample", COMPLETION))))
 
 
-@scenario("sampling:answer:error", servers=SERVERS)
+@scenario("sampling:answer:error", servers=SERVERS, remembers=True)
 async def rejected(s: Session) -> None:
     await declared(s, "sampling")
     answer = received(await ask(s, "sample", {"error": {"code": -1, "message": "User rejected sampling request"}}))
@@ -115,7 +115,7 @@ async def refused(s: Session, capabilities: Message, tool: str, answer: Message)
     s.equal(outcome.questions, [], "a question came to a client that did not declare that it can answer it")
 
 
-@scenario("elicitation:form:whole", servers=SERVERS)
+@scenario("elicitation:form:whole", servers=SERVERS, remembers=True)
 async def form(s: Session) -> None:
     await declared(s, "elicitation")
     outcome = await ask(s, "elicit", FORM)
@@ -123,12 +123,12 @@ async def form(s: Session) -> None:
     s.saw("the backend received", known(received(outcome)))
 
 
-@scenario("elicitation:form:decline", servers=SERVERS)
+@scenario("elicitation:form:decline", servers=SERVERS, remembers=True)
 async def decline(s: Session) -> None:
     await chosen(s, "decline")
 
 
-@scenario("elicitation:form:cancel", servers=SERVERS)
+@scenario("elicitation:form:cancel", servers=SERVERS, remembers=True)
 async def cancel(s: Session) -> None:
     await chosen(s, "cancel")
 
@@ -141,7 +141,7 @@ async def chosen(s: Session, action: str) -> None:
     s.saw("the backend received", received(outcome))
 
 
-@scenario("elicitation:url:whole", servers=SERVERS)
+@scenario("elicitation:url:whole", servers=SERVERS, remembers=True)
 async def url(s: Session) -> None:
     await declared(s, "elicitation.url")
     s.saw("questions", known((await ask(s, "elicit_url", {"action": "accept"})).questions))
@@ -157,13 +157,13 @@ async def mode_absent(s: Session) -> None:
     await refused(s, {"elicitation": {"form": {}}}, "elicit_url", {"action": "accept"})
 
 
-@scenario("roots:list:whole", servers=SERVERS)
+@scenario("roots:list:whole", servers=SERVERS, remembers=True)
 async def roots(s: Session) -> None:
     await declared(s, "roots")
     s.saw("the backend received", known(received(await ask(s, "roots", ROOTS))))
 
 
-@scenario("roots:changed:reaches", servers=SERVERS)
+@scenario("roots:changed:reaches", servers=SERVERS, remembers=True)
 async def roots_changed(s: Session) -> None:
     await declared(s, "roots.listChanged")  # there is a connection to the backend
     method = "notifications/roots/list_changed"
@@ -173,7 +173,7 @@ async def roots_changed(s: Session) -> None:
     s.saw("the backend received", entry["method"])
 
 
-@scenario("questions:client:right", servers=SERVERS, clients=("sse", "http"))
+@scenario("questions:client:right", servers=SERVERS, clients=("sse", "http"), remembers=True)
 async def right_client(s: Session) -> None:
     other = s.another()
     clients = {"the first": s, "the second": other}

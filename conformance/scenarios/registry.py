@@ -39,6 +39,7 @@ class Scenario:
     once: bool
     needs: tuple[Needs, ...]
     may_refuse: bool
+    remembers: bool
 
     def cases(self, target: Target, full: bool) -> list[Case]:
         """Those of the target's cases in which it is played.
@@ -83,6 +84,7 @@ def scenario(
     once: bool = False,
     needs: Iterable[Needs] = (),
     may_refuse: bool = False,
+    remembers: bool = False,
 ) -> Callable[[Play], Play]:
     """Make a function the scenario that checks a requirement.
 
@@ -98,6 +100,8 @@ def scenario(
         once: it takes long: by default it is played once in each era.
         needs: what a target must have.
         may_refuse: that the target does not start in front of these servers is for other scenarios to judge.
+        remembers: it is about what a legacy server remembers of a client from one request to the next. Where each
+            request meets another process, there is nothing that remembers it, and it is not applicable.
     """
 
     def register(play: Play) -> Play:
@@ -119,6 +123,7 @@ def scenario(
             once=once or own,
             needs=tuple(needs),
             may_refuse=may_refuse,
+            remembers=remembers,
         )
         return play
 

@@ -32,7 +32,7 @@ async def declared(s: Session) -> None:
     raise Failure("updates of resources are notified, and subscribe is not declared")
 
 
-@scenario("subscriptions:update:arrives", servers=SERVERS)
+@scenario("subscriptions:update:arrives", servers=SERVERS, remembers=True)
 async def arrives(s: Session) -> None:
     async with watching(s, "changing", uris=[await s.uri("changing", A)]) as watch:
         await touch(s, A)
@@ -46,7 +46,7 @@ async def unknown(s: Session) -> None:
         s.require("error" in response, "a subscription to an unknown URI is no error", "an error", response)
 
 
-@scenario("subscriptions:update:subscriber-only", servers=SERVERS, clients=("sse", "http"))
+@scenario("subscriptions:update:subscriber-only", servers=SERVERS, clients=("sse", "http"), remembers=True)
 async def subscriber_only(s: Session) -> None:
     other = s.another()
     a, b = await s.uri("changing", A), await s.uri("changing", B)
@@ -74,7 +74,7 @@ def updated(watch: Watch) -> list[object]:
     return [(message.get("params") or {}).get("uri") for message in watch.heard(UPDATED)]
 
 
-@scenario("subscriptions:unsubscribe:stops", servers=SERVERS)
+@scenario("subscriptions:unsubscribe:stops", servers=SERVERS, remembers=True)
 async def unsubscribe(s: Session) -> None:
     a, b = await s.uri("changing", A), await s.uri("changing", B)
     async with watching(s, "changing", uris=[b]) as watch:
@@ -95,7 +95,11 @@ async def listen(s: Session) -> None:
         await each_its_own(s, a, first, b, second)
 
 
-@scenario("subscriptions:update:uri", servers=(Server("left", file="changing"), Server("right", file="changing")))
+@scenario(
+    "subscriptions:update:uri",
+    servers=(Server("left", file="changing"), Server("right", file="changing")),
+    remembers=True,
+)
 async def uri(s: Session) -> None:
     """Two servers have the same URI, so that a proxy has to call one of them otherwise."""
     for server in ("left", "right"):
