@@ -491,7 +491,7 @@ def _outcome(target: _Target, outcome: Outcome) -> Html:
             _link(f"#matrix/{outcome.id}", "to the matrix"),
         ),
         *parts,
-        *(_alike(runs) for runs in _grouped(outcome.runs)),
+        *(_alike(runs, outcome) for runs in _grouped(outcome.runs)),
         id=target.anchor(outcome.id),
         class_=f"outcome {outcome.level}",
     )
@@ -506,7 +506,7 @@ def _grouped(runs: Iterable[Run]) -> list[list[Run]]:
     return sorted(groups.values(), key=lambda group: severity.index(group[0].verdict), reverse=True)
 
 
-def _alike(runs: Sequence[Run]) -> Html:
+def _alike(runs: Sequence[Run], outcome: Outcome) -> Html:
     """Runs that came to the same: the cases, what was seen, and some of the wire logs."""
     run = runs[0]
     state: State = run.verdict.value
@@ -522,7 +522,7 @@ def _alike(runs: Sequence[Run]) -> Html:
         el("p", cut(run.message), class_="message") if run.message else "",
         el("p", f"{summary.replayed(run.again).capitalize()}.", class_="why") if run.again else "",
         el("p", "Part of the finding ", el("code", run.cause), ".", class_="why") if run.cause else "",
-        _quote(run.source) if run.source else "",
+        _quote(run.source) if run.source and run.source != outcome.source else "",
         _difference(run),
         *(_log(one) for one in logged[:LOGS]),
         el("p", f"{count(left_out, 'more wire log')} in the results file.", class_="why") if left_out > 0 else "",

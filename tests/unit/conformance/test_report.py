@@ -361,6 +361,9 @@ def test_a_failure_shows_both_sides_replays_and_what_the_target_wrote() -> None:
     ):
         assert part in parsed.text, part
     assert "hunter2" not in text
+    run["source"] = outcome(data, "tools:call:text")["source"]
+    again, _ = page(data)
+    assert again.count("<blockquote>") == text.count("<blockquote>") - 1  # the requirement's own is there already
     assert '<li class="received behind">' in text
     assert '<em title="what carried it">POST</em>' in text
 
