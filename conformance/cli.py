@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from . import __version__, target
+from . import __version__, init, target
 from .report import badge, html, junit, scoreboard
 from .report.results import Results, ResultsError, merge, read
 from .report.summary import WRONG
@@ -80,9 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     scores.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for index.html, logs, results")
     scores.set_defaults(command=_scoreboard)
 
-    init = commands.add_parser("init", help="write a commented target file to start from")
-    init.add_argument("file", nargs="?", type=Path, default=Path("target.toml"))
-    init.set_defaults(command=_init)
+    begin = commands.add_parser("init", help="ask, try out, write a target file; without a terminal, one to fill in")
+    begin.add_argument("file", nargs="?", type=Path, default=Path("target.toml"))
+    begin.set_defaults(command=_init)
     return parser
 
 
@@ -220,6 +220,8 @@ def _write(options: argparse.Namespace, results: Sequence[Results]) -> None:
 def _init(options: argparse.Namespace) -> int:
     if options.file.exists():
         raise target.TargetError(f"{options.file} is there already; name another file")
+    if sys.stdin.isatty():
+        return init.run(options.file, input, print)
     options.file.write_text((HERE / "template.toml").read_text(encoding="utf-8"), encoding="utf-8")
     print(f"{options.file}: fill it in, then: python -m conformance run --target {options.file}")
     return 0

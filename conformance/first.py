@@ -20,7 +20,7 @@ from .verdict import Failure, HarnessError, NotApplicable
 LOOK = 0.05
 """Seconds between two looks at what is offered."""
 
-SETTLE_WAIT = 10.0
+SETTLE_WAIT = 5.0
 """Seconds in which the servers of a world have to be offered before the first scenario begins, if they are at all."""
 
 NAMES_SHOWN = 10
