@@ -45,7 +45,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
             since="2024-11-05",
         ),
         until=LEGACY,
-        offers="resources.subscribe",
     ),
     Requirement(
         "subscriptions:update:subscriber-only",

@@ -16,6 +16,7 @@ from .registry import scenario
 SERVERS = ("slow", "stateful")
 PROGRESS = "notifications/progress"
 STEPS = 5
+SENT = [float(step) for step in range(1, STEPS + 1)]
 ALONE, TOGETHER = 12, 8
 """Calls: if every fourth keeps all its updates, one of a million runs does not show it."""
 T = TypeVar("T")
@@ -24,9 +25,7 @@ T = TypeVar("T")
 @scenario("progress:token:own", servers=SERVERS)
 async def own(s: Session) -> None:
     for token in ("the client's own", 4711):
-        updates = await reported(s, [token])
-        s.require(updates, "no progress came", f"progress under the token {token!r}")
-        for update in updates:
+        for update in some(await reported(s, [token])):
             s.equal(update.get("progressToken"), token, "progress did not come under the token of the client")
 
 
@@ -56,25 +55,22 @@ async def fields(s: Session) -> None:
 
 @scenario("progress:updates:apart", servers=SERVERS)
 async def apart(s: Session) -> None:
-    updates = some(await reported(s, ["one", "two"]))
-    tokens = sorted({str(update.get("progressToken")) for update in updates})
-    s.equal(tokens, ["one", "two"], "of two calls at once, each did not get progress of its own")
-    for update in updates:
+    for update in some(await reported(s, ["one", "two"])):
         own = f"call {update['progressToken']}"
         s.require(update.get("message") in (None, own), "a call got another's progress", own, update)
 
 
 @scenario("progress:updates:all", servers=SERVERS)
 async def every(s: Session) -> None:
-    """So many that what is lost by chance is lost here."""
-    calls = [call for number in range(ALONE) for call in await followed(s, [f"alone {number}"])]
-    calls += await followed(s, [f"together {number}" for number in range(TOGETHER)])
-    some([update for call in calls for update in call.updates])
-    sent = [float(step) for step in range(1, STEPS + 1)]
-    for call in calls:
-        s.equal(sorted(call.numbers, key=str), sent, f"updates of the call '{call.token}' are lost, or came twice")
-        call.increases(s)
-        call.ends(s)
+    """So many that what is lost by chance is lost here. Each is looked at before the next, since what does not come is
+    waited for."""
+    first = [update for token in ("once", "twice") for call in await followed(s, [token]) for update in call.updates]
+    s.require(first, "no progress comes at all", f"{2 * STEPS} updates of two calls")
+    for tokens in (*([f"alone {number}"] for number in range(ALONE)), [f"together {n}" for n in range(TOGETHER)]):
+        for call in await followed(s, tokens):
+            s.equal(sorted(call.numbers, key=str), SENT, f"updates of the call '{call.token}' are lost, or came twice")
+            call.increases(s)
+            call.ends(s)
 
 
 @scenario("progress:updates:unasked", servers=SERVERS)
@@ -176,10 +172,10 @@ def some(updates: list[T]) -> list[T]:
     """The updates, which are there.
 
     Raises:
-        NotApplicable: there is none, for which `progress:token:own` is.
+        NotApplicable: there is none, for which `progress:updates:all` is.
     """
     if not updates:
-        raise NotApplicable("no progress comes at all: see progress:token:own")
+        raise NotApplicable("no progress came: see progress:updates:all")
     return updates
 
 

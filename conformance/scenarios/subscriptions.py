@@ -41,6 +41,7 @@ async def arrives(s: Session) -> None:
 
 @scenario("subscriptions:uri:unknown", servers=SERVERS)
 async def unknown(s: Session) -> None:
+    """A proxy that lets nobody subscribe has no such method, which is an error as well."""
     for uri in ("changing://nobody-has-this", "nobody://has-this"):
         response = (await s.request("changing", "resources/subscribe", {"uri": await s.uri("changing", uri)})).response
         s.require("error" in response, "a subscription to an unknown URI is no error", "an error", response)

@@ -55,7 +55,7 @@ def loses_messages(params: Message) -> None:
     params.pop("message", None)
 
 
-@breaks("progress:updates:apart", symptom="of two calls at once, each did not get progress of its own")
+@breaks("progress:updates:apart", symptom="a call got another's progress")
 class LastToken(Mux):
     """Updates go to the call that came last."""
 
