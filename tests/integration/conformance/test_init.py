@@ -48,7 +48,7 @@ def test_a_proxy_that_does_not_start_is_told_with_its_last_words(init: Callable[
 
 
 def test_an_answer_that_cannot_be_is_told_with_its_key(init: Callable[..., str]) -> None:
-    assert "launch.command: $prt is no placeholder here" in init(2, "", "p $config $prt", "", "")
+    assert "$prt is no placeholder here" in init(2, "", "p $config $prt", "", "")
     assert not Path("mine.toml").exists()
 
 
