@@ -36,6 +36,7 @@ def harness(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 def stranger(path: Path, *, command: str = "", more: str = "") -> Path:
     """A target file of someone's own: Multi-MCP, or whatever `command` is."""
     text = (SHIPPED / "multimcp-http.toml").read_text().replace('"multimcp-http"', '"stranger"')
+    text = re.sub(r"^version = .*\n", "", text, flags=re.MULTILINE)  # Multi-MCP's
     path.write_text((text.replace('"$python", "-m", "multimcp"', command) if command else text) + more)
     return path
 
