@@ -302,7 +302,9 @@ async def reaped_with_clients(s: Session) -> None:
         await s.leave()
         with anyio.move_on_after(EXIT_WAIT * s.stage.target.patience):
             await process.wait()
+    how = "has ended on SIGTERM"
     if process.returncode is None:
+        how = "did not end on SIGTERM, nor when its clients left, and was killed"
         kill({process.pid})
         await process.wait()
-    await require_gone(s, pids, "the proxy has ended on SIGTERM, and processes of its backends are left")
+    await require_gone(s, pids, f"the proxy {how}, and processes of its backends are left")
