@@ -195,7 +195,7 @@ UNABLE: Message = {}
 INSISTED = ("sample", "elicit", "roots")
 
 
-@scenario("questions:undeclared:answered", servers=SERVERS)
+@scenario("questions:undeclared:answered", servers=SERVERS, proxy_only=True)
 async def undeclared(s: Session) -> None:
     """The client answers what reaches it with an error; the proxy may answer by itself, whatever it is."""
     unable = s.another(capabilities=UNABLE)
