@@ -118,7 +118,8 @@ def about(s: Session, what: str) -> Callable[[Message], bool]:
 async def waiting(s: Session, what: str, *, tool: str = "wait", id: int | None = None) -> Call:
     """A call that has reached its backend, and is not answered before its label is released."""
     call = await s.start("slow", tool, {"label": label(s, what)}, id=id)
-    await s.journal("slow").wait(about(s, what), "the call", ANSWER_WAIT)
+    waits, journal = about(s, what), s.journal("slow")
+    await journal.wait(lambda entry: entry["at"] == "waits" and waits(entry), "the call", ANSWER_WAIT)
     return call
 
 

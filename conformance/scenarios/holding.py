@@ -23,8 +23,8 @@ async def hold(s: Session, label: str, **options: Any) -> Call:
 
 def _arrived(s: Session, label: str) -> int:
     """How many calls have come to wait for the label."""
-    calls = (entry["params"] for entry in s.journal(SLOW).received("tools/call"))
-    return sum(call.get("name") == "wait" and call.get("arguments") == {"label": label} for call in calls)
+    waits = [entry for entry in s.journal(SLOW).entries if entry["at"] == "waits"]
+    return sum(entry["arguments"] == {"label": label} for entry in waits)
 
 
 async def release(s: Session, label: str, **options: Any) -> Message:
