@@ -8,6 +8,7 @@ proxy has to do besides. It never imports the proxy that lives beside it.
     stage          what runs at the moment: worlds (a target with fixture servers behind it), shared by scenarios
     client         a raw JSON-RPC client, which records the `wire`
     runner         plays a scenario in a case (client transport, era, backend transport)
+    course         the order of play: everything once, then what failed again in fresh worlds; when to end early
     plugin, suite  the pytest side: every scenario in every case, transcripts compared with goldens through syrupy
     grading        verdicts, baseline, exit code
     report         terminal tree, JSON, JUnit XML, one HTML page of many targets

@@ -11,7 +11,7 @@ import httpx2
 from .client import ANSWER_WAIT, http_client
 from .filling import fill, fill_json, of_server
 from .target import Target
-from .verdict import Failure
+from .verdict import Failure, Silence
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Admin:
             name, entry: as in `mcpServers`.
 
         Raises:
-            Failure: the target does not answer, or its answer lacks what `admin.id` names.
+            Silence: the target does not answer.
+            Failure: its answer lacks what `admin.id` names.
         """
         response = await self._send(self.addition(name, entry))
         if response.is_success:
@@ -60,7 +61,7 @@ class Admin:
         its name.
 
         Raises:
-            Failure: the target does not answer.
+            Silence: the target does not answer.
         """
         order = self.removal(name)
         self._added.pop(name, None)
@@ -91,7 +92,8 @@ class Admin:
             try:
                 return await http.request(order.method, order.url, content=order.content, headers=order.headers)
             except httpx2.TransportError as exc:
-                raise Failure(f"{order.method} {order.url} was not answered ({type(exc).__name__})") from None
+                said = f"{order.method} {order.url} was not answered ({type(exc).__name__})"
+                raise Silence(said, cause="the admin API does not answer") from None
 
 
 def found(text: str, path: str) -> str:

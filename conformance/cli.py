@@ -2,7 +2,7 @@
 
 Rules:
 - A target is run in a process of its own, and one after the other: none can harm the next.
-- Exit codes: 0 conforms or baselined, 1 a regression or a stale baseline entry, 2 a fault of the harness or the
+- Exit codes: 0 conforms or baselined, 1 a nonconformance or a stale baseline entry, 2 a fault of the harness or the
   configuration. Of several targets the worst counts.
 """
 
@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from math import inf
 from pathlib import Path
 
 from . import __version__, init, target
@@ -62,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--only-failed", type=Path, metavar="RESULTS", help="only what failed in earlier results, a file or a folder"
     )
+    run.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="what one target may take; what is not played says so"
+    )
     run.add_argument("--full", action="store_true", help="every client with every backend transport")
     run.add_argument("--strict", action="store_true", help="MAY and conventions count as nonconformance, too")
     run.add_argument("--baseline", metavar="FILE", help="instead of the target's own")
@@ -84,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     begin.add_argument("file", nargs="?", type=Path, default=Path("target.toml"))
     begin.set_defaults(command=_init)
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < inf:
+        raise ValueError
+    return seconds
 
 
 def _outputs(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +129,7 @@ def _run(options: argparse.Namespace) -> int:
         target.load(name)  # so that a mistake in the last one is told before the first one is run
     only = {name: _selected(options, name) for name in names}
     arguments = ["--matrix=full"] if options.full else []
+    arguments += [f"--seconds={options.timeout}"] if options.timeout else []
     arguments += ["--all-levels"] if options.strict else []
     arguments += [f"--baseline={options.baseline}"] if options.baseline else []
     arguments += ["--snapshot-update"] if options.snapshot_update else []

@@ -32,8 +32,9 @@ from anyio.abc import Process, TaskGroup, TaskStatus
 
 from .case import Transport
 from .exact import dumps, loads
+from .patience import Patience
 from .requirements.model import LEGACY, MODERN, Era
-from .verdict import Failure
+from .verdict import Failure, Silence
 from .wire import Message, Wire
 
 Id = int | str
@@ -136,15 +137,19 @@ class Call:
         """The whole response message.
 
         Raises:
-            Failure: none came within `wait` seconds, or none can come.
+            Silence: none came within `wait` seconds, or none can come.
+            Failure: the HTTP response is none.
         """
-        with anyio.move_on_after(wait * self._client.patience):
+        bound = self._client.patience.bound(wait)
+        with anyio.move_on_after(bound):
             await self._done.wait()
         if self._message is None:
-            why = self.lost or f"none within {wait * self._client.patience:g} s"
+            why = self.lost or f"none within {bound:g} s"
             if not self.lost:
                 self._client.give_up(f"a response to {self.method} ({self.id!r})", wait)
-            raise Failure(f"{self.method} got no response: {why}")
+            kind = Failure if self.lost and self.status is not None else Silence
+            cause = f"{self.method} got no response{f': {self.lost}' if self.lost else ' in time'}"
+            raise kind(f"{self.method} got no response: {why}", cause=cause)
         return self._message
 
     @property
@@ -175,7 +180,7 @@ class _Link(Protocol):
 class Client:
     """One client of one MCP server. Made by `connect`."""
 
-    def __init__(self, channel: str, transport: Transport, era: Era, wire: Wire, patience: float) -> None:
+    def __init__(self, channel: str, transport: Transport, era: Era, wire: Wire, patience: Patience) -> None:
         self.channel = channel
         self.transport = transport
         self.era = era
@@ -243,7 +248,7 @@ class Client:
         """
         response = await (await self.request(method, params, **options)).response()
         if "result" not in response:
-            raise Failure(f"{method} was answered with an error", "a result", shown(response.get("error", response)))
+            raise refused(method, response.get("error", response))
         result: Message = response["result"]
         return result
 
@@ -261,7 +266,7 @@ class Client:
 
         By so many responses, under whatever ids; or, over HTTP, by a status that says that the client is at fault.
         """
-        with anyio.move_on_after(wait * self.patience):
+        with anyio.move_on_after(self.patience.bound(wait)):
             while sum("method" not in message for message in call.before) < times:
                 if call.done or self.closed:
                     return call.status is not None and 400 <= call.status < 500
@@ -367,7 +372,7 @@ class Client:
         Raises:
             Failure: it does not come within `wait` seconds.
         """
-        with anyio.move_on_after(wait * self.patience):
+        with anyio.move_on_after(self.patience.bound(wait)):
             while True:
                 for message in self.inbox[since:]:
                     if wanted(message):
@@ -375,14 +380,16 @@ class Client:
                 if self.closed:
                     break
                 await self._news.wait()
-        why = self.closed or f"nothing of the kind within {wait * self.patience:g} s"
+        why = self.closed or f"nothing of the kind within {self.patience.bound(wait):g} s"
         if not self.closed:
             self.give_up(what, wait)
         raise Failure(f"{what} did not arrive", what, why)
 
     def give_up(self, what: str, wait: float) -> None:
         """Mark in the wire log where the client stopped to wait; `wait` is in seconds, without the patience."""
-        self.wire.add(self.channel, "note", f"gave up after {wait * self.patience:g} s: no {what.removeprefix('a ')}")
+        self.wire.add(
+            self.channel, "note", f"gave up after {self.patience.bound(wait):g} s: no {what.removeprefix('a ')}"
+        )
 
     def notifications(self, method: str, since: int = 0) -> list[Received]:
         """Notifications that arrived, by method."""
@@ -392,6 +399,13 @@ class Client:
     def busy(self) -> bool:
         """Whether a response is still expected."""
         return any(not (call.done or call.given_up) for call in self._calls.values())
+
+
+def refused(method: str, error: object) -> Failure:
+    """That a request was answered with an error."""
+    code = error.get("code") if isinstance(error, dict) else None
+    cause = f"{method} is answered with error {code}"
+    return Failure(f"{method} was answered with an error", "a result", shown(error), cause=cause)
 
 
 def shown(value: object) -> str:
@@ -422,7 +436,7 @@ async def connect(
     *,
     channel: str = "client 1",
     wire: Wire | None = None,
-    patience: float = 1.0,
+    patience: Patience | None = None,
     capabilities: Message | None = None,
     answers: Mapping[str, Answer] | None = None,
     revision: str = LEGACY,
@@ -438,13 +452,13 @@ async def connect(
         revision: what a legacy client asks for.
         handshake: whether a legacy client begins with `initialize`.
         headers: over HTTP, of every request, besides those of the endpoint.
-        patience: factor of every wait.
+        patience: how long it waits.
         stderr: file to which the standard error of a command is appended.
 
     Raises:
         Failure: the target cannot be connected to.
     """
-    client = Client(channel, transport, era, wire or Wire(), patience)
+    client = Client(channel, transport, era, wire or Wire(), patience or Patience())
     client.capabilities = capabilities or {}
     client.answers = dict(answers or {})
     async with _link(client, endpoint, headers or {}, stderr), anyio.create_task_group() as group:
@@ -453,7 +467,11 @@ async def connect(
             if isinstance(client.link, _Stdio):
                 group.start_soon(client.link.read)
             elif isinstance(client.link, _Sse):
-                await group.start(client.link.read)
+                bound = client.patience.bound(ANSWER_WAIT)
+                with anyio.move_on_after(bound) as scope:
+                    await group.start(client.link.read)
+                if scope.cancelled_caught:
+                    raise Silence(f"no endpoint event came within {bound:g} s", cause="SSE: no endpoint event")
             if era == "legacy" and handshake:
                 await greet(client, revision)
             yield client
@@ -506,7 +524,7 @@ async def start_process(command: Command, *, stdin: int, stdout: int | IO[bytes]
     """Start a program of the target in a process group of its own.
 
     Raises:
-        Failure: it cannot be started.
+        Silence: it cannot be started.
     """
     try:
         return await anyio.open_process(
@@ -519,7 +537,8 @@ async def start_process(command: Command, *, stdin: int, stdout: int | IO[bytes]
             start_new_session=True,
         )
     except OSError as exc:
-        raise Failure(f"{command.argv[0]} cannot be started: {exc.strerror}") from None
+        said = f"{command.argv[0]} cannot be started: {exc.strerror}"
+        raise Silence(said, cause=said) from None
 
 
 async def end_process(process: Process) -> None:
@@ -752,4 +771,4 @@ class _Sse:
         except httpx2.TransportError as exc:
             self._client.end(f"the connection failed ({type(exc).__name__})")
         if not started:
-            raise Failure("the SSE stream ended before its endpoint event")
+            raise Silence("the SSE stream ended before its endpoint event", cause="SSE: no endpoint event")

@@ -25,6 +25,7 @@ import anyio
 from . import forks as forking
 from .case import Transport
 from .client import NOTICE_WAIT, Command, end_process
+from .patience import Patience
 from .verdict import Failure, HarnessError
 from .wire import Message
 
@@ -120,11 +121,11 @@ class Backend:
 
 
 class Journal:
-    """What a fixture server received and did, since it was last marked; `patience` is the factor of every wait."""
+    """What a fixture server received and did, since it was last marked; `patience` is how long it waits."""
 
-    def __init__(self, path: Path, patience: float = 1.0) -> None:
+    def __init__(self, path: Path, patience: Patience | None = None) -> None:
         self.path = path
-        self._patience = patience
+        self._patience = patience or Patience()
         self._offset = 0
 
     def mark(self) -> None:
@@ -164,7 +165,7 @@ class Journal:
         Raises:
             Failure: it does not come within `wait` seconds, times the patience.
         """
-        bound = wait * self._patience
+        bound = self._patience.bound(wait)
         with anyio.move_on_after(bound):
             while True:
                 if found := next((entry for entry in self.entries if wanted(entry)), None):

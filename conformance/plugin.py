@@ -3,6 +3,7 @@
 Rules:
 - Goldens are recorded from `direct` and from nothing else: `--snapshot-update` with any other target is refused.
 - A scenario has one golden for all of its cases: what a client sees depends neither on its era nor on its transport.
+- The first pass is a test for each run. The second one, of what failed, comes when all tests are over.
 - What a run came to is decided in `grading`, and that decides the exit code; pytest's own outcome of a test is the same
   verdict without the baseline.
 """
@@ -29,16 +30,16 @@ from syrupy.location import PyTestLocation
 from syrupy.types import SnapshotIndex
 
 from . import __version__, baseline, grading
-from .case import Case
+from .course import Course
 from .normalize import known_in
-from .report.terminal import Tree
+from .report.terminal import SIGNS, Tree
 from .requirements.model import LEGACY, MODERN
 from .runner import Played, Player
 from .scenarios import Scenario, load_all
 from .session import diff
 from .stage import open_stage
 from .target import Target, TargetError, find, load
-from .verdict import Failure, HarnessError, LeftOut, Missing, RunResult, Verdict
+from .verdict import HarnessError, LeftOut, Missing, RunResult, Verdict
 
 GOLDENS = Path(__file__).parent / "suite" / "goldens"
 
@@ -49,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--matrix", choices=("default", "full"), default="default", help="which cases are played")
     group.addoption("--only", action="append", default=[], help="glob of requirement ids; several add up")
     group.addoption("--all-levels", action="store_true", help="MAY and conventions count as nonconformance, too")
+    group.addoption("--seconds", type=float, help="how long all of it may take")
     group.addoption("--baseline", type=Path, help="instead of the target's own")
     group.addoption("--tell-all", action="store_true", help="a line for every requirement, every failure whole")
     group.addoption("--results", type=Path, help="file for the results")
@@ -130,6 +132,9 @@ class Golden(JSONSnapshotExtension):
         return json.dumps(data, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
+DIFFERS = "what the client saw differs from a direct connection"
+
+
 class Goldens:
     """Compares transcripts with the goldens in `folder`, or records them.
 
@@ -143,6 +148,17 @@ class Goldens:
         self._folder = folder
         self._recording = recording
         self._recorded: dict[str, list[Any]] = {}
+
+    def again(self, played: Played, name: str) -> None:
+        """As `compare`, for what is played once more: nothing is recorded, and syrupy has seen the golden already."""
+        path = self._folder / f"{name}.json"
+        if not path.exists():
+            return
+        golden = path.read_text(encoding="utf-8")
+        if played.result.revision and played.result.revision < LEGACY:
+            self._compare_older(played, golden)
+        elif golden != Golden().serialize(played.transcript):
+            self._fail(played, DIFFERS, golden)
 
     def compare(self, played: Played, name: str, snapshot: SnapshotAssertion) -> None:
         """Turn the result of a run into a failure if its transcript is not the golden `name`."""
@@ -163,7 +179,7 @@ class Goldens:
         if result.revision and result.revision < LEGACY:
             self._compare_older(played, path.read_text(encoding="utf-8"))
         elif snapshot(name=name, extension_class=Golden) != played.transcript:
-            self._fail(played, "what the client saw differs from a direct connection", path.read_text(encoding="utf-8"))
+            self._fail(played, DIFFERS, path.read_text(encoding="utf-8"))
 
     def _compare_older(self, played: Played, golden: str) -> None:
         """What is newer than the revision that was spoken is left out of both."""
@@ -204,12 +220,14 @@ class Conformance:
         if config.getoption("--only"):
             selected = {scenario.requirement.id for scenario in scenarios}
             self._known = {name: entry for name, entry in known.items() if name in selected}
-        self._results: list[RunResult] = []
+        self._course: Course | None = None
+        self._seconds: float | None = config.getoption("--seconds")
         self._unplayed = grading.UNPLAYED
         self._skipped = ""
         self._faulty = False
         self._others_failed = False
         self._deselected = 0
+        self._interrupted = False
         self._goldens = Goldens(GOLDENS, config.option.update_snapshots)
         self._started = datetime.now(UTC).replace(microsecond=0)
         self._begun = time.monotonic()
@@ -227,23 +245,54 @@ class Conformance:
             ids = [f"{scenario.requirement.id}/{scenario.name}/{case}" for scenario, case in self.runs]
             metafunc.parametrize(("scenario", "case"), self.runs, ids=ids)
 
-    def check(self, played: Played, scenario: Scenario, case: Case, snapshot: SnapshotAssertion) -> RunResult:
-        """Compare the transcript of a run with its golden; returns the run's result, which is counted."""
+    def course(self, player: Player) -> Course:
+        """Its runs, to be played by `player`."""
+        self._course = Course(player, self.runs, self._seconds)
+        return self._course
+
+    def check(self, scenario: Scenario, played: Played, snapshot: SnapshotAssertion) -> RunResult:
+        """Compare the transcript of a run with its golden; returns the run's result."""
         result = played.result
         if result.verdict == Verdict.PASS and not scenario.proxy_only:
             self._goldens.compare(played, scenario.name, snapshot)
-        self._results.append(result)
         self._tree.ran(scenario.requirement, result, self._known.get(scenario.requirement.id))
         return result
 
+    def check_again(self, scenario: Scenario, played: Played) -> RunResult:
+        """As `check`, for a run of the second pass."""
+        if played.result.verdict == Verdict.PASS and not scenario.proxy_only:
+            self._goldens.again(played, scenario.name)
+        return played.result
+
+    @property
+    def recording(self) -> bool:
+        """Whether goldens are written: then nothing is judged."""
+        return bool(self._config.option.update_snapshots)
+
+    def play_again(self, portal: BlockingPortal, course: Course) -> None:
+        """Play again what failed, unless nothing is judged, or somebody has had enough."""
+        if not self.recording and not self._interrupted:
+            portal.call(course.second, self.check_again, self.told)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self._interrupted = True
+
+    def told(self, result: RunResult) -> None:
+        """Say what came of a failure that was played again."""
+        self._tree.say(f"  {SIGNS[result.verdict]} {result.requirement}  {result.case}: {result.message}")
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:  # in the second pass
+            self._faulty = True
         broken = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        missing = len(self._results) + self._deselected < len(self.runs) and not self._skipped
+        played, ended = (self._course.results, self._course.ended) if self._course else ([], None)
+        whole = len(played) + self._deselected >= len(self.runs) or ended or self._skipped
         results = grading.results(
             self.target,
-            self._results,
+            played if self.recording else grading.confirmed(played),
             self._left_out,
             self._known,
             strict=self._strict,
@@ -254,14 +303,15 @@ class Conformance:
             of_target=self._version,
             unplayed=self._unplayed,
             skipped=self._skipped,
-            faulty=broken or self._faulty or missing,
+            faulty=broken or self._faulty or not whole,
+            ended=ended,
         )
         self._tree.finish(results)
         if path := self._config.getoption("--results"):
             path.write_text(json.dumps(results.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")
         session.exitstatus = max(results.exit, int(self._others_failed))
 
-    def give_up(self, problem: Failure | HarnessError | Missing) -> None:
+    def give_up(self, problem: HarnessError | Missing) -> None:
         """End the run before it has begun. What cannot be run on this machine is skipped, unless it is required."""
         if isinstance(problem, Missing):
             self._skipped = str(problem)
@@ -269,7 +319,7 @@ class Conformance:
             if self._required:
                 told += f" ({grading.REQUIRE} names {self.target.launch.kind}, so this is an error)"
         else:
-            told = f"{problem}; {problem.actual}".removesuffix("; ") if isinstance(problem, Failure) else str(problem)
+            told = str(problem)
         skipped = bool(self._skipped) and not self._required
         verdict = Verdict.NOT_CHECKED if skipped else Verdict.HARNESS_ERROR
         self._unplayed = LeftOut(verdict, f"the target was not run: {told}")
@@ -305,9 +355,9 @@ def conformance(pytestconfig: pytest.Config) -> Conformance:
 
 
 @pytest.fixture(scope="session")
-def player(conformance: Conformance) -> Generator[tuple[BlockingPortal, Player], None, None]:
+def course(conformance: Conformance) -> Generator[tuple[BlockingPortal, Course], None, None]:
     """Plays scenarios, all in one event loop."""
-    problem: Failure | HarnessError | Missing | None = None
+    problem: HarnessError | Missing | None = None
     with (
         tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True) as folder,
         start_blocking_portal() as portal,
@@ -318,13 +368,15 @@ def player(conformance: Conformance) -> Generator[tuple[BlockingPortal, Player],
                 portal.wrap_async_context_manager(open_stage(conformance.target, Path(folder)))
             )
             player = Player(stage)
-            portal.call(player.try_out, conformance.runs)
+            opened.callback(portal.call, player.stop)  # else it goes on when the run is interrupted
+            course = conformance.course(player)
+            portal.call(course.begin)
             if player.remark:
                 conformance.say(player.remark)
-        except (Failure, HarnessError, Missing) as exc:
+        except (HarnessError, Missing) as exc:
             problem = exc
         else:
-            yield portal, player
-            portal.call(player.stop)  # else it goes on when the run is interrupted
+            yield portal, course
+            conformance.play_again(portal, course)
     if problem:
         conformance.give_up(problem)

@@ -22,7 +22,7 @@ import httpx2
 
 from .admin import Admin
 from .case import Case
-from .client import ANSWER_WAIT, Answer, Call, Client, Received, Url, connect, shown
+from .client import ANSWER_WAIT, Answer, Call, Client, Received, Url, connect, refused, shown
 from .fixtures import Journal, Server
 from .launchers.base import Running, always, nothing
 from .naming import Kind, Offered, Scheme
@@ -103,7 +103,7 @@ class Outcome:
             Failure: it is an error, or no object.
         """
         if "result" not in self.response:
-            raise Failure(f"{self.method} was answered with an error", "a result", shown(self.response.get("error")))
+            raise refused(self.method, self.response.get("error"))
         if not isinstance(self.response["result"], dict):
             raise Failure(f"the result of {self.method} is no object", "an object", shown(self.response["result"]))
         result: Message = self._own(self.response["result"])
@@ -168,7 +168,7 @@ class Session:
                 self.era,
                 channel=channel,
                 wire=self.run.wire,
-                patience=self.stage.target.patience,
+                patience=self.world.patience,
                 stderr=self.world.site.log,
                 **self._options,
             )
@@ -488,7 +488,7 @@ class Session:
 
     async def add_server(self, server: Server) -> httpx2.Response:
         """Add a fixture server to the target at run time; returns the response of its API."""
-        backend = await self.stage.backend(server, self.case.backend, None)
+        backend = await self.stage.backend(server, self.case.backend, None, self.world.patience)
         self.world.backends[server.name] = backend
         await self._know()
         return await self.add_entry(server.name, backend.entry)
@@ -524,7 +524,7 @@ class Session:
             Failure: it does not within `wait` seconds.
         """
         self.run.checks += 1
-        bound = wait * self.stage.target.patience
+        bound = self.world.patience.bound(wait)
         with anyio.move_on_after(bound):
             for turn in itertools.count():
                 if await look():

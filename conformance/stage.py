@@ -4,15 +4,20 @@ Rules:
 - A world is a target with certain fixture servers behind it over one transport. Worlds and the clients in them are
   shared by all scenarios that ask for the same, unless a scenario wants its own.
 - Whatever is opened lives in a task of its own, so that one scenario may open it and another be the last to use it.
+- A world that is replaced, since its target is dead or stuck, comes back with fixture servers of its own.
 - Leaving the stage ends everything.
 """
 
 import itertools
 import logging
+import os
+import re
+import socket
 import sys
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,8 +28,9 @@ from .case import Transport
 from .client import Command
 from .fixtures import SERVERS, Backend, Journal, Server, listening
 from .launchers import GROUNDS, Ground, Running, Site, launching
-from .launchers.base import site
+from .launchers.base import LaunchError, site
 from .naming import Offered, Scheme
+from .patience import Patience
 from .target import Target
 
 logger = logging.getLogger(__name__)
@@ -69,6 +75,12 @@ class World:
     """What ends with it, in the order in which it was opened."""
     scheme: Scheme
     """How the target names things, and what is known of that so far."""
+    patience: Patience = field(default_factory=Patience)
+    """How long is waited in it."""
+    runs: int = 0
+    """How many were begun in it."""
+    stuck: bool = False
+    """Whether its target has left a request without an answer, or has ended."""
 
     @property
     def site(self) -> Site:
@@ -94,6 +106,29 @@ class Stage:
         """What fixture servers offer by themselves, by file; for those who want to know."""
         self._listening: dict[Server, tuple[str, Journal]] = {}
         self._numbers = itertools.count(1)
+        self._replaced: set[tuple[Any, ...]] = set()
+        self.patience = Patience(target.patience)
+        """How long is waited in shared worlds, and in others unless they are opened with another one."""
+        self._startup = target.launch.startup
+        self._longest_start = 0.0
+        self._starts = anyio.CapacityLimiter(os.cpu_count() or 1)
+
+    @property
+    def many(self) -> bool:
+        """Whether there can be many worlds at once: not of a target that runs already, nor of one with its own port."""
+        places = [url for url in (self.target.endpoints.http, self.target.endpoints.sse) if url]
+        return self.target.launch.kind != "url" and all(re.search(r"\$\{?port", url) for url in places)
+
+    def hurry(self, wait: float, start: float, headroom: float) -> None:
+        """Be impatient from now on.
+
+        Args:
+            wait: seconds that a wait takes at most, before the target's factor.
+            start: seconds that a start may take at least.
+            headroom: how often the longest start so far has to fit into that time.
+        """
+        self.patience.limit = wait
+        self._startup = max(start, headroom * self._longest_start)
 
     async def hold(self, manager: AbstractAsyncContextManager[T]) -> tuple[T, Held]:
         """Open something that stays open beyond the scenario that opens it."""
@@ -110,24 +145,60 @@ class Stage:
         """
         key = (tuple(servers), transport)
         if key in self._worlds and not await self._worlds[key].running.alive():
-            await self._worlds.pop(key).close()
+            await self.discard(self._worlds[key])
         if key not in self._worlds:
-            self._worlds[key] = await self.own_world(servers, transport, shared=True)
+            begun = time.monotonic()
+            self._worlds[key] = await self.own_world(servers, transport, shared=key not in self._replaced)
+            self._longest_start = max(self._longest_start, time.monotonic() - begun)
         return self._worlds[key]
 
-    async def own_world(self, servers: Sequence[Server], transport: Transport, shared: bool = False) -> World:
-        """A world of its own, to be closed by whoever asks for it; otherwise as `world`."""
-        if self.target.launch.kind == "url":  # there is but one, and names in it are taken
-            while self._worlds:
-                await self._worlds.popitem()[1].close()
+    async def discard(self, world: World) -> None:
+        """Close a world that is of no use any more: whoever asks for one like it gets a fresh one."""
+        for key in [key for key, known in self._worlds.items() if known is world]:
+            self._replaced.add(key)
+            del self._worlds[key]
+        await world.close()
+
+    async def clear(self) -> None:
+        """Close the shared worlds."""
+        while self._worlds:
+            await self._worlds.popitem()[1].close()
+
+    async def own_world(
+        self, servers: Sequence[Server], transport: Transport, *, shared: bool = False, full: bool = False
+    ) -> World:
+        """A world of its own, to be closed by whoever asks for it; otherwise as `world`.
+
+        Args:
+            shared: its fixture servers may be shared with other worlds.
+            full: waits in it have no limit, whatever limit there is for others.
+        """
+        if not self.many:
+            await self.clear()
         folder = self._folder / f"world{next(self._numbers)}"
         folder.mkdir(parents=True)
         opened: list[Held] = []
-        backends = {
-            server.name: await self.backend(server, transport, None if shared else opened) for server in servers
-        }
-        running, held = await self.hold(launching(self._ground, self.target)(site(self.target, dict(backends), folder)))
-        return World(running, backends, [*opened, held], Scheme(self.target.names, self.target.shared_endpoint))
+        patience = Patience(self.target.patience) if full else self.patience
+        launch = self.target.launch
+        if not full:
+            launch = launch.model_copy(update={"startup": min(launch.startup, self._startup)})
+        target = self.target.model_copy(update={"launch": launch})
+        try:
+            backends = {
+                server.name: await self.backend(server, transport, None if shared else opened, patience)
+                for server in servers
+            }
+            async with self._starts:  # more at once would only make all of them slow
+                running, held = await self._launched(target, dict(backends), folder)
+        except BaseException as exc:
+            if isinstance(exc, LaunchError):
+                exc.cause = f"the target does not start with {', '.join(server.name for server in servers)} behind it"
+            with anyio.CancelScope(shield=True):
+                while opened:
+                    await opened.pop().close()
+            raise
+        scheme = Scheme(self.target.names, self.target.shared_endpoint)
+        return World(running, backends, [*opened, held], scheme, patience)
 
     def by_itself(self, file: str) -> Command:
         """What starts a fixture server with no target in front of it, over stdio."""
@@ -137,15 +208,28 @@ class Stage:
             return Command((sys.executable, str(path), "--transport", "stdio", "--journal", str(journal)))
         return Command(Server(file).argv("stdio", journal, self._ground.forks))
 
-    async def backend(self, server: Server, transport: Transport, opened: list[Held] | None) -> Backend:
+    async def _launched(self, target: Target, backends: Mapping[str, Backend], folder: Path) -> tuple[Running, Held]:
+        """The target started; once more if it did not get its port, which was free when it was chosen."""
+        place = site(target, backends, folder)
+        try:
+            return await self.hold(launching(self._ground, target)(place))
+        except LaunchError:
+            if _free(int(place.values["port"])):
+                raise
+        return await self.hold(launching(self._ground, target)(site(target, backends, folder)))
+
+    async def backend(
+        self, server: Server, transport: Transport, opened: list[Held] | None, patience: Patience | None = None
+    ) -> Backend:
         """A fixture server ready to be put behind the target.
 
         Args:
             opened: takes what was started for it alone; None shares what is there.
+            patience: how long its journal waits; by default as in shared worlds.
         """
         forks = self._ground.forks
         number = next(self._numbers)
-        journal = Journal(forks.folder / f"{number}.journal", self.target.patience)
+        journal = Journal(forks.folder / f"{number}.journal", patience or self.patience)
         if transport == "stdio":
             return Backend(
                 server, transport, Command(server.argv(transport, journal.path, forks), dict(server.env)), journal
@@ -161,6 +245,12 @@ class Stage:
         else:
             address, journal = self._listening[server]
         return Backend(server, transport, address + ("/sse" if transport == "sse" else "/mcp"), journal)
+
+
+def _free(port: int) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @asynccontextmanager

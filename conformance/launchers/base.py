@@ -17,7 +17,7 @@ from conformance.config import config_files
 from conformance.filling import fill
 from conformance.fixtures import Backend, Forks, forker
 from conformance.target import Target, placeholders
-from conformance.verdict import Failure
+from conformance.verdict import Silence
 
 LOOK = 0.02
 """Seconds between two looks at whether a target is ready: it does not announce it."""
@@ -30,7 +30,7 @@ async def _at_once(server: str) -> None:
     """Nothing to wait for."""
 
 
-class LaunchError(Failure):
+class LaunchError(Silence):
     """The target's: it does not start, or does not get ready."""
 
 
@@ -212,9 +212,9 @@ async def ready(
                 there = await _answers(f"http://{values['host']}:{values['port']}", None)
             else:
                 there = await _accepts(values["host"], int(values["port"]))
-            if there:
+            ended = not await alive()  # (or somebody else answers where it could not listen)
+            if there and not ended:
                 return
-            ended = not await alive()
             await anyio.sleep(LOOK)
     how = "ended while starting" if ended else f"was not ready within {launch.startup:g} s"
     raise LaunchError(

@@ -26,7 +26,7 @@ STOP_WAIT = 10.0
 async def launch(site: Site) -> AsyncGenerator[Running, None]:
     site.write_files(Path(site.values["folder"]))
     os.environ.update(site.target.environment(site.values))
-    application = _factory(site)(site.values["config"])
+    application = _application(site)
     config = uvicorn.Config(
         application,
         host="127.0.0.1",
@@ -60,6 +60,16 @@ async def launch(site: Site) -> AsyncGenerator[Running, None]:
         server.should_exit = True
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(thread.join, STOP_WAIT)
+
+
+def _application(site: Site) -> Any:
+    try:
+        return _factory(site)(site.values["config"])
+    except (Exception, SystemExit) as exc:
+        if isinstance(exc, LaunchError):
+            raise
+        said = f"its last words: {type(exc).__name__}: {exc}"
+        raise LaunchError("the target ended while starting", "a target that is ready", said) from exc
 
 
 def _factory(site: Site) -> Callable[[str], Any]:

@@ -15,7 +15,7 @@ from conformance.client import ANSWER_WAIT, CLIENT_INFO, NOTICE_WAIT, events, ht
 from conformance.fixtures import LOOK
 from conformance.requirements.model import LEGACY, MODERN
 from conformance.session import Session
-from conformance.verdict import Failure
+from conformance.verdict import Silence
 from conformance.wire import Message
 
 from .changes import changed
@@ -59,7 +59,7 @@ async def exchange(s: Session, verb: str, content: str, headers: Mapping[str, st
     kinds = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     known = {**s.place.headers, **kinds, **headers}
     s.run.wire.add("http", "sent", "\n".join([verb, *(f"{name}: {value}" for name, value in known.items()), content]))
-    timeout = ANSWER_WAIT * s.stage.target.patience
+    timeout = s.world.patience.bound(ANSWER_WAIT)
     try:
         async with (
             http_client(timeout=timeout) as http,
@@ -68,7 +68,7 @@ async def exchange(s: Session, verb: str, content: str, headers: Mapping[str, st
             kind = response.headers.get("content-type", "").partition(";")[0]
             body = "" if verb == "GET" else await _body(response, kind)
     except httpx2.TransportError as exc:
-        raise Failure(f"{verb} was not answered ({type(exc).__name__})") from None
+        raise Silence(f"{verb} was not answered ({type(exc).__name__})", cause=f"{verb} was not answered") from None
     s.run.wire.add("http", "received", f"HTTP {response.status_code} {kind}\n{body}")
     got = response.headers
     return Reply(response.status_code, kind, got.get("mcp-session-id"), body, got.get("location", ""))
@@ -317,7 +317,7 @@ async def get_second(s: Session) -> None:
         for _ in range(2):
             async with changed(s, "tools"):
                 await s.list("tools", "changing")
-        with anyio.move_on_after(NOTICE_WAIT * s.stage.target.patience):
+        with anyio.move_on_after(s.world.patience.bound(NOTICE_WAIT)):
             while not any(len(stream) >= 2 for stream in heard):
                 await anyio.sleep(LOOK)
         await s.list("tools", "changing")
@@ -404,7 +404,7 @@ async def passthrough(s: Session) -> None:
 
 @scenario("sse:endpoint:event", clients=("sse",))
 async def endpoint(s: Session) -> None:
-    timeout = ANSWER_WAIT * s.stage.target.patience
+    timeout = s.world.patience.bound(ANSWER_WAIT)
     async with (
         http_client(timeout=timeout) as http,
         http.stream("GET", s.place.url, headers={**s.place.headers, "Accept": "text/event-stream"}) as response,

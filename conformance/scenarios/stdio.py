@@ -34,7 +34,7 @@ async def terminate(client: Client) -> bool:
 
 async def exits(client: Client) -> bool:
     """Whether the process exits in time."""
-    with anyio.move_on_after(EXIT_WAIT * client.patience):
+    with anyio.move_on_after(client.patience.bound(EXIT_WAIT)):
         await process(client).wait()
     return process(client).returncode is not None
 
@@ -79,14 +79,14 @@ async def invalid(s: Session) -> None:
 async def eof(s: Session) -> None:
     await s.list("tools", "mirror")
     client = await s.client()
-    s.require(await close_stdin(client), f"it has not exited {EXIT_WAIT * client.patience:g} s after its stdin")
+    s.require(await close_stdin(client), f"it has not exited {client.patience.bound(EXIT_WAIT):g} s after its stdin")
 
 
 @scenario("stdio:signal:term", servers=SERVERS, clients=STDIO, own=True)
 async def term(s: Session) -> None:
     await s.list("tools", "mirror")
     client = await s.client()
-    s.require(await terminate(client), f"it has not exited {EXIT_WAIT * client.patience:g} s after SIGTERM")
+    s.require(await terminate(client), f"it has not exited {client.patience.bound(EXIT_WAIT):g} s after SIGTERM")
 
 
 @scenario("stdio:backends:reaped", servers=STUBBORN, clients=STDIO, backends=STDIO, proxy_only=True, own=True)

@@ -64,7 +64,7 @@ async def visit(s: Session, verb: str, url: str, headers: Mapping[str, str], con
     status = CLOSED
     try:
         async with (
-            http_client(timeout=ANSWER_WAIT * s.stage.target.patience) as http,
+            http_client(timeout=s.world.patience.bound(ANSWER_WAIT)) as http,
             http.stream(verb, url, content=content, headers=dict(headers)) as response,
         ):
             status = response.status_code
@@ -92,7 +92,7 @@ def at_fault(s: Session, status: int, what: str) -> None:
 async def connected(s: Session) -> AsyncGenerator[str, None]:
     """An SSE connection, as a client of the target opens it; yields where its messages are posted."""
     async with (
-        http_client(timeout=ANSWER_WAIT * s.stage.target.patience) as http,
+        http_client(timeout=s.world.patience.bound(ANSWER_WAIT)) as http,
         http.stream("GET", s.place.url, headers={**s.place.headers, **STREAM}) as response,
     ):
         stream = events(response)  # which closes the connection when nobody holds it any more

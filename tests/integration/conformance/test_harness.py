@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import re
 import shlex
 import signal
 import socket
@@ -33,9 +34,9 @@ def harness(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False)
 
 
-def stranger(path: Path, *, command: str = "", more: str = "") -> Path:
+def stranger(path: Path, *, command: str = "", more: str = "", over: str = "http") -> Path:
     """A target file of someone's own: Multi-MCP, or whatever `command` is."""
-    text = (SHIPPED / "multimcp-http.toml").read_text().replace('"multimcp-http"', '"stranger"')
+    text = (SHIPPED / f"multimcp-{over}.toml").read_text().replace(f'"multimcp-{over}"', '"stranger"')
     text = re.sub(r"^version = .*\n", "", text, flags=re.MULTILINE)  # Multi-MCP's
     path.write_text((text.replace('"$python", "-m", "multimcp"', command) if command else text) + more)
     return path
@@ -293,11 +294,84 @@ def test_a_stale_baseline_entry_fails_and_a_true_one_does_not(tmp_path: Path) ->
     assert harness("run", f"--target={target}", "--only=naming:charset:legal").returncode == 1
 
 
-def test_a_target_that_does_not_start_fails_with_its_last_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize("only", [(), (TOOLS,)])
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+def test_a_target_that_does_not_start_fails_with_its_last_words(
+    tmp_path: Path, transport: str, only: tuple[str, ...]
+) -> None:
     words = '"$python", "-c", "import sys; sys.exit(\'no licence\')"'
-    done = harness("run", f"--target={stranger(tmp_path / 't.toml', command=words)}", TOOLS)
-    assert done.returncode == 2
+    target = stranger(tmp_path / "t.toml", command=words, over=transport)
+    done = harness("run", f"--target={target}", *only, f"--json={tmp_path}", f"--junit={tmp_path / 'junit.xml'}")
+    assert done.returncode == 1, done.stdout
     assert "no licence" in done.stdout
+    results = json.loads((tmp_path / "stranger.json").read_text())
+    assert (results["summary"]["fail"], results["summary"]["harness error"]) == (1, 0)
+    assert "no licence" in results["ended"]
+    assert "the target ended while starting" in done.stdout or transport == "stdio"
+    (finding,) = results["findings"]
+    assert finding["text"] == "the target does not start"
+    assert len(finding["requirements"]) == 1 if only else len(finding["requirements"]) > 100
+    unplayed = [entry for entry in results["requirements"] if entry["why"].startswith("it was not played: the target")]
+    assert len(unplayed) == len(finding["requirements"]) - 1
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert (suite.get("failures"), suite.get("errors")) == ("1", "0")
+
+
+CAREFUL = """
+import os, pathlib, runpy, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Lost(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(200 if self.path == "/healthz" else 404)
+    do_POST = do_GET
+
+name, _, state = sys.argv.pop(1).partition("=")
+lives = pathlib.Path(state)
+life = len(lives.read_text()) if lives.exists() else 0
+lives.write_text("." * (life + 1))
+if life in {"order": (0,), "race": (0, 2), "always": range(99)}[name]:
+    HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Lost).serve_forever()
+sys.path.insert(0, os.getcwd())
+runpy.run_module("multimcp", run_name="__main__", alter_sys=True)
+"""
+"""Multi-MCP, which in some of its lives knows no address. It counts them in the file: `order=FILE`, `race=FILE` or
+`always=FILE`."""
+
+
+@pytest.mark.parametrize(
+    ("when", "verdict", "again", "code"),
+    [
+        ("order", "unsteady", {"played": 3, "failed": 0, "before": 0}, 0),
+        ("race", "fail", {"played": 2, "failed": 1, "before": 0}, 1),
+        ("always", "fail", {"played": 1, "failed": 1, "before": 0}, 1),
+    ],
+)
+def test_what_failed_is_played_again_in_fresh_worlds_before_it_counts(
+    tmp_path: Path, when: str, verdict: str, again: dict[str, int], code: int
+) -> None:
+    (tmp_path / "careful.py").write_text(CAREFUL)
+    command = f'"$python", "$here/careful.py", "{when}={tmp_path / "lives"}"'
+    target = stranger(tmp_path / "t.toml", command=command, more='\n[backends]\ntransports = ["http"]\n')
+    target.write_text(target.read_text().replace("title =", 'eras = ["legacy"]\ntitle ='))  # so there is one run
+    done = harness("run", f"--target={target}", TOOLS, f"--json={tmp_path}")
+    assert done.returncode == code, done.stdout
+    results = json.loads((tmp_path / "stranger.json").read_text())
+    (outcome,) = [entry for entry in results["requirements"] if entry["id"] == "tools:call:text"]
+    assert outcome["verdict"] == verdict
+    assert outcome["runs"][0]["again"] == again
+    assert ("a race" in outcome["runs"][0]["message"]) == (verdict == "unsteady")
+
+
+def test_a_run_ends_when_its_time_is_over_and_says_so(tmp_path: Path) -> None:
+    done = harness("run", "--target=direct", "--only=tools:*", "--timeout=0.01", f"--json={tmp_path}")
+    assert done.returncode == 2
+    results = json.loads((tmp_path / "direct.json").read_text())
+    assert results["ended"] == "the 0.01 s of --timeout were over"
+    assert {entry["why"] for entry in results["requirements"] if entry["id"].startswith("tools:call:")} == {
+        "it was not played: the 0.01 s of --timeout were over"
+    }
+    assert harness("run", "--target=direct", TOOLS, "--timeout=0").returncode == 2
 
 
 def test_a_target_that_runs_already(tmp_path: Path) -> None:
