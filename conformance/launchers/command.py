@@ -1,8 +1,9 @@
 """A program. Over HTTP and SSE it is started once for all clients; over stdio every client starts its own."""
 
+import re
 import subprocess
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import anyio
 
 from conformance.client import end_process, start_process
 
-from .base import Running, Site, ready, served
+from .base import LaunchError, Running, Site, free_ports, ready, served
+
+PORT_TAKEN = re.compile("address already in use|EADDRINUSE", re.IGNORECASE)
+"""What a program says when somebody else got its port, between the harness's choice and its own start."""
 
 
 @asynccontextmanager
@@ -19,6 +23,20 @@ async def launch(site: Site) -> AsyncGenerator[Running, None]:
     if site.target.endpoints.stdio:
         yield served(site)
         return
+    async with AsyncExitStack() as opened:
+        try:
+            running = await opened.enter_async_context(_started(site))
+        except LaunchError as exc:
+            if not PORT_TAKEN.search(exc.actual):
+                raise
+            site = site.at(port=str(*free_ports(1)))
+            site.write_files(Path(site.values["folder"]))
+            running = await opened.enter_async_context(_started(site))
+        yield running
+
+
+@asynccontextmanager
+async def _started(site: Site) -> AsyncGenerator[Running, None]:
     command = site.target.command(site.values)
     with site.log.open("ab") as output:
         process = await start_process(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)

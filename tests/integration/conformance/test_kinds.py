@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from conformance.target import SHIPPED
 from tests.support.processes import ROOT
 
 TIMEOUT = 120
@@ -72,6 +74,27 @@ def test_where_none_starts_its_last_words_are_told(tmp_path: Path) -> None:
     done, _ = run(single(tmp_path, '"--stdio", "true $command"'), "tools:call:text")
     assert done.returncode
     assert "the server has ended" in done.stdout
+
+
+UNLUCKY = """
+import pathlib, runpy, sys
+seen = pathlib.Path(sys.argv[0] + ".port")
+if not seen.exists():
+    seen.write_text(sys.argv[-1])
+    sys.exit("[Errno 98] address already in use")
+assert sys.argv[-1] != seen.read_text()
+runpy.run_module("multimcp", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_one_whose_port_somebody_took_is_started_with_another(tmp_path: Path) -> None:
+    (tmp_path / "unlucky.py").write_text(UNLUCKY)
+    text = (SHIPPED / "multimcp-http.toml").read_text().replace('"-m", "multimcp"', '"$here/unlucky.py"')
+    (tmp_path / "unlucky.toml").write_text(
+        re.sub("(?m)^version = .*$", "", text).replace('"multimcp-http"', '"unlucky"')
+    )
+    done, verdicts = run(tmp_path / "unlucky.toml", "tools:call:text", PYTHONPATH=str(ROOT))
+    assert verdicts == {"tools:call:text": "pass"}, done.stdout
 
 
 # Multi-MCP, started without servers, as proxies are that are told of each over REST.
