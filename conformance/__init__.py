@@ -4,7 +4,8 @@ proxy has to do besides. It never imports the proxy that lives beside it.
     requirements   what is to be kept: one sentence each, with its source
     scenarios ──►  scripts of client sessions, each bound to one requirement; they are written with a Session
     case           the transports and the era in which a scenario is played
-    target         a proxy under test, from a TOML file; `launchers` start it, `fixtures` are put behind it
+    target         a proxy under test, from a TOML file (its `tables`; `filling` fills its texts); `launchers` start it,
+                   `fixtures` are put behind it; `first` looks whether it is ready and its names are found
     stage          what runs at the moment: worlds (a target with fixture servers behind it), shared by scenarios
     client         a raw JSON-RPC client, which records the `wire`
     runner         plays a scenario in a case (client transport, era, backend transport)

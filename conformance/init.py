@@ -24,7 +24,8 @@ from .naming import Scheme
 from .requirements.model import Era
 from .session import Session
 from .stage import Stage, World, open_stage
-from .target import Names, Target, TargetError, load
+from .tables import Names
+from .target import Target, TargetError, load
 from .verdict import Failure, HarnessError, Missing, NotApplicable
 
 BEHIND = (Server("everything"), Server("mirror"))

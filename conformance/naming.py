@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .filling import used
-from .target import Names
+from .tables import Names
 from .verdict import NotApplicable
 
 Kind = Literal["tool", "prompt"]

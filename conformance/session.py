@@ -29,7 +29,7 @@ from .naming import Kind, Offered, Scheme
 from .normalize import Binder
 from .requirements.model import LEGACY, MODERN, REVISIONS, Era
 from .stage import Held, Stage, World
-from .target import Names
+from .tables import Names
 from .verdict import Failure
 from .wire import Message, Wire
 

@@ -17,7 +17,8 @@ import anyio
 from anyio.to_thread import run_sync as in_thread
 
 from conformance.fixtures import Forks
-from conformance.target import IMAGE, Target
+from conformance.tables import IMAGE
+from conformance.target import Target
 from conformance.verdict import HarnessError, Missing
 
 from .base import Ground, LaunchError, Running, Site, ready, served

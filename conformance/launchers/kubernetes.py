@@ -32,7 +32,8 @@ import anyio
 import httpx2
 
 from conformance.fixtures import Forks
-from conformance.target import IMAGE, Target
+from conformance.tables import IMAGE
+from conformance.target import Target
 from conformance.verdict import HarnessError, Missing
 
 from .base import Ground, LaunchError, Running, Site, ready, served

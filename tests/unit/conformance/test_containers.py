@@ -19,7 +19,8 @@ from conformance.launchers import docker, kubernetes
 from conformance.launchers.base import Ground, Site, site
 from conformance.launchers.containers import forking_begun, forking_command, share
 from conformance.stage import Stage
-from conformance.target import IMAGE, ITS_OWN, Target, load
+from conformance.tables import IMAGE
+from conformance.target import ITS_OWN, Target, load
 from conformance.verdict import Failure, HarnessError, Missing
 
 TARGET = """

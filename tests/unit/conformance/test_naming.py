@@ -3,7 +3,7 @@
 import pytest
 
 from conformance.naming import Offered, Scheme
-from conformance.target import Names
+from conformance.tables import Names
 from conformance.verdict import NotApplicable
 
 OFFERED: Offered = {"tool": {"Get_It": "Gets it.", "with::colons": "Colons.", "put": ""}, "prompt": {"get": ""}}

@@ -11,12 +11,10 @@ from conformance import cli
 from conformance.client import Url
 from conformance.config import config_files
 from conformance.naming import Scheme
+from conformance.tables import CONTAINER, IMAGE, Names
 from conformance.target import (
-    CONTAINER,
-    IMAGE,
     ITS_OWN,
     STRANGERS,
-    Names,
     Target,
     TargetError,
     load,
