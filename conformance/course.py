@@ -100,7 +100,7 @@ class Course:
             return None
         with anyio.CancelScope(deadline=self._deadline) as scope:
             played = await self._player.play(scenario, case)
-        if self._over(scope):
+        if self._over(scope) or played.result.verdict == Verdict.NOT_CHECKED:
             return None
         result = compare(scenario, played)
         self.results.append(result)
@@ -173,6 +173,8 @@ class Course:
             verdicts: list[Verdict] = []
             while len(verdicts) < TIMES and Verdict.FAIL not in verdicts:
                 replay = await self._player.play(scenario, result.case, fresh=True)
+                if replay.result.verdict == Verdict.NOT_CHECKED:
+                    return
                 seen = compare(scenario, replay)
                 verdicts.append(seen.verdict)
                 if seen.verdict == Verdict.HARNESS_ERROR or _only_slow(suspect, replay):

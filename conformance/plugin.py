@@ -272,6 +272,8 @@ class Conformance:
     def play_again(self, portal: BlockingPortal, course: Course) -> None:
         """Play again what failed, unless nothing is judged, or somebody has had enough."""
         if not self.recording and not self._interrupted:
+            if failed := sum(result.verdict == Verdict.FAIL and not result.again for result in course.results):
+                self._tree.say(f"{failed} runs failed, and are played again in fresh worlds")
             portal.call(course.second, self.check_again, self.told)
 
     def pytest_keyboard_interrupt(self) -> None:

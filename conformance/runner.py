@@ -155,7 +155,7 @@ class Player:
         return True
 
     async def play(self, scenario: Scenario, case: Case, *, fresh: bool = False) -> Played:
-        """Play a scenario; never raises for what the target or the scenario does.
+        """Play a scenario; never raises for what the target or the scenario does. What is broken off is not checked.
 
         Args:
             fresh: in a world of its own, and with all the time that it may take. Several can be played so at once.
@@ -170,6 +170,8 @@ class Player:
             finally:
                 self._playing.discard(scope)
         result = played.result
+        if scope.cancelled_caught:
+            result.verdict, result.message = Verdict.NOT_CHECKED, "it was broken off"
         result.seconds = round(time.monotonic() - begun, 3)
         if result.verdict != Verdict.PASS:
             run.wire.add("harness", "note", f"{result.verdict}: {result.message}")

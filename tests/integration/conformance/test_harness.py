@@ -362,6 +362,26 @@ def test_what_failed_is_played_again_in_fresh_worlds_before_it_counts(
     assert ("a race" in outcome["runs"][0]["message"]) == (verdict == "unsteady")
 
 
+def test_a_harness_that_is_told_to_end_while_it_plays_again_leaves_nothing(tmp_path: Path) -> None:
+    hanging = CAREFUL.replace("if life in", "if life:\n    import signal; signal.pause()\nif life in")
+    (tmp_path / "careful.py").write_text(hanging)
+    command = f'"$python", "$here/careful.py", "always={tmp_path / "lives"}"'
+    target = stranger(tmp_path / "t.toml", command=command, more='\n[backends]\ntransports = ["http"]\n')
+    asked = [sys.executable, "-m", "conformance", "run", f"--target={target}", TOOLS, f"--json={tmp_path}"]
+    with subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as told:
+        until(
+            lambda: (tmp_path / "lives").exists() and len((tmp_path / "lives").read_text()) > 1, TIMEOUT, "it replays"
+        )
+        family = descendants(told.pid)
+        told.terminate()
+        said, _ = told.communicate(timeout=TIMEOUT)
+    assert told.returncode == 2, said
+    until(lambda: not any(map(alive, family)), TIMEOUT, "all that it started ends")
+    results = json.loads((tmp_path / "stranger.json").read_text())
+    (outcome,) = [entry for entry in results["requirements"] if entry["id"] == "tools:call:text"]
+    assert {(run["verdict"], run["again"]["played"]) for run in outcome["runs"]} == {("unsteady", 0)}
+
+
 def test_a_run_ends_when_its_time_is_over_and_says_so(tmp_path: Path) -> None:
     done = harness("run", "--target=direct", "--only=tools:*", "--timeout=0.01", f"--json={tmp_path}")
     assert done.returncode == 2

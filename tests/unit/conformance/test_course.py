@@ -104,6 +104,7 @@ async def played(
         ([PASS, PASS, FAIL], FAIL, (3, 1, 4), "fresh fail (in the run, and in 1 of 3 fresh worlds)"),
         ([PASS] * 3, Verdict.UNSTEADY, (3, 0, 4), "failed once, and in none of 3 fresh worlds (a race, or the order"),
         ([Verdict.NOT_APPLICABLE] * 3, Verdict.UNSTEADY, (3, 0, 4), "failed once"),
+        ([Verdict.NOT_CHECKED], FAIL, None, "first fail"),
         ([Verdict.HARNESS_ERROR], Verdict.HARNESS_ERROR, None, "fresh harness error"),
     ],
 )
