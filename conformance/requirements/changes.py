@@ -53,6 +53,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "MUST",
         TOOLS_NOW,
         earlier=TOOLS_LISTED,
+        offers="tools.listChanged",
     ),
     Requirement(
         "changes:capability:declared",
