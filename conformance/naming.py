@@ -61,7 +61,9 @@ class Scheme:
         # What is not known came later.
         if self.names.by_description:
             others = self.shared and any(self._known_as(kind, other, public) for other in self.known if other != server)
-            named = re.search(rf"{re.escape(server)}[\W_]*(?P<name>.+)", public, re.IGNORECASE | re.DOTALL)
+            told = self._listed.get((kind, "" if self.shared else server), {}).get(public, "")
+            named = re.search(r"'(?P<name>[^']+)'", told)
+            named = named or re.search(rf"{re.escape(server)}[\W_]*(?P<name>.+)", public, re.IGNORECASE | re.DOTALL)
             return None if others else named["name"] if named else public
         pattern = _pattern(template, server=re.escape(self._respelled(server)), name="(?P<name>.*)")
         match = re.fullmatch(pattern, public, re.DOTALL)
@@ -104,6 +106,8 @@ class Scheme:
         listed = self._listed.get((kind, "" if self.shared else server), {})
         description = self.known.get(server, {}).get(kind, {}).get(name, "")
         left = [public for public, told in listed.items() if description and description in told]
+        if not left:  # it came later, and what came later says its name in its description
+            left = [public for public, told in listed.items() if f"'{name}'" in told]
         if not left:  # it has no description, or the target another
             left = [public for public in listed if _plain(public).endswith(_plain(name))]
         for wanted in (server, name):

@@ -195,7 +195,11 @@ COLLIDING = "naming:collision:*"
 )
 def test_names_are_told_or_looked_up(tmp_path: Path, style: str, names: str) -> None:
     played = ["tools:list:whole", "prompts:list:whole", "tools:call:text", "resources:read:*"]
-    played += {"slug": ["changes:list:fresh", COLLIDING], "hashed": [COLLIDING], "none": ["changes:list:fresh"]}[style]
+    played += {
+        "slug": ["changes:list:fresh", COLLIDING],
+        "hashed": ["changes:list:fresh", COLLIDING],
+        "none": ["changes:list:fresh"],
+    }[style]
     done, verdicts = run(named(tmp_path, style, names), *played)
     assert verdicts
     assert set(verdicts.values()) == {"pass"}, done.stdout

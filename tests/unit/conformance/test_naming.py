@@ -56,11 +56,13 @@ def test_names_are_looked_up_by_description(shared: bool) -> None:
         {"name": "A_PUT", "description": "of a"},
         {"name": "t3", "description": "Another."},
         {"name": "a/more-1"},
+        {"name": "t4", "description": "Answers with 'came-later'."},
         {},
     ]
     scheme.learn("tool", "a", listed)
     assert scheme.knows("tool", "a", "Get_It")
-    for own, public in (("Get_It", "t1"), ("with::colons", "t2"), ("put", "A_PUT"), ("more-1", "a/more-1")):
+    names = {"Get_It": "t1", "with::colons": "t2", "put": "A_PUT", "more-1": "a/more-1", "came-later": "t4"}
+    for own, public in names.items():
         assert scheme.public("tool", "a", own) == public
         assert scheme.own("tool", "a", public) == own
     assert scheme.own("tool", "a", "t3") == (None if shared else "t3")
