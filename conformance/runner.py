@@ -264,6 +264,9 @@ class Player:
             try:
                 yield session
                 failed = False
+            except BaseException as exc:
+                world.stuck = world.stuck or _first(exc, Silence) is not None
+                raise
             finally:
                 with anyio.CancelScope(shield=True):
                     await session.note_behind(failed)

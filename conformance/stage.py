@@ -12,11 +12,12 @@ import itertools
 import logging
 import os
 import re
+import signal
 import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,7 +89,10 @@ class World:
         return self.running.site
 
     async def close(self) -> None:
-        """End the target and what was started for it alone."""
+        """End the target and what was started for it alone. One that is stuck is killed: it would not end by itself."""
+        if self.stuck and self.running.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.running.process.pid, signal.SIGKILL)
         while self.opened:
             await self.opened.pop().close()
 
