@@ -61,8 +61,8 @@ class Scheme:
         # What is not known came later.
         if self.names.by_description:
             others = self.shared and any(self._known_as(kind, other, public) for other in self.known if other != server)
-            told = self._listed.get((kind, "" if self.shared else server), {}).get(public, "")
-            named = re.search(r"'(?P<name>[^']+)'", told)
+            description = self._listed.get((kind, "" if self.shared else server), {}).get(public, "")
+            named = re.search(r"'(?P<name>[^']+)'", description)
             named = named or re.search(rf"{re.escape(server)}[\W_]*(?P<name>.+)", public, re.IGNORECASE | re.DOTALL)
             return None if others else named["name"] if named else public
         pattern = _pattern(template, server=re.escape(self._respelled(server)), name="(?P<name>.*)")

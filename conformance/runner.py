@@ -239,8 +239,9 @@ class Player:
         Raises:
             NotApplicable: each request meets another process of it.
         """
-        legacy = "legacy" in (session.era, scenario.servers[0].era)
-        if not (scenario.remembers and legacy and self.stage.target.is_proxy):
+        if not scenario.remembers or not self.stage.target.is_proxy:
+            return
+        if "legacy" not in (session.era, scenario.servers[0].era):
             return
         key = (tuple(session.world.backends), session.case)
         if key not in self._apart:

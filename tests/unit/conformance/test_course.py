@@ -37,7 +37,11 @@ class Stage:
 
 
 class Scripted:
-    """A player of which all runs come to what is written: first plays in `first`, in fresh worlds in `fresh`."""
+    """A player of which all runs come to what is written: first plays in `first`, in fresh worlds in `fresh`.
+
+    Args:
+        silent: whether what fails fails by silence, but for the `spoke` first.
+    """
 
     def __init__(
         self,
@@ -50,11 +54,12 @@ class Scripted:
         fresh_seconds: float = 0.1,
         hears: bool = True,
         start: Failure | None = None,
+        spoke: int = 0,
     ) -> None:
         self.stage = Stage()
         self._first, self._fresh = iter(first), iter(fresh)
         self._silent, self._seconds, self._limit, self._fresh_seconds = silent, seconds, limit, fresh_seconds
-        self._hears, self._start = hears, start
+        self._hears, self._start, self._spoke = hears, start, spoke
         self.asked = 0
 
     async def try_out(self, runs: object) -> None:
@@ -67,7 +72,9 @@ class Scripted:
         seconds = self._fresh_seconds if fresh else self._seconds
         result = RunResult(played.requirement.id, played.name, case, verdict, seconds)
         result.message = f"{'fresh' if fresh else 'first'} {verdict}"
-        return Played(result, [], self._silent and verdict == FAIL, 0 if fresh else 4, self._limit)
+        self._spoke -= not fresh
+        silent = self._silent and verdict == FAIL and (fresh or self._spoke < 0)
+        return Played(result, [], silent, 0 if fresh else 4, self._limit)
 
     async def answers(self, servers: object, case: Case) -> bool:
         self.asked += 1
@@ -157,6 +164,14 @@ async def test_a_run_ends_when_nothing_is_answered_any_more(hears: bool, runs: i
     assert player.asked == asked
     assert (course.ended is not None and course.ended.cause == DEAFNESS) == (not hears)
     assert {result.cause for result in course.results} == {"" if hears else DEAFNESS}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("spoke", [0, 1])
+async def test_silence_of_a_deaf_target_confirms_nothing_but_silence(spoke: int) -> None:
+    course, _ = await played(Scripted([FAIL] * 9, [FAIL] * 9, silent=True, hears=False, spoke=spoke), 9)
+    assert course.ended is not None
+    assert [result.again is not None for result in course.results[:2]] == [not spoke, True]
 
 
 @pytest.mark.anyio
