@@ -218,7 +218,9 @@ async def ready(
             await anyio.sleep(LOOK)
     how = "ended while starting" if ended else f"was not ready within {launch.startup:g} s"
     raise LaunchError(
-        f"the target {how}", "a target that is ready", f"its last words: {(await log())[-2000:] or 'none'}"
+        f"the target {how}",
+        "a target that is ready; one that is slow has more time with [launch] startup",
+        f"its last words: {(await log())[-2000:] or 'none'}",
     )
 
 
