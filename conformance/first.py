@@ -56,7 +56,7 @@ async def settle(session: Session, servers: Sequence[str]) -> str:
             await anyio.sleep(LOOK)
     if not missing:
         return ""
-    return f"no tools of {', '.join(missing)} are listed within {bound:g} s ({why or 'there is no answer'}); it goes on"
+    return f"no tools of {', '.join(missing)} are listed within {bound:g} s ({why or 'there is no answer'})"
 
 
 def _first(group: BaseExceptionGroup[Failure]) -> BaseException:

@@ -299,10 +299,11 @@ class Player:
     async def _settle(self, session: Session) -> None:
         """Wait until every server is offered: a proxy may well be ready before those behind it are."""
         servers = tuple(session.world.site.backends)  # those it has from the start, and none that a scenario adds
-        if self.stage.target.is_proxy and servers not in self._given_up:
-            session.remark = await first.settle(session, servers)
-            if session.remark:
-                self._given_up.add(servers)
+        if not self.stage.target.is_proxy or servers in self._given_up:
+            return
+        if remark := await first.settle(session, servers):
+            session.remark = f"{remark}; it goes on"
+            self._given_up.add(servers)
 
     async def _drop(self, scenario: Scenario, case: Case) -> None:
         await self._sessions.pop((scenario.servers, case.backend, case.client, case.era)).leave()
