@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     scores.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for index.html, logs, results")
     scores.set_defaults(command=_scoreboard)
 
-    begin = commands.add_parser("init", help="ask, try out, write a target file; without a terminal, one to fill in")
+    begin = commands.add_parser(
+        "init", help="ask, try out, write a target file, or try out one; without a terminal, one to fill in"
+    )
     begin.add_argument("file", nargs="?", type=Path, default=Path("target.toml"))
     begin.set_defaults(command=_init)
     return parser
@@ -231,7 +233,7 @@ def _write(options: argparse.Namespace, results: Sequence[Results]) -> None:
 
 def _init(options: argparse.Namespace) -> int:
     if options.file.exists():
-        raise target.TargetError(f"{options.file} is there already; name another file")
+        return init.look_again(options.file, print)
     if sys.stdin.isatty():
         return init.run(options.file, input, print)
     options.file.write_text((HERE / "template.toml").read_text(encoding="utf-8"), encoding="utf-8")

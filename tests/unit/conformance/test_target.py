@@ -208,8 +208,6 @@ def test_the_template_of_init_is_a_target(tmp_path: Path, capsys: pytest.Capture
     assert cli.main(["init", str(file)]) == 0
     assert load(str(file)).name == "my-proxy"
     assert "python -m conformance run --target" in capsys.readouterr().out
-    assert cli.main(["init", str(file)]) == 2
-    assert "there already" in capsys.readouterr().err
 
 
 # What is commented out in the template and no prose: a table, a key, the lines of its template.
