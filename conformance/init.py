@@ -283,7 +283,7 @@ def _told(tried: Tried) -> list[str]:
         lines.append(f"Names are told by {_keys(tried.names)}.")
     if tried.problem:
         lines.append(f"It does not work yet: {tried.problem}")
-    if tried.words and tried.words[-1] not in tried.problem:
+    if tried.words:
         lines += ["The last that it wrote on stderr:", *(f"  {line}" for line in tried.words)]
     return lines
 
@@ -309,8 +309,10 @@ def try_out(target: Target) -> Tried:
             problem = group.exceptions[0]
             while isinstance(problem, BaseExceptionGroup):
                 problem = problem.exceptions[0]
-            words = f"; {problem.actual}" if isinstance(problem, Failure) and problem.actual else ""
-            text = f"{problem}{words}"
+            came = f"; {problem.actual}" if isinstance(problem, Failure) and problem.actual else ""
+            text = f"{problem}{came}"
+            if last_words(Path(name)):  # they are shown by themselves
+                text = text.partition("; its last words")[0]
             tried = Tried(problem=f"{text}. {remedy(target, text)}")
         if tried.problem:
             tried.words = last_words(Path(name))

@@ -44,6 +44,8 @@ def test_what_it_finds_out_stands_in_the_file(init: Callable[..., str]) -> None:
 def test_a_proxy_that_does_not_start_is_told_with_its_last_words(init: Callable[..., str]) -> None:
     said = init(1, "", "$python -c 'raise SystemExit(\"no licence\")' $config", "", "")
     assert "It does not work yet: the target ended while starting" in said
+    assert "the target ended while starting. Look at [launch]" in said
+    assert "on stderr:\n  no licence\n" in said
     assert said.count("no licence") == 1
     assert target.load("mine.toml").name == "my-proxy"
     assert "# startup = " in Path("mine.toml").read_text()

@@ -84,6 +84,18 @@ def test_what_is_not_needed_is_not_written(answers: list[str], table: str, key: 
     assert key not in answered(*answers).get(table, {})
 
 
+@pytest.mark.parametrize(("body", "asked"), [(BODY, 3), ("", 0)])
+def test_words_for_transports_are_asked_for_where_they_are_sent(body: str, asked: int) -> None:
+    answers, questions = iter([*REST, "", body]), []
+
+    def given(question: str) -> str:
+        questions.append(question)
+        return next(answers, "")
+
+    ask(given)
+    assert sum("$type says" in question for question in questions) == asked
+
+
 def test_a_file_that_does_not_work_has_what_may_be_missing_as_comments() -> None:
     text = render({"target": {"name": "t"}, "launch": {"kind": "command", "startup": 5}, "endpoints": {}}, LEFT)
     lines = [line for line in text.splitlines() if line.startswith("# ")]
@@ -129,6 +141,12 @@ DASH = {"tool": "${server}-$name", "replace": {"_": "-"}}
             {"tool": "$name", "lower": True},
             Tried(["legacy"], names=DASH),
             ['[names] prompt = "${server}-$name", tool = "${server}-$name", replace = { "_" = "-" }'],
+        ),
+        (
+            ["legacy"],
+            {"lower": True},
+            Tried(["legacy"], names={"tool": "$name"}),
+            ['[names] prompt = "$name", tool = "$name"'],
         ),
         (["legacy"], {**DASH, "prompt": "$name"}, Tried(["legacy"], names=DASH), []),
         (["legacy"], DASH, Tried(["legacy"], names={"by_description": True}), ["[names] by_description = true"]),
