@@ -162,7 +162,7 @@ class WaitsForSlowest(Mux):
     grace = open_wait = 60.0
 
 
-@breaks("isolation:backends:hang-initialize", symptom="'mirror' does not serve")
+@breaks("isolation:backends:hang-initialize", symptom="initialize got no response")
 class WaitsForever(Mux):
     """All wait for a server that never starts."""
 
