@@ -15,7 +15,7 @@ import anyio
 from .client import shown
 from .naming import Kind
 from .session import KINDS, LISTS, ListKind, Session
-from .verdict import Failure, HarnessError, NotApplicable
+from .verdict import Failure, HarnessError, NotApplicable, first_of
 
 LOOK = 0.05
 """Seconds between two looks at what is offered."""
@@ -51,17 +51,12 @@ async def settle(session: Session, servers: Sequence[str]) -> str:
                 failures, others = group.split(Failure)
                 if others or failures is None:
                     raise
-                why = str(_first(failures))
+                why = str(first_of(failures, Failure))
                 await session.leave()
             await anyio.sleep(LOOK)
     if not missing:
         return ""
     return f"no tools of {', '.join(missing)} are listed within {bound:g} s ({why or 'there is no answer'})"
-
-
-def _first(group: BaseExceptionGroup[Failure]) -> BaseException:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 async def look_at_names(session: Session) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from math import inf
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 
@@ -20,7 +20,7 @@ from .requirements.model import REVISIONS, Era, Requirement
 from .scenarios import Scenario
 from .session import Run, Session
 from .stage import Stage, World
-from .verdict import Failure, HarnessError, NotApplicable, NotOffered, RunResult, Silence, Verdict
+from .verdict import Failure, HarnessError, NotApplicable, NotOffered, RunResult, Silence, Verdict, first_of
 
 RUN_WAIT = 60.0
 """Seconds a scenario may take, all its waits together. The target's start is not part of it."""
@@ -99,7 +99,7 @@ class Player:
                 await self._look(scenario, case)
                 return
             except Exception as exc:
-                failure = _first(exc, Failure)
+                failure = first_of(exc, Failure)
                 if failure is None:
                     raise
                 problem = problem or failure
@@ -114,7 +114,7 @@ class Player:
             try:
                 await first.look_at_names(session)
             except Exception as exc:
-                if _first(exc, Failure) is None:
+                if first_of(exc, Failure) is None:
                     raise
                 # What it does not answer is for the scenarios to say.
 
@@ -132,7 +132,7 @@ class Player:
                 await (await client.request("server/discover")).response()
             begun = True
         except Exception as exc:
-            if _first(exc, Failure) is not None and _first(exc, Silence) is None:
+            if first_of(exc, Failure) is not None and first_of(exc, Silence) is None:
                 begun = True  # it answers, if wrongly
                 return
             await _note_end(world, exc)
@@ -151,7 +151,7 @@ class Player:
             async with self._fresh(servers, case, Run(), full=True) as session:
                 await session.request(None, "tools/list")
         except Exception as exc:
-            return _first(exc, Silence) is None
+            return first_of(exc, Silence) is None
         return True
 
     async def play(self, scenario: Scenario, case: Case, *, fresh: bool = False) -> Played:
@@ -201,7 +201,7 @@ class Player:
                 raise HarnessError("the scenario looked at nothing")
         except Exception as exc:
             _grade(played.result, exc)
-            played.silent = played.result.verdict == Verdict.FAIL and _first(exc, Silence) is not None
+            played.silent = played.result.verdict == Verdict.FAIL and first_of(exc, Silence) is not None
 
     @asynccontextmanager
     async def _session(self, scenario: Scenario, case: Case, run: Run, fresh: bool) -> AsyncGenerator[Session, None]:
@@ -221,7 +221,7 @@ class Player:
             yield session
             failed = False
         except BaseException as exc:
-            if _first(exc, Silence) is not None:
+            if first_of(exc, Silence) is not None:
                 session.world.stuck = True
             raise
         finally:
@@ -266,7 +266,7 @@ class Player:
                 yield session
                 failed = False
             except BaseException as exc:
-                world.stuck = world.stuck or _first(exc, Silence) is not None
+                world.stuck = world.stuck or first_of(exc, Silence) is not None
                 raise
             finally:
                 with anyio.CancelScope(shield=True):
@@ -324,7 +324,7 @@ async def _admit(session: Session, requirement: Requirement) -> None:
             await session.client()
         undeclared = requirement.offers if requirement.offers and not await session.offers(requirement.offers) else ""
     except Exception as exc:
-        if _first(exc, Failure) is None:
+        if first_of(exc, Failure) is None:
             raise
         return
     if dated and requirement.since > session.revision:
@@ -335,14 +335,14 @@ async def _admit(session: Session, requirement: Requirement) -> None:
 
 def _refused(exc: Exception, may_refuse: bool) -> Exception:
     """What it means that a world does not begin."""
-    if may_refuse and _first(exc, Failure) is not None:
+    if may_refuse and first_of(exc, Failure) is not None:
         return NotApplicable("it does not start in front of these servers")
     return exc
 
 
 async def _note_end(world: World, exc: Exception) -> None:
     """Add to a failure that the target has ended meanwhile, or does not answer over stdio, and with which words."""
-    failure = _first(exc, Failure)
+    failure = first_of(exc, Failure)
     if failure is None:
         return
     ended = not await world.running.alive()
@@ -358,30 +358,19 @@ async def _note_end(world: World, exc: Exception) -> None:
 def _grade(result: RunResult, exc: Exception) -> None:
     """What an exception says about a run."""
     for kind, verdict in ((NotOffered, Verdict.NOT_OFFERED), (NotApplicable, Verdict.NOT_APPLICABLE)):
-        if (lacking := _first(exc, kind)) is not None:
+        if (lacking := first_of(exc, kind)) is not None:
             result.verdict, result.message = verdict, str(lacking)
             return
-    failure = _first(exc, Failure)
-    if missing := _first(exc, KeyError):
+    failure = first_of(exc, Failure)
+    if missing := first_of(exc, KeyError):
         # A scenario reads the target's messages as they should be.
         failure = failure or Failure(f"a message lacks the field {missing}")
     if failure is None:
         result.verdict = Verdict.HARNESS_ERROR
-        cause = _first(exc, Exception) or exc
+        cause = first_of(exc, Exception) or exc
         result.message = str(cause) if isinstance(cause, HarnessError) else f"{type(cause).__name__}: {cause}"
         return
     result.verdict = Verdict.FAIL
     result.message = failure.message
     result.expected, result.actual, result.diff = failure.expected, failure.actual, failure.diff
     result.cause = failure.cause
-
-
-E = TypeVar("E", bound=BaseException)
-
-
-def _first(exc: BaseException, kind: type[E]) -> E | None:
-    """The first exception of a kind in a group, or the exception itself."""
-    if isinstance(exc, BaseExceptionGroup):
-        found = (_first(part, kind) for part in exc.exceptions)
-        return next((part for part in found if part is not None), None)
-    return exc if isinstance(exc, kind) else None

@@ -14,9 +14,11 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .case import Case
+
+E = TypeVar("E", bound=BaseException)
 
 
 class Verdict(StrEnum):
@@ -136,3 +138,11 @@ class RunResult:
     """What the fixture servers received, did and sent: more entries of the wire log, on the same clock."""
     stderr: str = ""
     """The end of what the target logged meanwhile."""
+
+
+def first_of(exc: BaseException, kind: type[E]) -> E | None:
+    """The first exception of a kind in a group, or the exception itself."""
+    if isinstance(exc, BaseExceptionGroup):
+        found = (first_of(part, kind) for part in exc.exceptions)
+        return next((part for part in found if part is not None), None)
+    return exc if isinstance(exc, kind) else None

@@ -17,6 +17,16 @@ TIMEOUTS = Spec(
     "exhaustion.",
 )
 
+TIMEOUTS_EARLIER = (
+    Spec(
+        LEGACY,
+        "basic/lifecycle#timeouts",
+        "Implementations SHOULD establish timeouts for all sent requests, to prevent hung connections "
+        "and resource exhaustion.",
+        since="2025-03-26",
+    ),
+)
+
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "isolation:clients:same-ids",
@@ -138,15 +148,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "SHOULD",
         TIMEOUTS,
         since="2025-03-26",
-        earlier=(
-            Spec(
-                LEGACY,
-                "basic/lifecycle#timeouts",
-                "Implementations SHOULD establish timeouts for all sent requests, to prevent hung connections "
-                "and resource exhaustion.",
-                since="2025-03-26",
-            ),
-        ),
+        earlier=TIMEOUTS_EARLIER,
     ),
     Requirement(
         "isolation:backends:hang-initialize",
@@ -154,15 +156,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "SHOULD",
         TIMEOUTS,
         since="2025-03-26",
-        earlier=(
-            Spec(
-                LEGACY,
-                "basic/lifecycle#timeouts",
-                "Implementations SHOULD establish timeouts for all sent requests, to prevent hung connections "
-                "and resource exhaustion.",
-                since="2025-03-26",
-            ),
-        ),
+        earlier=TIMEOUTS_EARLIER,
     ),
     Requirement(
         "isolation:backends:garbage",

@@ -16,6 +16,15 @@ SET = Spec(
     "MUST NOT vary per-connection or as a side effect of other requests on the connection.",
 )
 
+CALL_EARLIER = (
+    Spec(
+        "2025-06-18",
+        "schema#calltoolrequest",
+        "Used by the client to invoke a tool provided by the server.",
+        since="2024-11-05",
+    ),
+)
+
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "tools:list:whole",
@@ -145,14 +154,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The arguments of a call reach the backend as the client sent them.",
         "SHOULD",
         Spec(MODERN, "schema#calltoolrequestparams-arguments", "Arguments to use for the tool call.", since=LEGACY),
-        earlier=(
-            Spec(
-                "2025-06-18",
-                "schema#calltoolrequest",
-                "Used by the client to invoke a tool provided by the server.",
-                since="2024-11-05",
-            ),
-        ),
+        earlier=CALL_EARLIER,
     ),
     Requirement(
         "tools:call:no-arguments",
@@ -161,14 +163,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         Spec(
             MODERN, "schema#calltoolrequestparams-arguments", "Arguments to use for the tool call.", since="2025-11-25"
         ),
-        earlier=(
-            Spec(
-                "2025-06-18",
-                "schema#calltoolrequest",
-                "Used by the client to invoke a tool provided by the server.",
-                since="2024-11-05",
-            ),
-        ),
+        earlier=CALL_EARLIER,
     ),
     Requirement(
         "tools:call:error-result",

@@ -10,6 +10,15 @@ VALUE = Spec(
     "`outputSchema` if one is defined.",
 )
 
+VALUE_EARLIER = (
+    Spec(
+        LEGACY,
+        "server/tools#structured-content",
+        "Structured content is returned as a JSON object in the `structuredContent` field of a result.",
+        since="2025-06-18",
+    ),
+)
+
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "transparency:meta:result",
@@ -77,14 +86,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "SHOULD",
         VALUE,
         since="2025-06-18",
-        earlier=(
-            Spec(
-                LEGACY,
-                "server/tools#structured-content",
-                "Structured content is returned as a JSON object in the `structuredContent` field of a result.",
-                since="2025-06-18",
-            ),
-        ),
+        earlier=VALUE_EARLIER,
     ),
     Requirement(
         "transparency:payload:large-result",
@@ -127,14 +129,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "SHOULD",
         VALUE,
         since="2025-06-18",
-        earlier=(
-            Spec(
-                LEGACY,
-                "server/tools#structured-content",
-                "Structured content is returned as a JSON object in the `structuredContent` field of a result.",
-                since="2025-06-18",
-            ),
-        ),
+        earlier=VALUE_EARLIER,
     ),
     Requirement(
         "transparency:null:kept",
@@ -142,13 +137,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "SHOULD",
         VALUE,
         since="2025-06-18",
-        earlier=(
-            Spec(
-                LEGACY,
-                "server/tools#structured-content",
-                "Structured content is returned as a JSON object in the `structuredContent` field of a result.",
-                since="2025-06-18",
-            ),
-        ),
+        earlier=VALUE_EARLIER,
     ),
 )
