@@ -16,6 +16,8 @@ import anyio
 import anyio.to_thread
 import uvicorn
 
+from conformance.verdict import HarnessError
+
 from .base import LaunchError, Running, Site, ready, served
 
 STOP_WAIT = 10.0
@@ -66,7 +68,7 @@ def _application(site: Site) -> Any:
     try:
         return _factory(site)(site.values["config"])
     except (Exception, SystemExit) as exc:
-        if isinstance(exc, LaunchError):
+        if isinstance(exc, HarnessError):
             raise
         said = f"its last words: {type(exc).__name__}: {exc}"
         raise LaunchError("the target ended while starting", "a target that is ready", said) from exc
@@ -78,5 +80,6 @@ def _factory(site: Site) -> Callable[[str], Any]:
     try:
         factory: Callable[[str], Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as exc:
-        raise LaunchError(f"launch.factory: {exc}; it has to be importable from where the harness runs") from None
+        # The target file's or the installation's: there is no target to judge.
+        raise HarnessError(f"launch.factory: {exc}; it has to be importable from where the harness runs") from None
     return factory

@@ -155,6 +155,7 @@ transports = ["stdio"]
 
 [names]
 tool = "$server::$name"
+prompt = "$server::$name"
 """
 """A proxy that has nothing to do with where the harness is installed."""
 
