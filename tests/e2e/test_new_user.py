@@ -167,7 +167,7 @@ def uv(clone: Path, command: str) -> str:
 
 def test_the_harness_on_a_strangers_proxy(clone: Path) -> None:
     """`list`, `init`, and the documentation's smallest target with Multi-MCP as the stranger, on a part of it all."""
-    assert "tools:call:text  MUST" in uv(clone, documented("uv run python -m conformance list"))
+    assert "tools:call:text  SHOULD" in uv(clone, documented("uv run python -m conformance list"))
     uv(clone, documented("uv run python -m conformance init"))
     assert "[launch]" in (clone / "target.toml").read_text()
     smallest = example("[target]", "toml")
