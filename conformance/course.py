@@ -10,6 +10,7 @@ Rules:
   ends early. It also ends when its time is over.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
@@ -211,10 +212,19 @@ def _only_slow(suspect: Played, replay: Played) -> bool:
 
 
 def _become(result: RunResult, seen: RunResult, cause: str) -> None:
-    """Take over what was seen in a fresh world, where nothing from before can have a part in it."""
+    """Take over what was seen in a fresh world, where nothing from before can have a part in it. Another failure than
+    the first confirms that the requirement is not kept; both are told."""
+    first = result.message
     for name in ("verdict", "message", "expected", "actual", "diff", "wire", "behind", "stderr", "seconds", "revision"):
         setattr(result, name, getattr(seen, name))
     result.cause = cause
+    if seen.verdict == Verdict.FAIL and _shape(first) != _shape(seen.message):
+        result.message += f"; the first time: {first}"
+
+
+def _shape(message: str) -> str:
+    """A message without its numbers: the seconds of an impatient wait make no other failure."""
+    return re.sub(r"\d+(\.\d+)?", "#", message)
 
 
 def one_of_each_first(suspects: Iterable[tuple[Scenario, Played]]) -> list[tuple[Scenario, Played]]:

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from math import inf
 from typing import Any
@@ -16,7 +16,7 @@ from .case import Case, Transport
 from .client import Command
 from .fixtures import Server
 from .probing import apart
-from .requirements.model import REVISIONS, Era, Requirement
+from .requirements.model import LEGACY, MODERN, REVISIONS, Era, Requirement
 from .scenarios import Scenario
 from .session import Run, Session
 from .stage import Stage, World
@@ -97,6 +97,7 @@ class Player:
             try:
                 await self._start(scenario, case)
                 await self._look(scenario, case)
+                await self._look_at_eras({each.era for _, each in runs})
                 return
             except Exception as exc:
                 failure = first_of(exc, Failure)
@@ -117,6 +118,23 @@ class Player:
                 if first_of(exc, Failure) is None:
                     raise
                 # What it does not answer is for the scenarios to say.
+
+    async def _look_at_eras(self, eras: set[Era]) -> None:
+        """See whether clients of the other era are answered, too; if not, that is told once, with what to write."""
+        for known in [*self._sessions.values()]:
+            for era in eras - {known.era}:
+                session = Session(self.stage, known.world, replace(known.case, era=era))
+                try:
+                    _ = (await session.request(None, "tools/list")).result
+                except Exception as exc:
+                    if (failure := first_of(exc, Failure)) is None:
+                        raise
+                    meant = f'eras = ["{known.era}"] under [target] says that it is not meant to serve them'
+                    remark = f"no client of {MODERN if era == 'modern' else LEGACY} is served ({failure}); {meant}"
+                    self.remark = "; ".join(filter(None, [self.remark, remark]))
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await session.leave()
 
     async def _start(self, scenario: Scenario, case: Case) -> None:
         """Start the target once, and connect to it: somebody has to answer."""

@@ -293,6 +293,21 @@ def test_a_stale_baseline_entry_fails_and_a_true_one_does_not(tmp_path: Path) ->
     assert harness("run", f"--target={target}", "--only=naming:charset:legal").returncode == 1
 
 
+def test_a_target_of_one_era_is_told_what_to_write(tmp_path: Path) -> None:
+    mux = ROOT / "tests" / "integration" / "conformance" / "broken"
+    text = (mux / "mux.toml").read_text().replace("$here", str(mux))
+    target = tmp_path / "t.toml"
+    target.write_text(text.replace('"$config"', '"$config", "--modest", "aged"'))
+    done = harness("run", f"--target={target}", TOOLS)
+    assert re.search(
+        r'no client of 2026-07-28 is served \(.+\); eras = \["legacy"\] under \[target\] says', done.stdout
+    )
+    target.write_text(target.read_text().replace("[target]\n", '[target]\neras = ["legacy"]\n'))
+    done = harness("run", f"--target={target}", TOOLS)
+    assert done.returncode == 0, done.stdout
+    assert "is served" not in done.stdout
+
+
 @pytest.mark.parametrize("only", [(), (TOOLS,)])
 @pytest.mark.parametrize("transport", ["http", "stdio"])
 def test_a_target_that_does_not_start_fails_with_its_last_words(

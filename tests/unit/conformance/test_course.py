@@ -1,6 +1,6 @@
 """The order of play, on a player that plays what it is told to: no process, no network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -61,6 +61,8 @@ class Scripted:
         self._silent, self._seconds, self._limit, self._fresh_seconds = silent, seconds, limit, fresh_seconds
         self._hears, self._start, self._spoke = hears, start, spoke
         self.asked = 0
+        self.words: Iterator[str] = iter(())
+        """What its runs say, one after the other."""
 
     async def try_out(self, runs: object) -> None:
         if self._start:
@@ -71,7 +73,7 @@ class Scripted:
         verdict = next(self._fresh if fresh else self._first)
         seconds = self._fresh_seconds if fresh else self._seconds
         result = RunResult(played.requirement.id, played.name, case, verdict, seconds)
-        result.message = f"{'fresh' if fresh else 'first'} {verdict}"
+        result.message = next(self.words, f"{'fresh' if fresh else 'first'} {verdict}")
         self._spoke -= not fresh
         silent = self._silent and verdict == FAIL and (fresh or self._spoke < 0)
         return Played(result, [], silent, 0 if fresh else 4, self._limit)
@@ -106,9 +108,19 @@ async def played(
 @pytest.mark.parametrize(
     ("fresh", "verdict", "again", "said"),
     [
-        ([FAIL], FAIL, (1, 1, 4), "fresh fail"),
-        ([PASS, FAIL], FAIL, (2, 1, 4), "fresh fail (in the run, and in 1 of 2 fresh worlds)"),
-        ([PASS, PASS, FAIL], FAIL, (3, 1, 4), "fresh fail (in the run, and in 1 of 3 fresh worlds)"),
+        ([FAIL], FAIL, (1, 1, 4), "fresh fail; the first time: first fail"),
+        (
+            [PASS, FAIL],
+            FAIL,
+            (2, 1, 4),
+            "fresh fail; the first time: first fail (in the run, and in 1 of 2 fresh worlds)",
+        ),
+        (
+            [PASS, PASS, FAIL],
+            FAIL,
+            (3, 1, 4),
+            "fresh fail; the first time: first fail (in the run, and in 1 of 3 fresh worlds)",
+        ),
         ([PASS] * 3, Verdict.UNSTEADY, (3, 0, 4), "failed once, and in none of 3 fresh worlds (a race, or the order"),
         ([Verdict.NOT_APPLICABLE] * 3, Verdict.UNSTEADY, (3, 0, 4), "failed once"),
         ([Verdict.NOT_CHECKED], FAIL, None, "first fail"),
@@ -124,6 +136,21 @@ async def test_what_failed_is_played_again(
     assert (result.again and (result.again.played, result.again.failed, result.again.before)) == again
     assert result.message.startswith(said)
     assert told == ([] if len(fresh) == 1 and verdict == FAIL else [result])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("first", "again", "told"),
+    [
+        ("none within 3 s", "none within 20 s", "none within 20 s"),
+        ("none within 3.5 s", "the list is empty", "the list is empty; the first time: none within 3.5 s"),
+    ],
+)
+async def test_another_failure_in_a_fresh_world_leaves_the_first_to_be_read(first: str, again: str, told: str) -> None:
+    player = Scripted([FAIL], [FAIL])
+    player.words = iter([first, again])
+    course, _ = await played(player)
+    assert course.results[0].message == told
 
 
 @pytest.mark.anyio

@@ -77,4 +77,11 @@ class Modest(Extended):
             super().send(message)
 
 
-MODEST: Mapping[str, type[Mux]] = {"oldest": Oldest, "modest": Modest}
+class Aged(Extended):
+    """It serves no modern clients."""
+
+    def _admit(self, params: Message) -> None:
+        raise Failure(METHOD_NOT_FOUND, "Method not found")
+
+
+MODEST: Mapping[str, type[Mux]] = {"oldest": Oldest, "modest": Modest, "aged": Aged}
