@@ -143,6 +143,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         CONCERNS + "A call that waits must hold up nothing but itself.",
     ),
     Requirement(
+        "isolation:backends:notices",
+        "A backend that tells that its lists have changed goes on answering, whether or not clients are told.",
+        "convention",
+        "No revision says what a client does with a notification that it has no use for. A client connected directly "
+        "that has none goes on calling.",
+    ),
+    Requirement(
         "isolation:backends:hang-list",
         "A backend that never answers a list request does not keep the tools of the others from being listed.",
         "SHOULD",

@@ -209,6 +209,15 @@ async def hang_call(s: Session) -> None:
     await goes_on(s)
 
 
+@scenario("isolation:backends:notices", servers=("asking", "changing"), proxy_only=True)
+async def notices(s: Session) -> None:
+    """It tells of the change, and that it is taken back, before it answers the call for it."""
+    change = {"kind": "tools", "name": "noticed"}
+    for tool, arguments in (("change", change), ("change", change), ("touch", {"uri": "changing://nothing"})):
+        response = (await s.call_tool("changing", tool, arguments)).response
+        s.require(not failed(response), "a server that told of a change is not served", "a result", response)
+
+
 @scenario(
     "isolation:backends:hang-list",
     servers=(Server("listless", file="silent", args=("--on", "tools/list")), "mirror"),

@@ -176,6 +176,21 @@ class WaitsForLists(Mux):
     list_wait = 3600.0
 
 
+@breaks("isolation:backends:notices", symptom="tools/call got no response")
+class ChokesOnNotices(Mux):
+    """A server that tells of a change is not heard any more."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.choked: set[Backend] = set()
+
+    def heard(self, backend: Backend, message: Message) -> None:
+        if message.get("method", "").endswith("/list_changed"):
+            self.choked.add(backend)
+        if backend not in self.choked:
+            super().heard(backend, message)
+
+
 @breaks("isolation:backends:hang-call", symptom="got no response")
 class OneCallAtATime(Mux):
     """While one server works on a call, the others are not called."""
