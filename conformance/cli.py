@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from math import inf
 from pathlib import Path
 
 from . import __version__, init, target
+from .grading import selects
 from .report import badge, html, junit, scoreboard
 from .report.results import Results, ResultsError, merge, read
 from .report.summary import WRONG
@@ -109,7 +109,7 @@ def _outputs(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> int:
     load_all()
     for requirement in REQUIREMENTS.values():
-        if options.only and not any(fnmatchcase(requirement.id, glob) for glob in options.only):
+        if not selects(options.only, requirement.id):
             continue
         window = f"{requirement.since} to {requirement.until}"
         print(f"{requirement.id}  {requirement.level}  {window}\n    {requirement.text}")
@@ -156,7 +156,7 @@ def _selected(options: argparse.Namespace, name: str) -> list[str] | None:
         raise ResultsError(f"{options.only_failed}: there are no results of {called}; run it once with --json FOLDER")
     failed = [outcome.id for outcome in earlier.requirements if outcome.verdict in WRONG]
     known = [each for each in failed if each in REQUIREMENTS]
-    chosen = [each for each in known if not options.only or any(fnmatchcase(each, glob) for glob in options.only)]
+    chosen = [each for each in known if selects(options.only, each)]
     if not chosen:
         print(f"{called}: nothing of what is selected failed in {options.only_failed}", file=sys.stderr)
     return chosen

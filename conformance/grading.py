@@ -17,6 +17,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from .baseline import Known
@@ -81,9 +82,13 @@ def required(environ: Mapping[str, str]) -> set[str]:
 
 
 def plan(
-    target: Target, scenarios: Iterable[Scenario], full: bool
+    target: Target, scenarios: Iterable[Scenario], full: bool, globs: Sequence[str] = ()
 ) -> tuple[list[tuple[Scenario, Case]], dict[str, LeftOut]]:
-    """What is to be played, in the order of the requirements, and why the rest is not: verdict and reason by id."""
+    """What is to be played, in the order of the requirements, and why the rest is not: verdict and reason by id.
+
+    Args:
+        globs: of the requirements by which the scenarios were selected; none if all are.
+    """
     by_requirement: dict[str, list[Scenario]] = {}
     for scenario in scenarios:
         by_requirement.setdefault(scenario.requirement.id, []).append(scenario)
@@ -92,7 +97,9 @@ def plan(
     for requirement in REQUIREMENTS.values():
         mine = by_requirement.get(requirement.id, [])
         if requirement.unchecked:
-            left_out[requirement.id] = LeftOut(Verdict.NOT_CHECKED, requirement.unchecked)
+            left_out[requirement.id] = LeftOut(
+                Verdict.NOT_CHECKED, requirement.unchecked, selected=selects(globs, requirement.id)
+            )
         elif not mine:
             left_out[requirement.id] = LeftOut(Verdict.NOT_CHECKED, "it was not selected", selected=False)
         elif reason := target.declines(requirement.id):
@@ -104,6 +111,11 @@ def plan(
         else:
             left_out[requirement.id] = LeftOut(Verdict.NOT_APPLICABLE, "no case of this target can show it")
     return runs, left_out
+
+
+def selects(globs: Sequence[str], requirement: str) -> bool:
+    """Whether a requirement is among those that globs of ids select; without any all are."""
+    return not globs or any(fnmatchcase(requirement, glob) for glob in globs)
 
 
 def _lacking(target: Target, scenarios: Iterable[Scenario]) -> LeftOut | None:

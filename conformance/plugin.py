@@ -18,7 +18,6 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,11 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.update_snapshots and target.is_proxy:
         raise pytest.UsageError("goldens are recorded from the target 'direct' only: --snapshot-update is refused")
     globs = config.getoption("--only")
-    scenarios = [
-        scenario
-        for scenario in load_all().values()
-        if not globs or any(fnmatchcase(scenario.requirement.id, glob) for glob in globs)
-    ]
+    scenarios = [scenario for scenario in load_all().values() if grading.selects(globs, scenario.requirement.id)]
     if not scenarios:
         raise pytest.UsageError(f"no requirement is called {' or '.join(globs)}; `list` shows them")
     conformance = Conformance(config, target, scenarios, known, required)
@@ -216,7 +211,7 @@ class Conformance:
         self._strict = bool(config.getoption("--all-levels"))
         self._matrix: Literal["default", "full"] = config.getoption("--matrix")
         self._known = known
-        self.runs, self._left_out = grading.plan(target, scenarios, self._matrix == "full")
+        self.runs, self._left_out = grading.plan(target, scenarios, self._matrix == "full", config.getoption("--only"))
         if config.getoption("--only"):
             selected = {scenario.requirement.id for scenario in scenarios}
             self._known = {name: entry for name, entry in known.items() if name in selected}

@@ -187,6 +187,15 @@ def test_what_is_not_played_says_why() -> None:
     assert planned(declining, MUST)[1][MUST] == LeftOut(Verdict.NOT_SUPPORTED, "no tools")
 
 
+def test_what_no_scenario_checks_is_told_where_it_was_selected() -> None:
+    unchecked = next(requirement for requirement in REQUIREMENTS.values() if requirement.unchecked)
+    selected = {
+        only: grading.plan(load("multimcp"), (), False, only)[1][unchecked.id].selected
+        for only in ((), (MUST,), (MUST, f"{unchecked.area}:*"))
+    }
+    assert selected == {(): True, (MUST,): False, (MUST, f"{unchecked.area}:*"): True}
+
+
 def test_the_default_cases_have_every_client_and_every_backend_transport() -> None:
     for name in ("multimcp", "multimcp-stdio", "multimcp-sse", "multimcp-http", "fastmcp"):
         target = load(name)
