@@ -188,7 +188,8 @@ def _run_one(name: str, results: Path, arguments: Sequence[str]) -> int:
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     with subprocess.Popen(suite_command(name, results, arguments), env=environ) as suite:
         # It stops what it started; this waits for that.
-        signal.signal(signal.SIGTERM, lambda number, frame: suite.terminate())
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda number, frame: suite.terminate())
         code = suite.wait()
     # Whatever else pytest says (interrupted, usage) is no verdict.
     return code if code in (0, 1) and results.exists() else 2

@@ -59,8 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--target")
     if name is None:
         return
-    # Ends like Ctrl-C, so that what was started is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     try:
         target = load(name)
         target.check_environment(os.environ)
@@ -79,6 +79,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"no requirement is called {' or '.join(globs)}; `list` shows them")
     conformance = Conformance(config, target, scenarios, known, required)
     config.pluginmanager.register(conformance, "conformance-run")
+
+
+def _end(number: int, frame: object) -> None:
+    """End as pytest does after Ctrl-C, so that what was started is stopped; once, for Ctrl-C reaches all processes of a
+    terminal, and the command line passes on what reaches it alone."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda number, frame: None)  # SIG_IGN would complain of one that is under way
+    raise KeyboardInterrupt
 
 
 VERSION_WAIT = 30.0

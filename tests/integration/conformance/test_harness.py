@@ -113,18 +113,32 @@ def test_a_stub_of_any_user_can_ask_for_a_server(forks: Path) -> None:
     assert stat.S_IMODE(forks.stat().st_mode) == 0o777
 
 
-def test_a_harness_that_is_told_to_end_stops_the_target() -> None:
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "Ctrl-C"])
+def test_a_harness_that_is_told_to_end_stops_the_target(way: str) -> None:
     command = [sys.executable, "-m", "conformance", "run", "--target=multimcp-http"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as told:
+    # Else SIGINT stays ignored where it is, as in a job of a shell in the background.
+    command = [
+        sys.executable,
+        "-c",
+        f"import os, signal; signal.signal(2, lambda *_: None); os.execv({command[0]!r}, {command})",
+    ]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as told:
         assert told.stdout is not None
         while "✓" not in told.stdout.readline():
             assert told.poll() is None
         family = commands(descendants(told.pid))
         targets = [pid for pid, command in family.items() if "multimcp --transport http" in command]
         assert targets
-        told.terminate()
-        told.communicate(timeout=TIMEOUT)
+        if way == "Ctrl-C":
+            os.killpg(told.pid, signal.SIGINT)
+        else:
+            told.send_signal(signal.Signals[way])
+        said, _ = told.communicate(timeout=TIMEOUT)
     assert told.returncode == 2
+    assert "Traceback" not in said
+    assert "exit 2" in said
     assert not any(map(alive, targets))
     until(lambda: not any(map(alive, family)), TIMEOUT, "the fixture servers end")
 
