@@ -213,12 +213,16 @@ class Proxy:
         if self._idle is not None and not self._in_flight:
             self._idle.set()
 
-    async def drain(self, patience: float) -> None:
-        """Wait until every request that was read is answered; those that are not after `patience` seconds fail."""
+    async def finish(self, patience: float) -> None:
+        """Wait until every request that was read is answered, for `patience` seconds at most."""
         with anyio.move_on_after(patience):
             while self._in_flight:
                 self._idle = anyio.Event()
                 await self._idle.wait()
+
+    async def drain(self, patience: float) -> None:
+        """Wait until every request that was read is answered; those that are not after `patience` seconds fail."""
+        await self.finish(patience)
         for call in list(self._in_flight):
             if call.carrier is not None:
                 call.carrier.give_up(call.number)

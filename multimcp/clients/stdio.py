@@ -9,7 +9,7 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import anyio
@@ -27,10 +27,10 @@ LAST_ANSWERS = 0.5
 """Seconds in which a client may still read what waits for it when we end."""
 
 
-async def serve_stdio(front: Front, on_end: Callable[[], None]) -> None:
+async def serve_stdio(front: Front, finished: Callable[[], Awaitable[None]], on_end: Callable[[], None]) -> None:
     """Serve one client over our standard streams, until cancelled; `on_end` is called when the client is gone.
 
-    The end of stdin does not end it at once: what is in flight is still answered.
+    The end of stdin does not end it at once: what is in flight is still answered, as far as `finished` waits for that.
     """
     with own_streams() as (stdin, stdout):
         limits = front.clients.limits
@@ -51,6 +51,7 @@ async def serve_stdio(front: Front, on_end: Callable[[], None]) -> None:
                     chunk = await _read(stdin)
                     for line in lines.feed(chunk or b"\n"):  # the last one may have no line feed
                         peer.take(line)
+                await finished()
                 on_end()
                 await anyio.sleep_forever()
             finally:

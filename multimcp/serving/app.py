@@ -43,6 +43,7 @@ from multimcp.protocol.catalog import Names
 from multimcp.protocol.chain import Chain
 from multimcp.protocol.http import Header
 from multimcp.protocol.limits import DEFAULT, Limits, Seldom
+from multimcp.protocol.waiting import CLIENT_WAIT
 from multimcp.proxy import Proxy
 
 from . import log
@@ -248,7 +249,8 @@ async def serve(settings: Settings, file: ConfigFile) -> None:
 
             group.start_soon(end)
             if web is None:
-                await serve_stdio(parts.proxy, signals.stop.set)
+                # Requests that are piped in may wait for servers that start. Who wants it to end sooner sends a signal.
+                await serve_stdio(parts.proxy, partial(parts.proxy.finish, CLIENT_WAIT), signals.stop.set)
             else:
                 await web.serve_http(settings.access)
             front.cancel_scope.cancel()

@@ -244,18 +244,11 @@ def test_a_batch_must_not_greet(path: tuple[str, Exchange]) -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b""])
 def test_requests_piped_in_are_all_answered(tmp_path: Path, end: bytes) -> None:
-    config = write_config(tmp_path / "mcp.json", {"slow": raw("slow:tools/call=0.3")})
+    """All at once, and so before their server is up."""
+    config = write_config(tmp_path / "mcp.json", {"slow": raw("slow:initialize=1")})
     calls = [asked(str(number), "tools/call", '{"name":"slow::echo"}') for number in range(5)]
+    piped = b"\n".join([INITIALIZE, INITIALIZED, *calls, PING]) + end
     command = [sys.executable, *program(), "--config", str(config)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
-        assert running.stdin is not None
-        assert running.stdout is not None
-        # The server has been started by the end of stdin, after which requests have `app.IN_FLIGHT`.
-        running.stdin.write(
-            b"\n".join([INITIALIZE, INITIALIZED, asked('"first"', "tools/call", '{"name":"slow::echo"}'), b""])
-        )
-        running.stdin.flush()
-        answers = [json.loads(running.stdout.readline()) for _ in range(2)]
-        output, _ = running.communicate(b"\n".join([*calls, PING]) + end, TIMEOUT)
-    answers += [json.loads(line) for line in output.splitlines()]
-    assert {answer["id"] for answer in answers if "result" in answer} == {"hello", "first", *range(5), "last"}, answers
+    done = subprocess.run(command, input=piped, capture_output=True, timeout=TIMEOUT, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {answer["id"] for answer in answers if "result" in answer} == {"hello", *range(5), "last"}

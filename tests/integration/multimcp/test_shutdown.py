@@ -321,6 +321,27 @@ def test_a_client_that_dies_with_calls_in_flight(tmp_path: Path) -> float:
         process.kill()
 
 
+@in_time
+def test_a_signal_after_the_end_of_stdin(tmp_path: Path) -> float:
+    """As SDK clients leave: what is in flight is waited for no longer."""
+    process = start_stdio(tmp_path, {"mute": raw("hang:tools/call")})
+    try:
+        greet(process)
+        process.expect("mute: ready")
+        say(process, {"id": 2, "method": "tools/call", "params": {"name": "mute::echo"}})
+        say(process, {"id": 3, "method": "ping"})
+        stdout: Any = process.popen.stdout
+        while json.loads(stdout.readline()).get("id") != 3:
+            pass
+        process.popen.stdin.close()  # type: ignore[union-attr]
+        took = end(process, ways(process)["SIGTERM"])
+        (answer,) = [json.loads(line) for line in stdout]
+        assert answer["error"]["message"] == "Multi-MCP ended before this was answered"
+        return took
+    finally:
+        process.kill()
+
+
 def test_requests_piped_in_are_answered_before_the_end(tmp_path: Path) -> None:
     process = start_stdio(tmp_path, {"slow": raw("slow:tools/call=0.3")})
     try:
