@@ -548,15 +548,17 @@ class Session:
         if have != want:
             raise Failure(what, want, have, diff(want, have))
 
-    def require(self, condition: object, what: str, expected: str = "", actual: object = "") -> None:
-        """Something holds; `what` says what is wrong when it does not.
+    def require(
+        self, condition: object, what: str, expected: str = "", actual: object = "", *, cause: str = ""
+    ) -> None:
+        """Something holds; `what` says what is wrong when it does not, and `cause` what of the target it comes from.
 
         Raises:
             Failure: it does not.
         """
         self.run.checks += 1
         if not condition:
-            raise Failure(what, expected, shown(actual))
+            raise Failure(what, expected, shown(actual), cause=cause)
 
 
 def declares(capabilities: Message, capability: str) -> bool:

@@ -21,7 +21,7 @@ from conformance.wire import Message
 from .changes import changed
 from .holding import hold, release
 from .registry import scenario
-from .visitors import FORGED, JSON, STREAM, foreign, here, posted, turned_away, visit
+from .visitors import FORGED, JSON, SERVED, STREAM, foreign, here, posted, turned_away, visit
 from .watching import LIST_CHANGED
 
 HTTP: tuple[Transport, ...] = ("http",)
@@ -215,7 +215,8 @@ def forbidden(s: Session, status: int, who: str, *also: int) -> None:
     else:
         right = (403, *also)
         what = " or ".join(f"HTTP {number}" for number in right)
-        s.require(status in right, f"{who} is not refused with status 403", what, f"HTTP {status}")
+        cause = SERVED if status < 300 else ""
+        s.require(status in right, f"{who} is not refused with status 403", what, f"HTTP {status}", cause=cause)
 
 
 @scenario("http:origin:verbs", clients=HTTP)

@@ -32,6 +32,9 @@ SHOWN = 2000
 CLOSED = 0
 """Instead of a status: the connection was closed without an answer."""
 
+SERVED = "what a browser sends for the page of another site is served"
+"""The cause that all failures here have where nothing is looked at."""
+
 
 def foreign(url: str, *, origin: bool = True) -> dict[str, str]:
     """The headers of a page whose name was rebound to the address in a URL; a GET of one has no Origin."""
@@ -79,13 +82,14 @@ async def visit(s: Session, verb: str, url: str, headers: Mapping[str, str], con
 def turned_away(s: Session, status: int, who: str) -> None:
     """It was: with a status that says so, or by closing the connection."""
     if status != CLOSED:
-        at_fault(s, status, who)
+        at_fault(s, status, who, cause=SERVED)
     s.require(True, who)
 
 
-def at_fault(s: Session, status: int, what: str) -> None:
+def at_fault(s: Session, status: int, what: str, *, cause: str = "") -> None:
     """It was refused with a status that says that the fault is the sender's."""
-    s.require(400 <= status < 500, f"{what} is not refused", "a status from 400 to 499", f"HTTP {status}")
+    right = 400 <= status < 500
+    s.require(right, f"{what} is not refused", "a status from 400 to 499", f"HTTP {status}", cause=cause)
 
 
 @asynccontextmanager

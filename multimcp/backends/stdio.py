@@ -97,16 +97,19 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         ours, theirs = os.pipe()
         try:
             protocol = _Stderr(self._on_stderr, self._stderr_ended)
-            self._stderr, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(ours, "rb", 0))
-            await loop.subprocess_exec(
-                lambda: self,
-                *self._command,
-                stderr=theirs,
-                env=self._env,
-                cwd=self._cwd,
-                start_new_session=True,
-                preexec_fn=_keep_three_streams,
-            )
+            with anyio.CancelScope(
+                shield=True
+            ):  # it takes no time, and uvloop would leave open what it has opened by then
+                self._stderr, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(ours, "rb", 0))
+                await loop.subprocess_exec(
+                    lambda: self,
+                    *self._command,
+                    stderr=theirs,
+                    env=self._env,
+                    cwd=self._cwd,
+                    start_new_session=True,
+                    preexec_fn=_keep_three_streams,
+                )
         except BaseException as exc:
             if self._stderr is not None:
                 self._stderr.close()

@@ -353,7 +353,7 @@ class ListsSkillsOnly(Refuses):
     method = "skills/get"
 
 
-@breaks("extensions:skills:legacy", symptom="skills/list gives no list")
+@breaks("extensions:skills:legacy", symptom="skills/list was answered with an error")
 class SkillsOfModernClients(Refuses):
     """It declares Skills to everybody, and lists them for modern clients."""
 
