@@ -16,6 +16,7 @@ import {
   ElicitRequestSchema,
   ListRootsRequestSchema,
   LoggingMessageNotificationSchema,
+  ToolListChangedNotificationSchema,
 } from "@modelcontextprotocol/sdk/types.js";
 
 const TIMEOUT = { timeout: 20_000 };
@@ -41,12 +42,24 @@ function transport() {
 
 const text = (result) => result.content.map((block) => block.text).join();
 
+// The names of all tools; a server that is not up within some seconds is announced when it is.
+async function toolsOfAll(client) {
+  for (;;) {
+    const changed = new Promise((resolve) => client.setNotificationHandler(ToolListChangedNotificationSchema, resolve));
+    const names = (await client.listTools({}, TIMEOUT)).tools.map(({ name }) => name);
+    if (["calculator::", "everything::"].every((prefix) => names.some((name) => name.startsWith(prefix)))) {
+      return names;
+    }
+    await changed;
+  }
+}
+
 // What anyone may ask of a server.
 async function offers(client) {
   report.server = client.getServerVersion().name;
   const call = (name, args) => client.callTool({ name, arguments: args }, undefined, TIMEOUT);
   const read = (uri) => client.readResource({ uri }, TIMEOUT);
-  await attempt("tools", async () => (await client.listTools({}, TIMEOUT)).tools.map(({ name }) => name));
+  await attempt("tools", () => toolsOfAll(client));
   await attempt("prompts", async () => (await client.listPrompts({}, TIMEOUT)).prompts.map(({ name }) => name));
   await attempt("resources", async () => (await client.listResources({}, TIMEOUT)).resources.map(({ uri }) => uri));
   await attempt("templates", async () =>
