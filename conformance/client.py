@@ -541,26 +541,32 @@ async def start_process(command: Command, *, stdin: int, stdout: int | IO[bytes]
         raise Silence(said, cause=said) from None
 
 
-async def end_process(process: Process) -> None:
-    """Close its stdin, as a client over stdio does; what does not end then, or leaves children, is killed.
+async def end_process(process: Process, wait: float = EXIT_WAIT) -> bool:
+    """Close its stdin, as a client over stdio does, and then tell it to end; what has no stdin was told before. What does
+    not end within `wait` seconds each, or leaves children, is killed. Returns whether it ended by itself.
 
     Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#stdio
     """
+    numbers: tuple[signal.Signals | None, ...] = (None,)
     if process.stdin is not None:
+        numbers = (None, signal.SIGTERM)
         with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             await process.stdin.aclose()
-    for number in (None, signal.SIGTERM):
+    ended = False
+    for number in numbers:
         if number is not None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
-        with anyio.move_on_after(EXIT_WAIT):
+        with anyio.move_on_after(wait):
             await process.wait()
+            ended = True
             break
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
     if process.stdout is not None:
         await process.stdout.aclose()
+    return ended
 
 
 class _Stdio:

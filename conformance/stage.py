@@ -29,7 +29,7 @@ from .case import Transport
 from .client import Command
 from .fixtures import SERVERS, Backend, Journal, Server, listening
 from .launchers import GROUNDS, Ground, Running, Site, launching
-from .launchers.base import LaunchError, site
+from .launchers.base import Ending, LaunchError, site
 from .naming import Offered, Scheme
 from .patience import Patience
 from .target import Target
@@ -115,6 +115,7 @@ class Stage:
         """How long is waited in shared worlds, and in others unless they are opened with another one."""
         self._startup = target.launch.startup
         self._longest_start = 0.0
+        self._ending = Ending()
         self._starts = anyio.CapacityLimiter(os.cpu_count() or 1)
 
     @property
@@ -217,13 +218,13 @@ class Stage:
 
     async def _launched(self, target: Target, backends: Mapping[str, Backend], folder: Path) -> tuple[Running, Held]:
         """The target started; once more if it did not get its port, which was free when it was chosen."""
-        place = site(target, backends, folder)
+        place = site(target, backends, folder, self._ending)
         try:
             return await self.hold(launching(self._ground, target)(place))
         except LaunchError:
             if _free(int(place.values["port"])):
                 raise
-        return await self.hold(launching(self._ground, target)(site(target, backends, folder)))
+        return await self.hold(launching(self._ground, target)(site(target, backends, folder, self._ending)))
 
     async def backend(
         self, server: Server, transport: Transport, opened: list[Held] | None, patience: Patience | None = None

@@ -12,7 +12,7 @@ from anyio.abc import Process
 
 from conformance.admin import Admin
 from conformance.case import Transport
-from conformance.client import Endpoint, http_client
+from conformance.client import EXIT_WAIT, Endpoint, http_client
 from conformance.config import config_files
 from conformance.filling import fill
 from conformance.fixtures import Backend, Forks, forker
@@ -34,6 +34,13 @@ class LaunchError(Silence):
     """The target's: it does not start, or does not get ready."""
 
 
+@dataclass
+class Ending:
+    """How long a target may take to end when it was told to, in all its worlds together."""
+
+    seconds: float = EXIT_WAIT
+
+
 @dataclass(frozen=True)
 class Site:
     """Where a target is started: what is to be put behind it, a folder for its files, and its placeholders' values."""
@@ -44,6 +51,7 @@ class Site:
     values: Mapping[str, str]
     log: Path
     """Collects what the target writes on stderr; it is appended to."""
+    ending: Ending
 
     @property
     def files(self) -> dict[str, str]:
@@ -143,13 +151,13 @@ def here(launch: Launch) -> Open:
     return ground
 
 
-def site(target: Target, backends: Mapping[str, Backend], folder: Path) -> Site:
+def site(target: Target, backends: Mapping[str, Backend], folder: Path, ending: Ending) -> Site:
     """A place for a target in `folder`, with a free port."""
     folder.mkdir(parents=True, exist_ok=True)
     (port,) = free_ports(1)
     # (In a container the configuration has an absolute path, which stays as it is.)
     values = placeholders(port, folder / target.config.file, target)
-    return Site(target, backends, folder, values, folder / "target.log")
+    return Site(target, backends, folder, values, folder / "target.log", ending)
 
 
 def free_ports(count: int) -> list[int]:

@@ -16,6 +16,9 @@ from .base import LaunchError, Running, Site, free_ports, ready, served
 PORT_TAKEN = re.compile("address already in use|EADDRINUSE", re.IGNORECASE)
 """What a program says when somebody else got its port, between the harness's choice and its own start."""
 
+BRIEF = 0.5
+"""Seconds in which a target that did not end once, when it was told to, may end after that: all worlds end so."""
+
 
 @asynccontextmanager
 async def launch(site: Site) -> AsyncGenerator[Running, None]:
@@ -51,4 +54,5 @@ async def _started(site: Site) -> AsyncGenerator[Running, None]:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
                 process.terminate()
-            await end_process(process)
+            if not await end_process(process, site.ending.seconds):
+                site.ending.seconds = BRIEF

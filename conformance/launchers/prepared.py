@@ -134,6 +134,8 @@ async def _run(site: Site, key: str, words: Sequence[str], output: IO[bytes]) ->
         code = process.returncode
     finally:
         with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.terminate()
             await end_process(process)
     if code != 0:
         how = f"ended with exit code {code}" if code is not None else f"did not end within {target.launch.startup:g} s"

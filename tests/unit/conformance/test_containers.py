@@ -16,7 +16,7 @@ import pytest
 
 from conformance.fixtures import SERVERS, Backend, Journal, Server
 from conformance.launchers import docker, kubernetes
-from conformance.launchers.base import Ground, Site, site
+from conformance.launchers.base import Ending, Ground, Site, site
 from conformance.launchers.containers import forking_begun, forking_command, share
 from conformance.stage import Stage
 from conformance.tables import IMAGE
@@ -48,7 +48,7 @@ def target(tmp_path: Path, kind: str, more: str = "") -> Target:
 
 def place(tmp_path: Path, kind: str, more: str = "") -> Site:
     url = Backend(Server("a"), "http", "http://10.0.0.2:5/mcp", Journal(tmp_path / "j"))
-    return site(target(tmp_path, kind, more), {"a": url}, tmp_path / "world").at(host="10.0.0.1", port="7")
+    return site(target(tmp_path, kind, more), {"a": url}, tmp_path / "world", Ending()).at(host="10.0.0.1", port="7")
 
 
 def modes(folder: Path) -> dict[str, int]:
