@@ -542,8 +542,8 @@ async def start_process(command: Command, *, stdin: int, stdout: int | IO[bytes]
 
 
 async def end_process(process: Process, wait: float = EXIT_WAIT) -> bool:
-    """Close its stdin, as a client over stdio does, and then tell it to end; what has no stdin was told before. What does
-    not end within `wait` seconds each, or leaves children, is killed. Returns whether it ended by itself.
+    """Close its stdin, as a client over stdio does, and then tell it to end; what has no stdin was told before. What
+    does not end within `wait` seconds each, or leaves children, is killed. Returns whether it ended by itself.
 
     Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#stdio
     """
