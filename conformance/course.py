@@ -5,7 +5,8 @@ Rules:
   of them is unsteady. Of a requirement one case that fails again is enough.
 - The second pass has several worlds at once, as most of its time is waiting, and gives the target all the time that it
   may take. So the first pass may be impatient with a target that has left requests without an answer for long: what it
-  is too quick to accuse is played in full later.
+  is too quick to accuse is played in full later. Of a requirement that it leaves without an answer in one case the
+  other cases are played only if it turns out to be kept in that one.
 - A target that leaves several runs in a row without an answer, and a list in a fresh world too, has gone deaf: the run
   ends early. It also ends when its time is over.
 """
@@ -28,7 +29,7 @@ from .verdict import Again, Failure, RunResult, Verdict
 TIMES = 3
 """How often what failed is played again, unless it fails before."""
 
-AT_ONCE = 6
+AT_ONCE = 12
 """Runs of the second pass at once."""
 
 DEAF = 3
@@ -37,7 +38,7 @@ DEAF = 3
 VAIN = 2
 """Runs that failed after a long wait after which the first pass gets impatient."""
 
-BRISK = 3.0
+BRISK = 1.5
 """Seconds that an impatient wait takes at least; a target that is known to be slow gets more."""
 
 BRISK_START = 10.0
@@ -69,8 +70,12 @@ class Course:
         self.ended: Ended | None = None
         self._suspects: list[tuple[Scenario, Played]] = []
         self._real: set[str] = set()
+        self._mute: set[str] = set()
+        """The requirements of which a run was left without an answer."""
+        self._spared: list[tuple[Scenario, Case]] = []
         self._vain = 0
         self._slowest = 0.0
+        self._hurried = False
         self._deaf = 0
         self._patient = DEAF
         self._good = next((run for run in runs if not run[0].own), runs[0] if runs else None)
@@ -96,8 +101,11 @@ class Course:
             self.ended = Ended(f"{NOT_STARTING}: {failure.message}; {failure.actual}".removesuffix("; "), NOT_STARTING)
 
     async def first(self, scenario: Scenario, case: Case, compare: Compare) -> RunResult | None:
-        """Play a run; returns its result, or None if all has ended. What failed is to be played again."""
+        """Play a run; returns its result, or None if all has ended or it is spared. What failed comes again."""
         if self.ended:
+            return None
+        if self._hurried and scenario.requirement.id in self._mute:
+            self._spared.append((scenario, case))
             return None
         with anyio.CancelScope(deadline=self._deadline) as scope:
             played = await self._player.play(scenario, case)
@@ -107,6 +115,8 @@ class Course:
         self.results.append(result)
         if result.verdict == Verdict.FAIL:
             self._suspects.append((scenario, played))
+            if played.silent:
+                self._mute.add(result.requirement)
         with anyio.CancelScope(deadline=self._deadline) as scope:
             await self._learn(scenario, case, played)
         self._over(scope)
@@ -127,6 +137,7 @@ class Course:
         long = PATIENT * ANSWER_WAIT * self._player.stage.target.patience
         self._vain += result.verdict == Verdict.FAIL and result.seconds > long
         if self._vain >= VAIN:
+            self._hurried = True
             self._player.stage.hurry(max(BRISK, HEADROOM * self._slowest), BRISK_START, HEADROOM)
         if result.verdict in (Verdict.PASS, Verdict.FAIL):
             self._deaf = self._deaf + 1 if played.silent else 0
@@ -157,7 +168,35 @@ class Course:
             async with anyio.create_task_group() as group:
                 for scenario, played in one_of_each_first(self._suspects):
                     group.start_soon(self._again, scenario, played, limiter, compare, told)
+            async with anyio.create_task_group() as group:
+                for one, case in [*self._spared]:
+                    group.start_soon(self._late, one, case, limiter, compare, told)
         self._over(scope)
+
+    @property
+    def spared(self) -> int:
+        """How many runs were not played, as another case has shown that their requirement is not kept."""
+        return len(self._spared)
+
+    async def _late(
+        self,
+        scenario: Scenario,
+        case: Case,
+        limiter: anyio.CapacityLimiter,
+        compare: Compare,
+        told: Callable[[RunResult], None],
+    ) -> None:
+        """Play what was spared, unless its requirement is not kept."""
+        async with limiter:
+            if scenario.requirement.id in self._real or self.ended:
+                return
+            self._spared.remove((scenario, case))
+            played = await self._player.play(scenario, case, fresh=True)
+        if played.result.verdict == Verdict.NOT_CHECKED:
+            return
+        self.results.append(compare(scenario, played))
+        if played.result.verdict == Verdict.FAIL:
+            await self._again(scenario, played, limiter, compare, told)
 
     async def _again(
         self,

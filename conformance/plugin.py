@@ -294,7 +294,8 @@ class Conformance:
             self._faulty = True
         broken = session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         played, ended = (self._course.results, self._course.ended) if self._course else ([], None)
-        whole = len(played) + self._deselected >= len(self.runs) or ended or self._skipped
+        spared = self._course.spared if self._course else 0
+        whole = len(played) + spared + self._deselected >= len(self.runs) or ended or self._skipped
         results = grading.results(
             self.target,
             played if self.recording else grading.confirmed(played),

@@ -227,11 +227,34 @@ async def test_a_run_ends_when_its_time_is_over() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("seconds", "hurried"), [(1.0, []), (19.0, [(3.0, 10.0, 5)])])
+@pytest.mark.parametrize(("seconds", "hurried"), [(1.0, []), (19.0, [(1.5, 10.0, 5)])])
 async def test_the_first_pass_gets_impatient_after_long_waits(seconds: float, hurried: list[object]) -> None:
     player = Scripted([FAIL] * VAIN, [FAIL] * VAIN, silent=True, seconds=seconds)
     await played(player, VAIN)
     assert player.stage.hurried == hurried
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("fresh", "results", "spared"),
+    [
+        ([FAIL] * 9, VAIN, 3),  # it is not kept: that is enough
+        ([PASS] * 99, VAIN + 3, 0),  # it is kept there, so the other cases are to be seen
+        ([PASS] * TIMES * VAIN + [FAIL] * 99, VAIN + 3, 0),
+    ],
+)
+async def test_of_what_is_left_without_an_answer_the_other_cases_may_be_spared(
+    fresh: list[Verdict], results: int, spared: int
+) -> None:
+    course, _ = await played(Scripted([FAIL] * VAIN, fresh, silent=True, seconds=19.0), VAIN + 3)
+    assert (len(course.results), course.spared) == (results, spared)
+    assert {result.verdict for result in course.results[VAIN:]} <= {fresh[-1]}
+
+
+@pytest.mark.anyio
+async def test_what_is_answered_wrongly_is_played_in_every_case() -> None:
+    course, _ = await played(Scripted([FAIL] * 9, [FAIL] * 9, seconds=19.0), VAIN + 3)
+    assert (len(course.results), course.spared) == (VAIN + 3, 0)
 
 
 def test_the_slowest_answer_of_a_wire_log() -> None:
