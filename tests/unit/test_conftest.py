@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Times
+from tests.conftest import BESIDE, Times
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import tests.conftest
 from tests.conftest import pytest_collection_modifyitems, pytest_runtest_logstart
 tests.conftest.STAT = Path("stat")
+tests.conftest.PRESSURE = Path("pressure")
 tests.conftest.DELAY = 0.0
 """
 
@@ -55,9 +56,20 @@ def test_what_is_run_again(tmp_path: Path, failing: int, stolen: int, code: int,
 
 
 def test_what_the_kernel_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stat = tmp_path / "stat"
+    stat, pressure = tmp_path / "stat", tmp_path / "pressure"
     monkeypatch.setattr("tests.conftest.STAT", stat)
-    assert Times.now() == Times()  # where it tells nothing
+    monkeypatch.setattr("tests.conftest.PRESSURE", pressure)
+    monkeypatch.setattr("time.monotonic", lambda: 7.0)
+    assert Times.now() == Times(at=7.0)  # where it tells nothing
     assert not Times().starved(Times.now())
     stat.write_text("cpu  1 2 4 8 16 32 64 128 256 512\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
-    assert Times.now() == Times(used=1 + 2 + 4 + 32 + 64, stolen=128)
+    pressure.write_text("some avg10=3.42 avg60=1 avg300=2 total=2500000\nfull avg10=0 avg60=0 avg300=0 total=9\n")
+    assert Times.now() == Times(used=1 + 2 + 4 + 32 + 64, stolen=128, waited=2.5, at=7.0)
+
+
+@pytest.mark.parametrize(("waited", "beside", "starved"), [(6.0, True, True), (6.0, False, False), (5.0, True, False)])
+def test_who_waits_beside_others(waited: float, beside: bool, starved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BESIDE, raising=False)
+    if beside:
+        monkeypatch.setenv(BESIDE, "1")
+    assert Times(waited=1.0, at=10.0).starved(Times(waited=1.0 + waited, at=20.0)) == starved
