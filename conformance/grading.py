@@ -3,8 +3,8 @@
 Rules:
 - Every requirement is in the results: what was not played says why.
 - What a target is known not to keep (its baseline) does not count; an entry that is not true any more is stale.
-- What is unsteady does not count, unless `strict` says that everything does. What failed and was not played again is
-  unsteady, unless its requirement failed again in another case.
+- What is unsteady never counts: of some thousand runs one may fail for what the machine does. What failed and was not
+  played again is unsteady, unless its requirement failed again in another case.
 - Failures that come from one thing are one finding, with the list of what it took down.
 - Exit code 0: conforms, or baselined; 1: a nonconformance or a stale entry, or a target that does not start or answers
   nothing; 2: a fault of the harness or the configuration, or not enough time.
@@ -187,8 +187,6 @@ def results(
     failing = [outcome for outcome in outcomes if outcome.verdict == Verdict.FAIL]
     summary["baselined"] = sum(outcome.baseline is not None for outcome in failing)
     summary["stale"] = sum(outcome.stale for outcome in outcomes)
-    if strict:
-        failing += [outcome for outcome in outcomes if outcome.verdict == Verdict.UNSTEADY]
     summary["regressions"] = sum(outcome.baseline is None and outcome.counts(strict) for outcome in failing)
     fault = faulty or summary[Verdict.HARNESS_ERROR]
     wrong = summary["regressions"] or summary["stale"] or (ended and ended.cause)

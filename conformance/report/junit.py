@@ -3,7 +3,7 @@
 Rules:
 - A failure is what makes the run fail: not kept, not in the baseline, of a level that counts; and a stale entry of
   the baseline. The harness's own fault is an error.
-- What is unsteady is a failure where everything counts (`--strict`), and skipped elsewhere.
+- What is unsteady does not count, and is skipped.
 - What else is not kept is skipped, and says why it does not count.
 - Whatever comes from a results file is text, without the characters that XML does not have.
 """
@@ -59,7 +59,7 @@ def _judge(case: Element, results: Results, outcome: Outcome, run: Run) -> None:
         return
     if run.verdict == Verdict.HARNESS_ERROR:
         _add(case, "error", run.message, outcome, run)
-    elif run.verdict != Verdict.FAIL and not (run.verdict == Verdict.UNSTEADY and results.strict):
+    elif run.verdict != Verdict.FAIL:
         _skip(case, f"{run.verdict}: {run.message}")
     elif outcome.baseline:
         _skip(case, f"known: {outcome.baseline.reason} ({outcome.baseline.link})")

@@ -96,8 +96,7 @@ class Summary(_Part):
     stale: Count
     """In the baseline, and kept: the entry has to go."""
     regressions: Count
-    """Nonconformances: not kept, not in the baseline, and of a level that counts. If all levels count, what is unsteady
-    does, too."""
+    """Nonconformances: not kept, not in the baseline, and of a level that counts."""
 
 
 class Spec(_Part):

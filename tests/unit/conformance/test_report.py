@@ -460,20 +460,16 @@ def test_junit_counts() -> None:
     assert str(apart.get("message")).startswith("convention, which does not count: ")
 
 
-@pytest.mark.parametrize(("strict", "tag"), [(False, "skipped"), (True, "failure")])
-def test_what_is_unsteady_fails_where_everything_counts(strict: bool, tag: str) -> None:
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_is_unsteady_is_skipped(strict: bool) -> None:
     data = results("t", "T", {"tools:call:text": "unsteady"}, FEW, strict=strict)
     for run in outcome(data, "tools:call:text")["runs"]:
         run |= {"again": {"played": 3, "failed": 0, "before": 4}, "stderr": "boom"}
     suite = ElementTree.fromstring(junit.render([parse(data, "sample")]))[0]
-    cases = [case.find(tag) for case in suite if case.get("name", "").startswith("tools:call:text ")]
+    cases = [case.find("skipped") for case in suite if case.get("name", "").startswith("tools:call:text ")]
     told = [case for case in cases if case is not None]
     assert len(told) == 3
-    if strict:
-        assert "played again in 3 fresh worlds: failed in 0" in str(told[0].text)
-        assert "boom" in str(told[0].text)
-    else:
-        assert str(told[0].get("message")).startswith("unsteady: ")
+    assert str(told[0].get("message")).startswith("unsteady: ")
 
 
 def test_junit_of_anything_is_xml() -> None:
