@@ -148,7 +148,8 @@ class Call:
             if not self.lost:
                 self._client.give_up(f"a response to {self.method} ({self.id!r})", wait)
             kind = Failure if self.lost and self.status is not None else Silence
-            cause = f"{self.method} got no response{f': {self.lost}' if self.lost else ' in time'}"
+            lost = self.lost.partition(": ")[0]  # of an HTTP response the status alone
+            cause = f"{self.method} got no response{f': {lost}' if lost else ' in time'}"
             raise kind(f"{self.method} got no response: {why}", cause=cause)
         return self._message
 

@@ -517,8 +517,10 @@ class Session:
 
     # Looking
 
-    async def until(self, look: Callable[[], Awaitable[object]], what: str, wait: float = ANSWER_WAIT) -> None:
-        """Something comes true that nothing announces; `what` says what is wrong when it does not.
+    async def until(
+        self, look: Callable[[], Awaitable[object]], what: str, wait: float = ANSWER_WAIT, *, cause: str = ""
+    ) -> None:
+        """Something comes true that nothing announces; `what` and `cause` as of `require`.
 
         Raises:
             Failure: it does not within `wait` seconds.
@@ -530,7 +532,7 @@ class Session:
                 if await look():
                     return
                 await anyio.sleep(AGAIN[min(turn, len(AGAIN) - 1)])
-        raise Failure(what, "", f"for {bound:g} s")
+        raise Failure(what, "", f"for {bound:g} s", cause=cause)
 
     def saw(self, label: str, value: Any) -> None:
         """Put a value into the transcript, which is compared with the golden."""

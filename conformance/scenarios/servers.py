@@ -297,7 +297,8 @@ async def answers(s: Session, server: str, *methods: str) -> dict[str, Message]:
             return bool(got)
 
         if method in asked(s, server):
-            await s.until(answered, f"{method} right after the handshake is not answered", NOTICE_WAIT)
+            what = "right after the handshake is not answered"
+            await s.until(answered, f"{method} {what}", NOTICE_WAIT, cause=f"what a server asks {what}")
     if not given:
         raise NotApplicable("the server was never in a position to ask: for want of a stream, or of a declaration")
     return given
