@@ -97,9 +97,8 @@ class StdioWire(Wire, asyncio.SubprocessProtocol):
         ours, theirs = os.pipe()
         try:
             protocol = _Stderr(self._on_stderr, self._stderr_ended)
-            with anyio.CancelScope(
-                shield=True
-            ):  # it takes no time, and uvloop would leave open what it has opened by then
+            # It takes no time, and uvloop would leave open what it has opened when it is cancelled.
+            with anyio.CancelScope(shield=True):
                 self._stderr, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(ours, "rb", 0))
                 await loop.subprocess_exec(
                     lambda: self,
