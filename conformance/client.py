@@ -114,6 +114,8 @@ class Call:
         """Why there can be no response any more."""
         self.status: int | None = None
         """The HTTP status of the response, over streamable HTTP."""
+        self.got = ""
+        """How far it got over streamable HTTP, for the end of a sentence."""
         self.scope = anyio.CancelScope()
         self.given_up = False
         """Whether the client wants no response any more."""
@@ -146,7 +148,7 @@ class Call:
         if self._message is None:
             why = self.lost or f"none within {bound:g} s"
             if not self.lost:
-                self._client.give_up(f"a response to {self.method} ({self.id!r})", wait)
+                self._client.give_up(f"a response to {self.method} ({self.id!r}){self.got}", wait)
             kind = Failure if self.lost and self.status is not None else Silence
             lost = self.lost.partition(": ")[0]  # of an HTTP response the status alone
             cause = f"{self.method} got no response{f': {lost}' if lost else ' in time'}"
@@ -641,6 +643,15 @@ async def events(response: httpx2.Response) -> AsyncGenerator[tuple[str, str], N
                 data.append(value)
 
 
+_PHASES: Mapping[str, str] = {
+    "connect_tcp.started": "; the connection is not open yet",
+    "send_request_headers.started": "; the request is not sent whole yet",
+    "receive_response_headers.started": "; the request is sent, and no response has begun",
+    "receive_response_body.started": "; the response has begun",
+}
+"""How far a request got, by a part of the names that the HTTP library has for its events."""
+
+
 class _Http:
     """Streamable HTTP."""
 
@@ -662,11 +673,17 @@ class _Http:
             self._client.group.start_soon(self._post, text, call, headers)
 
     async def _post(self, text: str, call: Call | None, headers: Mapping[str, str]) -> None:
+        async def trace(event: str, info: object) -> None:
+            if call is not None:
+                call.got = next((text for part, text in _PHASES.items() if part in event), call.got)
+
         body = text.encode()
         why = "the response ended without one"
         with call.scope if call else anyio.CancelScope():
             try:
-                async with self._http.stream("POST", self._url, content=body, headers=headers) as response:
+                async with self._http.stream(
+                    "POST", self._url, content=body, headers=headers, extensions={"trace": trace}
+                ) as response:
                     why = await self._read(response, call) or why
             except httpx2.TransportError as exc:
                 why = f"the connection failed ({type(exc).__name__})"
