@@ -36,6 +36,7 @@ async def launch(site: Site) -> AsyncGenerator[Running, None]:
         log_config=None,
         access_log=False,
         lifespan="on",
+        loop="asyncio",  # of uvloop's loops in one process no two can start a program at once
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
