@@ -9,6 +9,7 @@ Rules:
   no column, and the page says why.
 - Nothing on the page depends on when or where it is made: the same results make the same page.
 - Columns are in the order of the names. Nobody is ranked.
+- No folder of the machine on which a run was made is named.
 - Made smaller: of each requirement the first of the worst cases keeps its wire log, and of that what fits.
 """
 
@@ -73,7 +74,7 @@ def write(results: Sequence[Results], folder: Path) -> None:
     for name in ("logs", "results"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     wanted = {folder / "index.html"}
-    for one in map(smaller, judged(ordered)):
+    for one in map(smaller, map(anywhere, judged(ordered))):
         log, data = folder / log_of(one), folder / "results" / f"{slug(one)}.json.gz"
         log.write_text(html.render([one]), encoding="utf-8")
         data.write_bytes(gzip.compress(json.dumps(one.model_dump(mode="json"), ensure_ascii=False).encode(), mtime=0))
@@ -120,6 +121,14 @@ def unjudged(results: Results) -> str:
 
 
 # Made smaller
+
+_FOLDERS = re.compile(r"(?:(?<=\\[nt])|(?<=file://)|(?<![\w:/.~…-]))/(?:[\w.@+-]+/){2,}(?=[\w.@+-])")
+"""What leads to a file from the root of a machine, through two folders at least, in JSON."""
+
+
+def anywhere(results: Results) -> Results:
+    """The same without the folders of the machine on which it was made."""
+    return Results.model_validate_json(_FOLDERS.sub("…/", results.model_dump_json()))
 
 
 def smaller(results: Results) -> Results:

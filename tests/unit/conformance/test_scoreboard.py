@@ -24,6 +24,27 @@ def sample(name: str, verdicts: dict[str, str] | None = None, **changes: Any) ->
     return parse(results(name, changes.pop("title", name.title()), verdicts or {}, IDS, **changes), "sample")
 
 
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("/home/who/proxies/bin/python main.py", "…/python main.py"),
+        (
+            'File "/root/.venv/lib/a.py", line 1\n/tmp/conformance-x/world1/mcp.json',
+            'File "…/a.py", line 1\n…/mcp.json',
+        ),
+        ("at readStream (/srv/p/node_modules/raw-body/index.js:163)", "at readStream (…/index.js:163)"),
+        ("at file:///srv/p/node_modules/raw-body/index.js:163", "at file://…/index.js:163"),
+        ("resources/templates/list at http://127.0.0.1:1/mcp/a/b of mirror://a/b/c, /mcp_servers/a, ./a/b/c", ""),
+    ],
+)
+def test_no_folder_of_a_machine_is_named(said: str, left: str) -> None:
+    data = results("a", "A", {IDS[0]: "fail"}, IDS)
+    data["requirements"][0]["runs"][0]["message"] = said
+    found = scoreboard.anywhere(parse(data, "sample"))
+    assert found.requirements[0].runs[0].message == (left or said)
+    assert scoreboard.anywhere(found) == found
+
+
 class Links(HTMLParser):
     """The ids and links of a page."""
 
