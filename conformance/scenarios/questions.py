@@ -144,7 +144,11 @@ async def chosen(s: Session, action: str) -> None:
 @scenario("elicitation:url:whole", servers=SERVERS, remembers=True)
 async def url(s: Session) -> None:
     await declared(s, "elicitation.url")
-    s.saw("questions", known((await ask(s, "elicit_url", {"action": "accept"})).questions))
+    questions = known((await ask(s, "elicit_url", {"action": "accept"})).questions)
+    for question in questions:
+        identified = question["params"].pop("elicitationId", None) is not None
+        s.require(identified or s.era == "modern", "the question has no elicitationId")  # which 2026-07-28 took away
+    s.saw("questions", questions)
 
 
 @scenario("elicitation:capability:absent", servers=SERVERS)

@@ -56,6 +56,14 @@ def test_both_eras_are_compared_with_the_same_golden(recorded: Folder, era: Era)
     assert recorded.play(era, []).verdict == Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [(1.0, Verdict.PASS), ({"a": [1.0]}, Verdict.FAIL), (True, Verdict.FAIL), ("1", Verdict.FAIL), (1.5, Verdict.FAIL)],
+)
+def test_one_is_one_however_it_is_spelled(recorded: Folder, seen: Any, verdict: Verdict) -> None:
+    assert recorded.play("modern", [seen]).verdict == verdict
+
+
 @pytest.mark.parametrize(("first", "second"), [([1], [2]), ([1], []), ([], [1])])
 def test_eras_that_see_something_else_cannot_be_recorded(tmp_path: Path, first: list[int], second: list[int]) -> None:
     goldens = Folder(tmp_path, recording=True)
