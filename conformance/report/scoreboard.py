@@ -26,6 +26,7 @@ from conformance.verdict import Verdict
 
 from . import html
 from .markup import Html, el, join
+from .redact import redact
 from .results import Entry, Outcome, Results, Run, State, merge
 
 TITLE = "Scoreboard of MCP proxies"
@@ -164,7 +165,8 @@ def _run(run: Run, wrong: bool) -> Run:
 def _entry(entry: Entry, most: int) -> Entry:
     text = entry.message if isinstance(entry.message, str) else json.dumps(entry.message, ensure_ascii=False)
     # What was cut before is a little longer, and stays as it is.
-    cut = text if len(text) <= most + SUFFIX else f"{text[:most]} … ({len(text):,} characters)"
+    # It is redacted as whoever reads it does: half a "[redacted]" may be left of a secret.
+    cut = text if len(text) <= most + SUFFIX else redact(f"{text[:most]} … ({len(text):,} characters)")
     return entry.model_copy(update={"message": cut})
 
 

@@ -163,9 +163,15 @@ def test_a_log_keeps_what_fits() -> None:
     assert scoreboard.smaller(small) == small  # so the page can be made of what was kept
 
 
-def test_the_same_results_make_the_same_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", range(588, 602))
+def test_the_same_results_make_the_same_files(tmp_path: Path, before: int) -> None:
+    """Also where what is cut off is a part of `[redacted]`."""
     first, again = tmp_path / "1", tmp_path / "2"
-    scoreboard.write([sample("a", {IDS[0]: "fail"})], first)
+    data = results("a", "A", {IDS[0]: "fail"}, IDS)
+    for run in data["requirements"][0]["runs"]:
+        header = "x" * (before - len("Mcp-Session-Id: ")) + "\nMcp-Session-Id: [redacted]" + "y" * 99
+        run["wire"] = [{"at": 1, "channel": "client 1", "way": "sent", "message": header}]
+    scoreboard.write([parse(data, "sample")], first)
     scoreboard.write([read(first / "results" / "a.json.gz")], again)
     for file in ("index.html", "logs/a.html", "results/a.json.gz"):
         assert (first / file).read_bytes() == (again / file).read_bytes()
