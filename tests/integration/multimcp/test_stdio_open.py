@@ -21,6 +21,7 @@ COMMAND = (sys.executable, "-c", "import time; time.sleep(60)")
 
 async def _given_up(turns: int) -> None:
     """Begin to start a process, give it up after so many turns of the loop, and close what there is of it."""
+    before = descendants(os.getpid())  # of other tests
     link = cast(Link, SimpleNamespace(lose=lambda reason: None, receive=lambda line: None))
     wire = StdioWire(link, COMMAND, dict(os.environ), None, lambda data: None, DEFAULT)
     async with anyio.create_task_group() as group:
@@ -29,7 +30,7 @@ async def _given_up(turns: int) -> None:
             await asyncio.sleep(0)
         group.cancel_scope.cancel()
     await wire.close()
-    assert not descendants(os.getpid())
+    assert descendants(os.getpid()) <= before
 
 
 @pytest.mark.parametrize("turns", range(1, 9))
