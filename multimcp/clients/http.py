@@ -178,6 +178,7 @@ class StreamableHttp:
         if last and response is None:
             # Not 404, by which a client would take its session for lost.
             raise refusal(400, "the Last-Event-ID is of no stream of this session that can be resumed")
+        client.requests += 1
         try:
             with self._front.clients.streaming():
                 if response is not None:
@@ -193,6 +194,8 @@ class StreamableHttp:
                     client.close_stream(outbox)
         except Fault as fault:
             raise Refusal(503, fault) from None
+        finally:
+            client.requests -= 1
 
 
 def _naming(head: Head, client: Client | None) -> Callable[[], str] | None:
@@ -222,6 +225,8 @@ class _Exchange:
 
     async def respond(self, prefers_stream: bool, more: tuple[Header, ...]) -> None:
         """Answer, with these headers."""
+        if self._client is not None:
+            self._client.requests += 1
         try:
             if not self._outbox and not self._outbox.is_over:
                 await self._wait()
@@ -232,6 +237,8 @@ class _Exchange:
             elif not self._is_gone:
                 await self._stream(more)
         finally:
+            if self._client is not None:
+                self._client.requests -= 1
             if self._task is not None:
                 await end(self._task)
 

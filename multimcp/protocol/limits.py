@@ -97,7 +97,7 @@ class Limits:
         "Connections of HTTP clients, fewer where there are not so many descriptors",
     )
     sessions: int = _bound(
-        10_000, "N", "Sessions of HTTP clients; at one more, one that asked nothing yet ends, or was silent longest"
+        10_000, "N", "Sessions of HTTP clients; at one more, the one that was silent longest ends"
     )
     subscriptions: int = _bound(
         1_000, "N", "Resources that one client may subscribe to, and of the length of their URIs, in KiB"

@@ -5,7 +5,7 @@ Rules:
 - A client that does not read, or has too many calls in flight, harms itself only: its session ends, its further calls
   are refused.
 - A session over HTTP ends with DELETE, when its client was silent for `IDLE`, or when there are too many: the one that
-  was silent longest goes first.
+  was silent longest goes first. A client whose connection is gone is silent, whatever it has in flight.
 """
 
 from collections import OrderedDict
@@ -46,7 +46,7 @@ AWAY = 64 * 1024
 """Bytes of notifications that are kept for a client without a stream to send them on; many have none, ever."""
 
 IDLE = 1800.0
-"""Seconds after which a session ends whose client asks nothing, has no stream open and no call in flight."""
+"""Seconds after which a session ends whose client asks nothing, waits for no answer and has no stream open."""
 
 
 class Front(Protocol):
@@ -221,7 +221,8 @@ class Client:
         self._overflowed = lambda: overflowed(self)
         self.outbox = Outbox(self._limit, self._overflowed)
         self.outbox.notices = AWAY
-        self.has_stream = False
+        self.requests = 0
+        """How many of its requests are being answered, a stream being one: so many times it is there."""
         self.heard = front.clock.now()
         """When its last request came."""
         self.streams: OrderedDict[str, Response] = OrderedDict()
@@ -232,11 +233,6 @@ class Client:
             front.clock.now(),
         )
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether it waits for something, though it asks nothing."""
-        return self.has_stream or bool(self.session.calls)
-
     def tell(self, data: bytes) -> None:
         """Send what belongs to no call, or to one whose response cannot be a stream."""
         self.outbox.put(as_event(data))
@@ -244,7 +240,6 @@ class Client:
     def open_stream(self) -> Outbox:
         """The outbox of a stream for what belongs to no call; it takes over from one that is open."""
         before, self.outbox = self.outbox, Outbox(self._limit, self._overflowed)
-        self.has_stream = True
         if before:
             self.outbox.put(before.take())
         before.end()
@@ -253,7 +248,6 @@ class Client:
     def close_stream(self, outbox: Outbox) -> None:
         """A stream ended, unless another one has taken over."""
         if self.outbox is outbox:
-            self.has_stream = False
             outbox.notices = AWAY
 
     def keep(self, response: Response) -> None:
@@ -273,7 +267,7 @@ class Sessions:
         self._front = front
         self._clients: OrderedDict[str, Client] = OrderedDict()
         self._new: dict[str, None] = {}
-        """Those that have asked for nothing but their session yet: they are missed least."""
+        """Those that have asked for nothing but their session yet: where they are many, they are missed least."""
         self._is_timed = False
 
     def new(self, number: str, params: Fields, key: bytes | None = None) -> Client:
@@ -284,12 +278,15 @@ class Sessions:
         """A session begins; where there are too many, another one ends.
 
         Raises:
-            Refusal: the client's: all others have a stream open, or a call in flight.
+            Refusal: the client's: all others wait for an answer, or have a stream open.
         """
         limit = self._front.clients.limits.sessions
         if len(self._clients) >= limit:
             self._front.clients.warn("more than %d sessions: the one that was silent longest is ended", limit)
-            idle = (each for each in map(self._clients.get, (*self._new, *self._clients)) if each and not each.is_busy)
+            # New ones may have half of the places: so they do not end one another when many come, and a flood of them
+            # does not end those that are used.
+            order = (*self._new, *self._clients) if 2 * len(self._new) >= limit else (*self._clients,)
+            idle = (each for each in map(self._clients.get, order) if each and not each.requests)
             if (least := next(idle, None)) is None:
                 raise refusal(503, "too many sessions are open, and none is idle: try again later")
             self.end(least)
@@ -332,7 +329,7 @@ class Sessions:
         for client in list(self._clients.values()):
             if client.heard + IDLE > self._front.clock.now():
                 break
-            if client.is_busy:
+            if client.requests:
                 self._hear(client)
             else:
                 self.end(client)

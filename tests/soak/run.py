@@ -82,6 +82,8 @@ class Soak:
         return f"added-{next(self._servers)}"
 
     def wrong(self, what: str) -> None:
+        if what not in self.problems:
+            print(f"wrong: {what}", file=sys.stderr, flush=True)
         self.problems[what] = self.problems.get(what, 0) + 1
 
     def check(self, answer: Json, word: str, what: str) -> None:
@@ -343,9 +345,11 @@ async def adding(soak: Soak, adds: int) -> None:
         response = await admin.send(await admin.kept(), "POST", "/mcp_servers", body)
         told = await response.body()
         soak.adds += 1
-        if kind == "nothing":
-            pass
-        elif response.status != 200:
+        if kind == "nothing":  # it is taken back
+            if response.status == 200:
+                soak.wrong(f"added {kind}: {told[:300].decode()}")
+            continue
+        if response.status != 200:
             soak.wrong(f"added {kind}: {response.status} {told[:300].decode()}")
         elif kind == "dies":
             _, answer = await client.ask("tools/call", call(f"{name}::die"))

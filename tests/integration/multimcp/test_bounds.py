@@ -135,6 +135,26 @@ def test_the_session_that_was_silent_longest_ends(tmp_path: Path) -> None:
             assert two.post({"jsonrpc": "2.0", "id": 9, "method": "ping"}).status_code == 404
 
 
+def test_the_session_of_a_client_that_is_gone_ends_before_one_that_works(tmp_path: Path) -> None:
+    """Its calls keep it no longer than its connection does: else those who left could fill all that there is."""
+    with (
+        bounded(tmp_path, "hang:tools/call", "log=" + str(tmp_path / "log"), sessions=2) as running,
+        RawClient(running.url, "legacy") as gone,
+        RawClient(running.url, "legacy") as works,
+        httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
+    ):
+        request = gone.request("tools/call", {"name": "s::echo", "arguments": {}})
+        with http.stream("POST", f"{running.url}/mcp", **request):  # its head comes when the answer becomes a stream
+            pass
+        assert works.call("ping") == {}
+        with RawClient(running.url, "legacy") as another:
+            running.expect("more than 2 sessions: the one that was silent longest is ended")
+            for client in (works, another):
+                assert client.call("ping") == {}
+            assert gone.post({"jsonrpc": "2.0", "id": 9, "method": "ping"}).status_code == 404
+            until(lambda: "notifications/cancelled" in (tmp_path / "log").read_text())
+
+
 def test_a_stream_too_many_is_refused(tmp_path: Path) -> None:
     with (
         bounded(tmp_path, streams=1) as running,

@@ -342,7 +342,7 @@ def test_a_session_that_was_used_outlives_those_that_were_only_opened() -> None:
     for client in (used, busy):
         sessions.begin(client)
     sessions.find(head("used"), asked=1)
-    busy.has_stream = True
+    busy.requests += 1
     for number in range(5):
         sessions.begin(sessions.new(str(number), {}))
     for name in ("used", "busy", "4"):
@@ -351,11 +351,30 @@ def test_a_session_that_was_used_outlives_those_that_were_only_opened() -> None:
         sessions.find(head("3"))
 
 
+def test_sessions_that_were_only_opened_may_have_half_of_the_places() -> None:
+    front = Front(sessions=5)
+    sessions = Sessions(front)
+    used, new = [sessions.new(f"used{each}", {}) for each in range(3)], [sessions.new(f"new{each}", {}) for each in "ab"]
+    for client in (*used, *new):
+        sessions.begin(client)
+        front.clients.join(client.session)
+        if client in used:
+            sessions.find(head(client.session.id), asked=1)
+
+    def there() -> list[str]:
+        return [client.session.id for client in (*used, *new) if client.session.state != "gone"]
+
+    sessions.begin(sessions.new("c", {}))
+    assert there() == ["used1", "used2", "newa", "newb"]  # clients that come at once do not end one another
+    sessions.begin(sessions.new("d", {}))
+    assert there() == ["used1", "used2", "newb"]  # but no flood of them ends those that are used
+
+
 def test_no_session_ends_that_is_busy() -> None:
     sessions = Sessions(Front(sessions=1))
     busy = sessions.new("busy", {})
     sessions.begin(busy)
-    busy.has_stream = True
+    busy.requests += 1
     with pytest.raises(Refusal) as refused:
         sessions.begin(sessions.new("more", {}))
     assert refused.value.status == 503
@@ -420,8 +439,9 @@ def test_a_session_whose_client_is_silent_ends() -> None:
     for client in clients.values():
         sessions.begin(client)
         front.clients.join(client.session)
-    clients["listens"].has_stream = True
-    waiting = Call(Port(), "legacy", 1, "tools/call", {}, clients["waits"].session)
+    for name in ("listens", "waits"):
+        clients[name].requests += 1
+    left = Call(Port(), "legacy", 1, "tools/call", {}, clients["silent"].session)
 
     def there() -> list[str]:
         return [name for name, client in clients.items() if client.session.state != "gone"]
@@ -434,8 +454,9 @@ def test_a_session_whose_client_is_silent_ends() -> None:
     assert there() == ["asks", "listens", "waits"]
     front.clock.move(IDLE / 2)
     assert there() == ["listens", "waits"]
-    clients["listens"].has_stream = False
-    waiting.fail(Fault(-1, ""))
+    assert left.is_over
+    for name in ("listens", "waits"):
+        clients[name].requests -= 1
     front.clock.move(IDLE + 1)
     assert there() == []
     assert front.clock.timers == []
