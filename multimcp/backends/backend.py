@@ -710,7 +710,10 @@ class Backend:
             self._announced |= {(key, capability) for capability in announced}
         # While there is no connection, what was offered stays offered.
         before: dict[Key, Offer] = {key: offer for key, offer in self.offers.items() if not isinstance(key, Session)}
-        self.offers = {key: each.offer for key, each in self._roster.connections.items()} or before
+        offers = {key: each.offer for key, each in self._roster.connections.items()} or before
+        if connection is not None and not announced and offers == self.offers:
+            return  # it was read again, and is what it was
+        self.offers = offers
         problems = dict.fromkeys(self._clean(said) for offer in self.offers.values() for said in offer.problems)
         for problem in problems.keys() - self._problems.keys():
             if self._lines.take(CLOCK.now(), 0):

@@ -287,7 +287,8 @@ class Connection:
     async def _read_due(self) -> set[str]:
         kinds, heard = self._lists.begin(CLOCK.now())
         for kind in kinds:
-            pages = Pages(kind, self.era, has_headers=self._wire.has_headers, server=self._context.name)
+            known, has_headers = self._lists.found(kind), self._wire.has_headers
+            pages = Pages(kind, self.era, has_headers=has_headers, server=self._context.name, known=known)
             self._lists.take(kind, pages, await self._read(kind, pages), CLOCK.now())
         listings = dict(self._lists.listings)
         if TOOLS in listings:
@@ -317,7 +318,7 @@ class Connection:
         while True:
             result = await ask(self.link, kind.method, params, self._context.chain.meta if self.behind else None)
             self._look_behind(result)
-            for _ in pages.add(pack(result)):
+            for _ in pages.add(result):
                 await anyio.lowlevel.checkpoint()
             if pages.cursor is None:
                 return

@@ -96,9 +96,7 @@ class Limits:
         "N",
         "Connections of HTTP clients, fewer where there are not so many descriptors",
     )
-    sessions: int = _bound(
-        10_000, "N", "Sessions of HTTP clients; at one more, the one that was silent longest ends"
-    )
+    sessions: int = _bound(10_000, "N", "Sessions of HTTP clients; at one more, the one that was silent longest ends")
     subscriptions: int = _bound(
         1_000, "N", "Resources that one client may subscribe to, and of the length of their URIs, in KiB"
     )

@@ -6,11 +6,14 @@ Rules:
   is left out, and `problems` says so.
 - A list is read again when the backend says that it changed; where it does not promise to, or could not keep that, when
   a client asks and it is older than `FRESH`. Nobody promises to tell that a skill's files, and so its digests, changed.
+- What comes again, byte for byte and page by page, is not looked at again: it is the same entries as before.
 - One that cannot be read keeps what was read of it last. It is read again soon, then after longer and longer pauses.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -20,7 +23,7 @@ from multimcp.errors import BackendError, printable
 from .entries import usable
 from .eras import ParamHeaders, param_headers
 from .extensions import SKILL, pages, respelled
-from .message import Era, Fields, fields, text, value
+from .message import EMPTY, Era, Fields, fields, text, value
 from .names import qualify
 from .offer import KINDS, SKILLS, TOOLS, Entry, Kind, Listing, declares
 
@@ -49,6 +52,17 @@ RETRY = (1.0, 60.0)
 _entries = msgspec.json.Decoder(list[Raw])
 
 
+class Page(NamedTuple):
+    """What was found on one page: its entries with their bytes, of how many that were looked at."""
+
+    entries: Sequence[Entry]
+    problems: Sequence[str]
+    looked_at: int
+    size: int
+    is_cut: bool
+    """Whether it had more than may be kept."""
+
+
 class Pages:
     """One list, read page by page.
 
@@ -57,12 +71,25 @@ class Pages:
         era: that the backend speaks.
         has_headers: whether arguments of tools are repeated in HTTP headers.
         server: whose list it is. The URIs of skills are qualified here, once: there may be many.
+        known: what was `found` when it was read last on the same connection.
 
     Attributes:
+        found: its pages, each by the digest of all up to it.
         cursor: of the page behind the one that was added last; None behind the last one.
     """
 
-    def __init__(self, kind: Kind, era: Era = "legacy", *, has_headers: bool = False, server: str = "") -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        era: Era = "legacy",
+        *,
+        has_headers: bool = False,
+        server: str = "",
+        known: Mapping[bytes, Page] = {},
+    ) -> None:
+        self.found: dict[bytes, Page] = {}
+        self._known = known
+        self._digest = blake2b()
         self._problems: list[str] = []
         self._kind = kind
         self._era = era
@@ -89,26 +116,41 @@ class Pages:
         """Whether the list was there before the page that could not be read: behind an empty cursor there is none."""
         return "" in self._cursors
 
-    def add(self, result: Raw) -> Iterator[None]:
+    def add(self, result: Fields) -> Generator[None, None, None]:
         """Take the next page, piece by piece: a page may have so many entries that others must have turns in between.
 
         Raises:
             BackendError: the backend's: it has no list in it.
         """
-        page, method = fields(result), self._kind.method
+        raw = result.get(self._kind.key, EMPTY)
+        self._digest.update(b"%d " % memoryview(raw).nbytes)
+        self._digest.update(raw)
+        digest = self._digest.digest()
+        if (page := self._known.get(digest)) is None:
+            page = yield from self._look_at(raw)
+        else:
+            self._entries |= {entry.name: entry for entry in page.entries}
+            self._problems += page.problems
+            self._count += page.looked_at
+            self._size += page.size
+        self.found[digest] = page
+        self._hints.append(_hint(result))
+        self.cursor = self._next(result.get("nextCursor"), page.is_cut)
+
+    def _look_at(self, raw: Raw) -> Generator[None, None, Page]:
         try:
-            listed = _entries.decode(page[self._kind.key])
-        except (KeyError, ValueError, RecursionError):
-            raise BackendError(f"answers {method} without a list of {self._kind.key}") from None
-        is_cut = False
-        for number, raw in enumerate(listed, 1):
+            listed = _entries.decode(raw)
+        except (ValueError, RecursionError):
+            raise BackendError(f"answers {self._kind.method} without a list of {self._kind.key}") from None
+        entries, told, count, size, is_cut = len(self._entries), len(self._problems), self._count, self._size, False
+        for number, each in enumerate(listed, 1):
             if is_cut := self._is_full:
                 break
-            self._take(raw)
+            self._take(each)
             if number % TURN == 0:
                 yield
-        self._hints.append(_hint(page))
-        self.cursor = self._next(page.get("nextCursor"), is_cut)
+        new = tuple(self._entries.values())[entries:]
+        return Page(new, self._problems[told:], self._count - count, self._size - size, is_cut)
 
     def _next(self, cursor: Raw | None, is_cut: bool) -> Raw | None:
         """The cursor if there is a page behind it that is to be read."""
@@ -158,9 +200,8 @@ class Pages:
         if name not in self._entries:
             self._size += size
             found = pages(raw) if kind is TOOLS else ()
-            self._entries[name] = Entry(
-                name, Raw(bytes(raw)), headers, found
-            )  # a copy: `raw` would keep the whole page
+            copy = Raw(bytes(raw))  # `raw` itself would keep the whole page
+            self._entries[name] = Entry(name, copy, headers, found)
         elif not self.is_whole:
             self._problems.append(f"{method}: '{printable(name, SHOWN)}' comes twice; the first is kept")
 
@@ -198,6 +239,7 @@ class Lists:
         self._read_at: dict[Kind, float] = {}
         self._pause: dict[Kind, float] = {}
         self._problems: dict[Kind, tuple[str, ...]] = {}
+        self._found: dict[Kind, Mapping[bytes, Page]] = {}
         self._heard: set[str] = set()
         self._is_reading = False
 
@@ -254,6 +296,10 @@ class Lists:
             del self._due[kind]
         return kinds, heard
 
+    def found(self, kind: Kind) -> Mapping[bytes, Page]:
+        """What was found when a list was read last, for `Pages`."""
+        return self._found.get(kind, {})
+
     def end(self) -> None:
         """Lists have been read: what is said of them from now on is news."""
         self._is_reading = False
@@ -261,7 +307,9 @@ class Lists:
     def take(self, kind: Kind, pages: Pages, problem: str | None, now: float) -> None:
         """A list has been read, or could not be for this `problem`: then what was read of it before is kept."""
         if pages.is_begun and (problem is None or kind not in self.listings):
-            self.listings[kind] = pages.listing()
+            self._found[kind], listing = pages.found, pages.listing()
+            if listing != self.listings.get(kind):
+                self.listings[kind] = listing
         self._problems[kind] = (*pages.problems, *([problem] if problem else []))
         self._read_at[kind] = now
         pause = self._pause.pop(kind, RETRY[0])

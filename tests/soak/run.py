@@ -39,6 +39,7 @@ SESSIONS = 40
 """How many sessions of clients that never say goodbye the proxy keeps: full in the first rounds."""
 
 PART_TIMEOUT = 120.0
+RESUME_TIMEOUT = 20.0
 
 ENOUGH = 8
 """Rounds after which it can be said what has grown."""
@@ -270,25 +271,39 @@ async def resumed(soak: Soak, calls: int) -> None:
     async with legacy(soak) as client:
         for number in range(calls):
             server, key = ("stdio", "http", "old", "new")[number % 4], soak.word()
-            connection = await client.connect()
-            request = client.request("tools/call", call(f"{server}::pause", key, key=key))
-            place, message = await first_event(await client.post(connection, request))
-            connection.close()
-            go = "cut" if server == "old" else "go"
-            await client.ask("tools/call", call(f"{server}::{go}", key=key))
-            rest: list[Json] = []
-            while "result" not in (rest[-1] if rest else {}):  # a server that closes its stream has ours closed, too
-                connection = await client.connect()
-                more = b"Last-Event-ID: " + place.encode(), b"MCP-Protocol-Version: " + LEGACY.encode()
-                response = await client.send(connection, "GET", "/mcp", b"", *more)
-                async for each, told in response.messages():
-                    place = each
-                    rest.append(told)
-                connection.close()
-            soak.check(rest[-1] if rest else {}, key, f"resumed on {server}")
-            if [each.get("params", {}).get("progress") for each in (message, *rest[:-1])] != [1, 2]:
-                soak.wrong(f"resumed on {server}: {json.dumps([message, *rest])[:300]}")
+            try:
+                async with asyncio.timeout(RESUME_TIMEOUT):
+                    await resume(soak, client, server, key)
+            except TimeoutError:
+                soak.wrong(f"resumed on {server}: nothing more came for {key}")
             soak.calls += 1
+
+
+async def resume(soak: Soak, client: Http, server: str, key: str) -> None:
+    """One call whose stream breaks off."""
+    connection = await client.connect()
+    request = client.request("tools/call", call(f"{server}::pause", key, key=key))
+    place, message = await first_event(await client.post(connection, request))
+    connection.close()
+    go = "cut" if server == "old" else "go"
+    _, gone = await client.ask("tools/call", call(f"{server}::{go}", key=key))
+    if "error" in gone:
+        soak.wrong(f"{go} on {server}: {gone}")
+    told = [message]
+    while told[-1].keys().isdisjoint(("result", "error")):  # a server that closes its stream has ours closed, too
+        connection = await client.connect()
+        more = b"Last-Event-ID: " + place.encode(), b"MCP-Protocol-Version: " + LEGACY.encode()
+        response = await client.send(connection, "GET", "/mcp", b"", *more)
+        if response.status != 200:
+            soak.wrong(f"resumed on {server}: {response.status} behind {place}")
+            break
+        async for each, another in response.messages():
+            place = each
+            told.append(another)
+        connection.close()
+    soak.check(told[-1], key, f"resumed on {server}")
+    if [each.get("params", {}).get("progress") for each in told[:-1]] != [1, 2]:
+        soak.wrong(f"resumed on {server}: {json.dumps(told)[:300]}")
 
 
 async def listening(soak: Soak, calls: int) -> None:

@@ -87,7 +87,7 @@ def test_what_a_request_is_about(params: dict[str, Any], name: str) -> None:
 def offering(**schemas: Any) -> View:
     """A client's view of one server with these tools."""
     pages = Pages(TOOLS)
-    list(pages.add(pack({"tools": [{"name": name, "inputSchema": schema} for name, schema in schemas.items()]})))
+    list(pages.add({"tools": pack([{"name": name, "inputSchema": schema} for name, schema in schemas.items()])}))
     offers = {"s": Offer("2026-07-28", listings={TOOLS: pages.listing()})}
     return View(build(offers, Names(), {}), offers, ("s",), False)
 

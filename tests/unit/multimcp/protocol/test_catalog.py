@@ -190,7 +190,7 @@ def test_a_list_is_encoded_once_for_each_era() -> None:
 def test_the_headers_of_tools_are_known_by_public_name() -> None:
     pages = Pages(TOOLS)
     schema = {"type": "object", "properties": {"r": {"type": "string", "x-mcp-header": "R"}}}
-    list(pages.add(pack({"tools": [{"name": "t", "inputSchema": schema}, {"name": "u", "inputSchema": {}}]})))
+    list(pages.add({"tools": pack([{"name": "t", "inputSchema": schema}, {"name": "u", "inputSchema": {}}])}))
     catalog = merged(a=Offer("v", listings={TOOLS: pages.listing()}))
     assert catalog.headers == {Route("a", "t"): {("r",): ("R", "string")}}
 
@@ -240,11 +240,8 @@ def test_instructions() -> None:
 def with_pages(resources: Sequence[str] = (), templates: Sequence[str] = (), **tools: Any) -> Offer:
     """A server whose tools have this `_meta`."""
     pages = Pages(TOOLS)
-    list(
-        pages.add(
-            pack({"tools": [{"name": t, "inputSchema": {"type": "object"}, "_meta": m} for t, m in tools.items()]})
-        )
-    )
+    listed = [{"name": t, "inputSchema": {"type": "object"}, "_meta": m} for t, m in tools.items()]
+    list(pages.add({"tools": pack(listed)}))
     rest = offer(resources=[*resources], templates=[*templates]).listings
     return Offer("v", listings={**rest, TOOLS: pages.listing()})
 

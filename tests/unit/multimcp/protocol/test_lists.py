@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from multimcp.errors import BackendError
 from multimcp.protocol.lists import FRESH, MAX_PAGES, MAX_PROBLEMS, RETRY, TURN, Lists, Pages
-from multimcp.protocol.message import Era, pack
+from multimcp.protocol.message import Era, fields, pack
 from multimcp.protocol.offer import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Listing
 
 
@@ -17,11 +17,11 @@ def tool(name: Any = "a", **more: Any) -> dict[str, Any]:
     return {"name": name, "inputSchema": {"type": "object"}, **more}
 
 
-def reading(*pages: Any, kind: Kind = TOOLS, era: Era = "legacy", has_headers: bool = False) -> tuple[Pages, list[Any]]:
+def reading(*pages: Any, kind: Kind = TOOLS, **how: Any) -> tuple[Pages, list[Any]]:
     """These pages, as far as they are asked for, and the cursors that are asked for."""
-    read, cursors = Pages(kind, era, has_headers=has_headers), []
+    read, cursors = Pages(kind, **how), []
     for page in pages:
-        list(read.add(page if isinstance(page, Raw) else pack(page)))
+        list(read.add(fields(page if isinstance(page, Raw) else pack(page))))
         cursors.append(None if read.cursor is None else json.loads(bytes(read.cursor)))
         if read.cursor is None:
             break
@@ -278,5 +278,55 @@ def test_the_first_pages_are_better_than_none() -> None:
 
 def test_a_long_page_is_taken_in_turns() -> None:
     read = Pages(TOOLS)
-    turns = sum(1 for _ in read.add(pack({"tools": [tool(f"t{number}") for number in range(3 * TURN + 1)]})))
+    turns = sum(1 for _ in read.add({"tools": pack([tool(f"t{number}") for number in range(3 * TURN + 1)])}))
     assert (turns, len(read.listing().entries), read.cursor) == (3, 3 * TURN + 1, None)
+
+
+ONE, TWO, THREE = (
+    {"tools": [tool("a"), tool("b"), {"name": 7}], "nextCursor": "one"},
+    {"tools": [tool("c"), tool("a")], "nextCursor": "two"},
+    {"tools": [tool("d")], "ttlMs": 5},
+)
+
+
+@pytest.mark.parametrize(
+    ("again", "same"),
+    [
+        ((ONE, TWO, THREE), "abcd"),
+        ((ONE, {**TWO, "nextCursor": "another"}, {**THREE, "ttlMs": 7}), "abcd"),
+        ((ONE, {"tools": [tool("c", title="C"), tool("a")], "nextCursor": "two"}, THREE), "ab"),
+        (({"tools": [tool("b"), tool("a")], "nextCursor": "one"}, TWO, THREE), ""),
+        ((TWO, ONE, THREE), ""),
+        ((ONE, {"tools": [tool("c")]}), "ab"),
+        ((ONE, THREE), "ab"),
+        (({"tools": [tool("a"), tool("b"), {"name": 7}]},), "ab"),
+        (({"tools": []},), ""),
+    ],
+)
+def test_what_comes_again_is_not_looked_at_again(again: Any, same: str) -> None:
+    before, _ = reading(ONE, TWO, THREE)
+    known = {id(entry): entry.name for entry in before.listing().entries}
+    read, cursors = reading(*again, known=before.found)
+    fresh, as_fresh = reading(*again)
+    assert (read.listing(), read.problems, cursors) == (fresh.listing(), fresh.problems, as_fresh)
+    assert "".join(known.get(id(entry), "") for entry in read.listing().entries) == same
+    assert read.found == fresh.found
+
+
+def test_a_page_that_was_cut_is_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multimcp.protocol.lists.ENTRIES", 2)
+    before, _ = reading(ONE, TWO)
+    read, cursors = reading(ONE, TWO, known=before.found)
+    assert (read.listing(), read.problems, cursors) == (before.listing(), before.problems, [None])
+    assert "of more than 2 entries" in read.problems[-1]
+
+
+def test_a_list_that_is_the_same_stays_the_same_object() -> None:
+    held = Lists()
+    read(held, 0.0)
+    held.take(TOOLS, reading(ONE)[0], None, 0.0)
+    first = held.listings[TOOLS]
+    held.take(TOOLS, reading(ONE, known=held.found(TOOLS))[0], None, 1.0)
+    assert held.listings[TOOLS] is first
+    held.take(TOOLS, reading(TWO, known=held.found(TOOLS))[0], None, 2.0)
+    assert [entry.name for entry in held.listings[TOOLS].entries] == ["c", "a"]

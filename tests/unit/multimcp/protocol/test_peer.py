@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from multimcp.errors import Fault
 from multimcp.protocol.calls import Call, Clients, Origin
 from multimcp.protocol.framing import Oversized
 from multimcp.protocol.http import Head, Refusal, read_head
@@ -354,7 +353,8 @@ def test_a_session_that_was_used_outlives_those_that_were_only_opened() -> None:
 def test_sessions_that_were_only_opened_may_have_half_of_the_places() -> None:
     front = Front(sessions=5)
     sessions = Sessions(front)
-    used, new = [sessions.new(f"used{each}", {}) for each in range(3)], [sessions.new(f"new{each}", {}) for each in "ab"]
+    used = [sessions.new(f"used{each}", {}) for each in range(3)]
+    new = [sessions.new(f"new{each}", {}) for each in "ab"]
     for client in (*used, *new):
         sessions.begin(client)
         front.clients.join(client.session)

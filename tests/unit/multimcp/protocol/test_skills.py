@@ -30,7 +30,7 @@ def entry(directory: str, *files: str) -> dict[str, Any]:
 
 def listing(server: str, *entries: dict[str, Any]) -> Listing:
     pages = Pages(SKILLS, "modern", server=server)
-    list(pages.add(pack({"skills": entries})))
+    list(pages.add({"skills": pack(entries)}))
     assert pages.problems == []
     return pages.listing()
 
@@ -98,7 +98,7 @@ def test_entries_that_clients_would_refuse(more: Any) -> None:
 def test_only_the_uris_of_an_entry_are_rewritten() -> None:
     raw = b'{ "x": 1.0, "frontmatter": {"name":"n", "n": 1e400,"description":"\\u0064"}, "uri":"s://n/SKILL.md",'
     pages = Pages(SKILLS, "modern", server="a b/c")
-    list(pages.add(Raw(b'{"skills":[' + raw + b'"resources":"dynamic"}]}')))
+    list(pages.add({"skills": Raw(b"[" + raw + b'"resources":"dynamic"}]')}))
     [found] = pages.listing().entries
     assert found.name == "s://n/SKILL.md"
     assert bytes(found.raw) == (
