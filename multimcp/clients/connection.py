@@ -6,8 +6,8 @@ Rules:
 - A body has to go on: a piece of `PIECE` bytes, or its end, within `body_time`; else the answer is 408. Who still sends
   one after its request was answered is given `LINGER` seconds to read that.
 - A client that does not read what it asked for is not read from, either, and closed after `unread_time`.
-- Where there are too many connections, one that waits for a request goes: one that never had any first, then the one
-  that waited longest. Where all are busy, the new one is refused.
+- Where there are too many connections, one that waits for a request goes: the one that waited longest, but one that
+  never had any where those have half of the places. Where all are busy, the new one is refused.
 - What is no HTTP/1.1 is answered with 400, unless an answer is on its way already. Nothing is upgraded: a request that
   asks for it (Java's client does, for HTTP/2) is answered as if it did not.
 - A request whose head and body come at once, as all do, costs some flags: no timer, no look at its bytes.
@@ -60,7 +60,8 @@ class Connections:
         """Take a new one; where there are too many, another one goes. Returns whether there is room for it."""
         if len(self.open) >= self.most:
             self.clients.warn("clients: more than %d connections: one without a request is closed", self.most)
-            victim = next(iter(self.silent or self.kept), None)
+            are_many = 2 * len(self.silent) >= self.most  # a flood, and not only some that come at once
+            victim = next(iter(self.silent if are_many else self.kept or self.silent), None)
             if victim is None:
                 return False
             self.forget(victim)

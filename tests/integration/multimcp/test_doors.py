@@ -276,6 +276,18 @@ def test_connections_without_a_request(tmp_path: Any) -> None:
         ask_health(kept)
 
 
+def test_connections_that_come_at_once_do_not_end_one_another(tmp_path: Any) -> None:
+    """Where all places are taken, those go that were kept longest, as long as the new ones have less than half."""
+    with proxy(tmp_path, {}, "--max-connections=8", first=SHORT) as running, ExitStack() as stack:
+        kept = [stack.enter_context(wire(running)) for _ in range(6)]
+        for each in kept:
+            ask_health(each)
+        new = [stack.enter_context(wire(running)) for _ in range(4)]
+        assert [to_end(each) for each in kept[:2]] == [b"", b""]
+        for each in (*kept[2:], *new):
+            ask_health(each)
+
+
 def test_connections_that_are_all_busy(tmp_path: Any) -> None:
     with proxy(tmp_path, {}, "--max-connections=4", first=SHORT) as running, ExitStack() as stack:
         for _ in range(4):
