@@ -178,7 +178,7 @@ class StreamableHttp:
         if last and response is None:
             # Not 404, by which a client would take its session for lost.
             raise refusal(400, "the Last-Event-ID is of no stream of this session that can be resumed")
-        client.requests += 1
+        client.come()
         try:
             with self._front.clients.streaming():
                 if response is not None:
@@ -195,7 +195,7 @@ class StreamableHttp:
         except Fault as fault:
             raise Refusal(503, fault) from None
         finally:
-            client.requests -= 1
+            client.go()
 
 
 def _naming(head: Head, client: Client | None) -> Callable[[], str] | None:
@@ -226,7 +226,7 @@ class _Exchange:
     async def respond(self, prefers_stream: bool, more: tuple[Header, ...]) -> None:
         """Answer, with these headers."""
         if self._client is not None:
-            self._client.requests += 1
+            self._client.come()
         try:
             if not self._outbox and not self._outbox.is_over:
                 await self._wait()
@@ -238,7 +238,7 @@ class _Exchange:
                 await self._stream(more)
         finally:
             if self._client is not None:
-                self._client.requests -= 1
+                self._client.go()
             if self._task is not None:
                 await end(self._task)
 

@@ -213,10 +213,13 @@ class Client:
         number: str,
         params: Fields,
         overflowed: Callable[["Client"], None],
+        heard: Callable[["Client"], None],
         key: bytes | None = None,
     ) -> None:
-        """`overflowed` is called when too much waits for it; `key` opens its session, which is used with no other."""
+        """`overflowed` is called when too much waits for it, `heard` when it is there no more; `key` opens its session,
+        which is used with no other."""
         self.key = key
+        self._hear = heard
         self._limit = front.clients.limits.unread
         self._overflowed = lambda: overflowed(self)
         self.outbox = Outbox(self._limit, self._overflowed)
@@ -224,7 +227,7 @@ class Client:
         self.requests = 0
         """How many of its requests are being answered, a stream being one: so many times it is there."""
         self.heard = front.clock.now()
-        """When its last request came."""
+        """When it was there last."""
         self.streams: OrderedDict[str, Response] = OrderedDict()
         self.session = Session(
             number,
@@ -232,6 +235,15 @@ class Client:
             self.tell,
             front.clock.now(),
         )
+
+    def come(self) -> None:
+        """A request of it is being answered."""
+        self.requests += 1
+
+    def go(self) -> None:
+        """One is no more: answered, or given up."""
+        self.requests -= 1
+        self._hear(self)
 
     def tell(self, data: bytes) -> None:
         """Send what belongs to no call, or to one whose response cannot be a stream."""
@@ -272,7 +284,7 @@ class Sessions:
 
     def new(self, number: str, params: Fields, key: bytes | None = None) -> Client:
         """A client that begins with `initialize`; it is not there before `begin`."""
-        return Client(self._front, number, params, self.overflow, key)
+        return Client(self._front, number, params, self.overflow, self._hear, key)
 
     def begin(self, client: Client) -> None:
         """A session begins; where there are too many, another one ends.
@@ -315,7 +327,8 @@ class Sessions:
 
     def _hear(self, client: Client) -> None:
         client.heard = self._front.clock.now()
-        self._clients.move_to_end(client.session.id)
+        if client.session.id in self._clients:
+            self._clients.move_to_end(client.session.id)
 
     def _time(self) -> None:
         """One timer is enough: for the client that was silent longest."""

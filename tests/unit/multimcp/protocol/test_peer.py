@@ -341,7 +341,7 @@ def test_a_session_that_was_used_outlives_those_that_were_only_opened() -> None:
     for client in (used, busy):
         sessions.begin(client)
     sessions.find(head("used"), asked=1)
-    busy.requests += 1
+    busy.come()
     for number in range(5):
         sessions.begin(sessions.new(str(number), {}))
     for name in ("used", "busy", "4"):
@@ -370,11 +370,34 @@ def test_sessions_that_were_only_opened_may_have_half_of_the_places() -> None:
     assert there() == ["used1", "used2", "newb"]  # but no flood of them ends those that are used
 
 
+def test_a_client_whose_long_request_is_over_was_not_silent_longest() -> None:
+    front = Front(sessions=2)
+    sessions = Sessions(front)
+    waited, silent = (sessions.new(name, {}) for name in ("waited", "silent"))
+    for client in (waited, silent):
+        sessions.begin(client)
+        front.clients.join(client.session)
+        sessions.find(head(client.session.id), asked=1)
+        if client is waited:
+            client.come()
+            client.come()
+    front.clock.move(1)
+    waited.go()
+    sessions.find(head("silent"), asked=2)
+    waited.go()
+    sessions.begin(sessions.new("more", {}))
+    assert (waited.session.state, silent.session.state) == ("greeted", "gone")
+    sessions.end(waited)
+    waited.go()  # what it had under way ends behind its session
+    with pytest.raises(Refusal):
+        sessions.find(head("waited"))
+
+
 def test_no_session_ends_that_is_busy() -> None:
     sessions = Sessions(Front(sessions=1))
     busy = sessions.new("busy", {})
     sessions.begin(busy)
-    busy.requests += 1
+    busy.come()
     with pytest.raises(Refusal) as refused:
         sessions.begin(sessions.new("more", {}))
     assert refused.value.status == 503
@@ -440,7 +463,7 @@ def test_a_session_whose_client_is_silent_ends() -> None:
         sessions.begin(client)
         front.clients.join(client.session)
     for name in ("listens", "waits"):
-        clients[name].requests += 1
+        clients[name].come()
     left = Call(Port(), "legacy", 1, "tools/call", {}, clients["silent"].session)
 
     def there() -> list[str]:
@@ -456,7 +479,7 @@ def test_a_session_whose_client_is_silent_ends() -> None:
     assert there() == ["listens", "waits"]
     assert left.is_over
     for name in ("listens", "waits"):
-        clients[name].requests -= 1
+        clients[name].go()
     front.clock.move(IDLE + 1)
     assert there() == []
     assert front.clock.timers == []
