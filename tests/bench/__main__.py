@@ -26,7 +26,9 @@ def main() -> None:
     peers = [DIRECT, OURS] if options.ours else [DIRECT, OURS, *OTHERS]
     plan = measure.Plan()
     if options.brief:
-        plan = measure.Plan(1, 0.0, sessions=(1, 8), sizes=(20, 100_000), tools=(10,), servers=(1, 2), starts=1)
+        plan = measure.Plan(
+            1, 0.0, sessions=(1, 8), sizes=(20, 100_000), tools=(10,), servers=(1, 2), starts=1, calm=0.0
+        )
     for peer in peers:
         peer.install()
     results = {"machine": report.machine(), "versions": {peer.name: peer.version for peer in peers}}

@@ -33,6 +33,7 @@ class Plan:
         tools: lengths of the list.
         servers: numbers of backends.
         starts: how often each is started.
+        calm: seconds of calls in which what follows a list is over.
     """
 
     rounds: int = 5
@@ -42,6 +43,7 @@ class Plan:
     tools: Sequence[int] = (10, 1_000, 10_000)
     servers: Sequence[int] = (1, 10, 100)
     starts: int = 3
+    calm: float = 5.0
 
     @property
     def cells(self) -> list[tuple[int, int]]:
@@ -177,13 +179,22 @@ async def _in_turns(peers: Sequence[Peer], running: dict[str, Running], era: Era
 
 
 async def lists(peers: Sequence[Peer], plan: Plan) -> dict[str, Any]:
-    """`tools/list`, and a call beside it: tools -> peer -> figures."""
+    """Calls of one of many tools, then `tools/list`: tools -> peer -> figures."""
     results: dict[str, Any] = {}
     for tools in plan.tools:
         with Stage() as stage:
             running = {peer.name: stage.start(peer, {"echo": echo(tools)}) for peer in peers}
-            results[str(tools)] = await _rounds(running, plan, _list)
+            # Behind a list, a server that cannot tell of changes is read again: that is no cost of a call.
+            calls = await _rounds(running, plan, _call, plan.calm)
+            listed = await _rounds(running, plan, _list)
+            results[str(tools)] = {name: _both(calls[name], listed[name]) for name in running}
     return results
+
+
+def _both(first: Any, second: Any) -> Any:
+    """The figures of one peer, or why there are none."""
+    failed = next((each for each in (first, second) if isinstance(each, str)), None)
+    return failed or first | second
 
 
 async def _list(subject: Subject, plan: Plan) -> Result:
@@ -194,10 +205,11 @@ async def _list(subject: Subject, plan: Plan) -> Result:
         begun = time.perf_counter()
         await client.fetch("tools/list", {})
         took.append(1000 * (time.perf_counter() - begun))
-    listed = {"list_ms": statistics.median(took), "list_cpu_ms": (subject.running.cpu() - used) / count}
-    # Behind a list, a server that cannot tell of changes is read again: that is no cost of a call.
-    await subject.cell(8, 20, plan.seconds)
-    return listed | await subject.cell(8, 20, plan.seconds)
+    return {"list_ms": statistics.median(took), "list_cpu_ms": (subject.running.cpu() - used) / count}
+
+
+async def _call(subject: Subject, plan: Plan) -> Result:
+    return await subject.cell(8, 20, plan.seconds)
 
 
 async def many(peers: Sequence[Peer], plan: Plan) -> dict[str, Any]:
@@ -217,7 +229,7 @@ async def _call_in_turn(subject: Subject, plan: Plan) -> Result:
     return figures | {"memory_mb": subject.running.memory()}
 
 
-async def _rounds(running: dict[str, Running], plan: Plan, measure: Any) -> dict[str, Any]:
+async def _rounds(running: dict[str, Running], plan: Plan, measure: Any, calm: float = 0.0) -> dict[str, Any]:
     results: dict[str, Any] = {}
     samples: dict[str, list[Result]] = {}
     subjects = {name: Subject(each, "legacy") for name, each in running.items()}
@@ -228,6 +240,7 @@ async def _rounds(running: dict[str, Running], plan: Plan, measure: Any) -> dict
             try:
                 if number == 0:
                     await subject.warm_up()
+                    await subject.cell(8, 20, calm)
                 else:
                     samples.setdefault(name, []).append(await measure(subject, plan))
             except (BenchError, OSError, TimeoutError) as exc:
