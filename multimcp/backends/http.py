@@ -17,6 +17,7 @@ Spec: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 
 import aiohttp
@@ -26,16 +27,14 @@ from multimcp.protocol.eras import GREETINGS, headers_for, passed_on
 from multimcp.protocol.framing import Event, Events
 from multimcp.protocol.greeting import tells_of_loss
 from multimcp.protocol.limits import Limits
-from multimcp.protocol.link import Excess, Link, Missed
-from multimcp.protocol.message import HEADER_MISMATCH, PARSE_ERROR, Fields, Message, error_of, read, request
+from multimcp.protocol.link import Link, Missed
+from multimcp.protocol.message import HEADER_MISMATCH, Fields, Message, error_of, read, request
 from multimcp.protocol.target import Stray
 
 from .web import (
     CLOSE_TIMEOUT,
     FORGOTTEN,
-    NOTIFICATION_TIMEOUT,
     AnyResponse,
-    TooLarge,
     WebWire,
     is_json,
     is_message,
@@ -93,8 +92,7 @@ class HttpWire(WebWire):
             headers |= headers_for(method, params, self.annotated)
             if (call := self._link.pending.get(number)) is not None and call.headers:
                 headers |= passed_on(call.headers, headers, self._configured)
-        self._unheard.add(number)
-        self._by_number[number] = self._tasks.start(self._call(number, method, data, headers))
+        self._start(number, partial(self._exchange, number, method, data, headers))
 
     def write(self, data: bytes) -> None:
         if self._link.era == "legacy":  # there are no notifications of clients in the modern era
@@ -120,40 +118,10 @@ class HttpWire(WebWire):
 
     # POST
 
-    async def send(self, data: bytes) -> None:
-        """Send a notification or an answer; returns when the server has taken it, or does not."""
-        with suppress(Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
-            (await self._ask("POST", self._headers(), data, NOTIFICATION_TIMEOUT)).release()
-
-    async def _call(self, number: int, method: str, data: bytes, headers: dict[str, str]) -> None:
-        """Send a request, and hand its answer to the link; its failure, too."""
-        fault: Fault | None = None
-        try:
-            fault = await self._exchange(number, method, data, headers)
-        except Stray as stray:
-            fault = self._refused(stray.status, stray.text)
-        except TooLarge:
-            problem = f"answered {method} with more than {self._limit:,} bytes"
-            self._link.emit(Excess(f"{problem} (--max-message)"))
-            fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': {problem}")
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
-            problem = self.clean(f"its response broke off: {exc}")
-            fault = Fault(PARSE_ERROR, f"MCP server '{self._link.server}': {problem}")
-        finally:
-            self._unheard.discard(number)
-            self._by_number.pop(number, None)
-            if number in self._link.pending:
-                self._link.fail(number, fault or self._fault("ended its response without an answer"))
-
     async def _exchange(self, number: int, method: str, data: bytes, headers: dict[str, str]) -> Fault | None:
         """Send a request and take what comes back; returns its failure where no answer is in it."""
-        self._waiting += len(data)
-        try:
-            response = await self._post(headers, data)
-        except (BackendError, aiohttp.ClientError, OSError, ValueError) as exc:
-            return self._unsent(number, data, exc)
-        finally:
-            self._waiting -= len(data)
+        if isinstance(response := await self._sent(number, headers, data), Fault):
+            return response
         self.unreachable, self.words = None, ""
         self.status = response.status if response.status >= 300 else None
         if method == "initialize":
@@ -171,9 +139,11 @@ class HttpWire(WebWire):
             if response.status == HTTPStatus.BAD_REQUEST and method == "tools/call" and (problem := _mismatch(said)):
                 self._link.put_back(number, data, headers, problem)
             self._link.receive(said, number)
-        if number in self._link.pending and (response.status >= 300 or said.strip()):
+        if number not in self._link.pending:
+            return None
+        if response.status >= 300 or said.strip():
             return self._refused(response.status, words_of(response.content_type, said))
-        return None
+        return self._fault("ended its response without an answer")
 
     async def _is_forgotten(self, status: int, said: bytes) -> bool:
         """Whether this answer to a request in our session means that the server does not know it any more.

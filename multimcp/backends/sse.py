@@ -11,6 +11,7 @@ Spec: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 
 import aiohttp
@@ -38,12 +39,11 @@ from .web import (
     words_of,
 )
 
-_DID = "did not take the request:"
-_HEADERS = {"Content-Type": "application/json"}
-
 
 class SseWire(WebWire):
     """One server over SSE, for one link."""
+
+    did = "did not take the request:"
 
     def __init__(self, link: Link, url: str, headers: Mapping[str, str], limits: Limits) -> None:
         super().__init__(link, url, headers, limits)
@@ -107,37 +107,23 @@ class SseWire(WebWire):
 
     def request(self, number: int, method: str, params: Fields, data: bytes) -> None:
         if self.has_room(number, len(data)):
-            self._unheard.add(number)
-            self._by_number[number] = self._tasks.start(self._call(number, data))
+            self._start(number, partial(self._exchange, number, data))
 
     def cancel(self, number: int, data: bytes) -> None:
         self.write(data)
         if (task := self._by_number.get(number)) is not None:  # the server has not taken it
             asyncio.get_running_loop().call_later(NOTIFICATION_TIMEOUT, task.cancel)
 
-    async def send(self, data: bytes) -> None:
-        """Send a message; returns when the server has taken it, or does not."""
-        with suppress(Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
-            (await self._ask("POST", _HEADERS, data, NOTIFICATION_TIMEOUT)).release()
+    def _headers(self) -> dict[str, str]:
+        return {"Content-Type": "application/json"}
 
-    async def _call(self, number: int, data: bytes) -> None:
-        fault: Fault | None = None
-        self._waiting += len(data)
-        try:
-            async with await self._ask("POST", _HEADERS, data) as response:
-                self.status = response.status if response.status >= 300 else None
-                if self.status is not None:
-                    fault = await self._refusal(number, response, data)
-        except Stray as stray:
-            fault = self._refused(stray.status, stray.text, _DID)
-        except (BackendError, aiohttp.ClientError, OSError, ValueError) as exc:
-            fault = self._unsent(number, data, exc)
-        finally:
-            self._waiting -= len(data)
-            self._unheard.discard(number)
-            self._by_number.pop(number, None)
-            if fault is not None:
-                self._link.fail(number, fault)
+    async def _exchange(self, number: int, data: bytes) -> Fault | None:
+        """Send a request; returns its failure if the server does not take it."""
+        if isinstance(response := await self._sent(number, self._headers(), data), Fault):
+            return response
+        async with response:
+            self.status = response.status if response.status >= 300 else None
+            return None if self.status is None else await self._refusal(number, response, data)
 
     async def _refusal(self, number: int, response: AnyResponse, data: bytes) -> Fault:
         """What to say of a request that the server did not take: its own words, if they are a message."""
@@ -150,4 +136,4 @@ class SseWire(WebWire):
             self._lose(FORGOTTEN, number, data)
         elif is_json(said):
             self._link.receive(said, number)
-        return self._refused(response.status, words_of(response.content_type, said), _DID)
+        return self._refused(response.status, words_of(response.content_type, said))

@@ -10,8 +10,10 @@ import asyncio
 import io
 import os
 import ssl
+from abc import abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -26,7 +28,7 @@ from multimcp.protocol.framing import MANY, Event, Events, turns
 from multimcp.protocol.greeting import http_status
 from multimcp.protocol.limits import Limits
 from multimcp.protocol.link import Excess, Link
-from multimcp.protocol.message import BYTE_ORDER_MARK
+from multimcp.protocol.message import BYTE_ORDER_MARK, PARSE_ERROR
 from multimcp.protocol.target import REDIRECTS, Stray, Target, follow, way_out
 
 from .direct import CONNECT_TIMEOUT, HEAD, KEPT, Direct, Response
@@ -56,6 +58,7 @@ _WHOLE = 1 << 20
 
 AnyResponse = Response | aiohttp.ClientResponse
 R = TypeVar("R", Response, aiohttp.ClientResponse)
+Exchange = Callable[[], Coroutine[Any, Any, Fault | None]]
 
 
 class TooLarge(Exception):
@@ -94,14 +97,11 @@ def own_headers(target: Target, headers: Mapping[str, str]) -> Mapping[str, str]
 class Cookies(aiohttp.CookieJar):
     """The cookies of one server: those of one that sets too many are forgotten."""
 
-    is_excessive = False
-
     def update_cookies_from_headers(self, headers: Sequence[str], response_url: URL) -> None:
         """Take what a response sets."""
         super().update_cookies_from_headers(headers, response_url)
         if len(self) > COOKIES or sum(len(each.key) + len(each.value) for each in self) > COOKIES_SIZE:
             self.clear()
-            self.is_excessive = True
 
 
 def new_session(target: Target, headers: Mapping[str, str]) -> aiohttp.ClientSession:
@@ -173,6 +173,9 @@ class Place:
 class WebWire(Wire):
     """One server over HTTP, for one link."""
 
+    did = "answered"
+    """What is said of a request that was answered with a status and no message."""
+
     def __init__(self, link: Link, url: str, headers: Mapping[str, str], limits: Limits) -> None:
         """Nothing is sent yet.
 
@@ -193,6 +196,48 @@ class WebWire(Wire):
         self._closing = asyncio.Lock()
         self._unheard: set[int] = set()
         """Requests of which it is not known yet whether the server has taken them."""
+
+    @abstractmethod
+    def _headers(self) -> dict[str, str]:
+        """What goes with what is posted."""
+
+    async def send(self, data: bytes) -> None:
+        """Send a notification or an answer; returns when the server has taken it, or does not."""
+        with suppress(Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
+            (await self._ask("POST", self._headers(), data, NOTIFICATION_TIMEOUT)).release()
+
+    def _start(self, number: int, exchange: Exchange) -> None:
+        """Have a request sent: by an `exchange` that returns its failure, if it fails."""
+        self._unheard.add(number)
+        self._by_number[number] = self._tasks.start(self._call(number, exchange))
+
+    async def _call(self, number: int, exchange: Exchange) -> None:
+        fault: Fault | None = None
+        try:
+            fault = await exchange()
+        except Stray as stray:
+            fault = self._refused(stray.status, stray.text)
+        except TooLarge:
+            problem = f"answered with more than {self._limit:,} bytes"
+            self._link.emit(Excess(f"{problem} (--max-message)"))
+            fault = backend_failure(self._link.server, problem, PARSE_ERROR)
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            fault = backend_failure(self._link.server, self.clean(f"its response broke off: {exc}"), PARSE_ERROR)
+        finally:
+            self._unheard.discard(number)
+            self._by_number.pop(number, None)
+        if fault is not None:
+            self._link.fail(number, fault)
+
+    async def _sent(self, number: int, headers: Mapping[str, str], data: bytes) -> AnyResponse | Fault:
+        """Send a request; the response, whose head has come, or the failure."""
+        self._waiting += len(data)
+        try:
+            return await self._post(headers, data)
+        except (BackendError, aiohttp.ClientError, OSError, ValueError) as exc:
+            return self._unsent(number, data, exc)
+        finally:
+            self._waiting -= len(data)
 
     async def _ask(
         self, method: str, headers: Mapping[str, str], data: bytes | None = None, seconds: float | None = None
@@ -271,10 +316,10 @@ class WebWire(Wire):
     def _fault(self, reason: str) -> Fault:
         return backend_failure(self._link.server, self.clean(reason))
 
-    def _refused(self, status: int, words: str, did: str = "answered") -> Fault:
+    def _refused(self, status: int, words: str) -> Fault:
         """The failure of a request that was answered with this status and no message."""
         self.status, self.words = status, words
-        return self._fault(f"{did} {http_status(status)}{words}")
+        return self._fault(f"{self.did} {http_status(status)}{words}")
 
     def _unsent(self, number: int | None, data: bytes, exc: Exception) -> Fault:
         """A request could not be sent. If surely nothing of it was, it is sent again once the server is back."""
