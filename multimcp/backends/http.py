@@ -154,18 +154,21 @@ class HttpWire(WebWire):
         return loss == "sure" or (loss == "perhaps" and not await self._is_known())
 
     async def _is_known(self) -> bool:
-        """Whether the server answers a ping in our session."""
+        """Whether the server answers a ping in our session; one that has no time for that may know it all the same."""
         said = b""
         if self._session_id is None:  # another request has found out by now
             return False
-        with suppress(Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
+        try:
             async with await self._ask("POST", self._headers(), request(_PING, "ping"), PING_TIMEOUT) as response:
                 while len(said) < _PING_SIZE and not (b'"result"' in said or b'"error"' in said):
                     if not (piece := await response.content.readany()):
                         break
                     said += piece
                 return b'"result"' in said or (b'"error"' in said and tells_of_loss(response.status, said) == "no")
-        return False
+        except TimeoutError:
+            return True
+        except (Stray, BackendError, aiohttp.ClientError, OSError, ValueError):
+            return False
 
     # Event streams
 

@@ -12,7 +12,9 @@ Spec: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .message import BYTE_ORDER_MARK, Salvaged, salvage_ends
+from multimcp.errors import Fault
+
+from .message import BYTE_ORDER_MARK, Salvaged, read, salvage_ends
 
 _TURN = 4096
 """Bytes that are looked at in one go where they may be many small messages."""
@@ -145,13 +147,14 @@ class Events:
     A byte order mark may stand at the beginning.
 
     Attributes:
-        last_id: the last id that the stream has named, to resume it by.
+        last_id: the id of the last event that has ended, to resume the stream by.
         retry: seconds that the server asks to wait before that, if it does.
         has_begun: whether anything came, be it a comment.
     """
 
     def __init__(self, limit: int = MAX_MESSAGE) -> None:
         self.last_id: str | None = None
+        self._id: str | None = None
         self.retry: float | None = None
         self._pieces = _Pieces(limit + len(b"data: "))
         self._limit = limit
@@ -165,11 +168,19 @@ class Events:
 
     def begin(self) -> None:
         """Go on with another stream, which resumes the one before; what that had begun and not ended is dropped."""
-        self.end()
+        last = self.last_id
+        self._end()
+        self.last_id = self._id = last
         self.has_begun = False
 
     def end(self) -> list[Event]:
-        """The event that was not ended, when no more comes."""
+        """The event that was not ended, when no more comes; none if it is not whole, and can be resumed."""
+        last, events = self.last_id, self._end()
+        if self.last_id != last and not (events and all(map(_is_whole, events))):
+            self.last_id, events = last, []
+        return events
+
+    def _end(self) -> list[Event]:
         self._ends_in_cr = False
         return self.feed(b"\n\n")
 
@@ -192,7 +203,7 @@ class Events:
         if too_large is None or self._too_large is not None:
             return []
         self._too_large, self._data, self._is_told = too_large, bytearray(), True
-        return [Event(self._kind, too_large, self.last_id)]
+        return [Event(self._kind, too_large, self._id)]
 
     def _line(self, line: bytes | Oversized | None) -> Event | None:
         if line is None:
@@ -215,7 +226,7 @@ class Events:
         elif field == b"event":
             self._kind = content.decode(errors="replace")
         elif field == b"id" and b"\0" not in content:
-            self.last_id = content.decode(errors="replace")
+            self._id = content.decode(errors="replace")
         elif field == b"retry" and content.isdigit():
             self.retry = int(content[:9]) / 1000
         return None
@@ -231,10 +242,18 @@ class Events:
 
     def _dispatch(self) -> Event | None:
         kind, data, large, lines = self._kind, self._data, self._too_large, self._lines
-        was_told, self._is_told = self._is_told, False
+        was_told, self._is_told, self.last_id = self._is_told, False, self._id
         self._kind, self._data, self._too_large, self._lines = "message", bytearray(), None, 0
         if was_told:
             return None
         if large is not None:
             return Event(kind, large, self.last_id)
         return Event(kind, bytes(data), self.last_id) if lines else None
+
+
+def _is_whole(event: Event) -> bool:
+    """Whether it has a whole message, or is known to be too large for one."""
+    try:
+        return isinstance(event.data, Oversized) or bool(read(event.data))
+    except Fault:
+        return False

@@ -213,8 +213,10 @@ _GONE = (
     "|closed|ended|unrecogni[sz]ed|not recogni[sz]ed|required|no active|inactive|lost"
 )
 _SESSION_GONE = re.compile(f"(?is)session.{{0,200}}?({_GONE})|({_GONE}).{{0,40}}session".encode())
+_WHO = rb'(?:server|session|client|connection|transport)\W+|[":.(] ?'
 _NOT_GREETED = re.compile(
-    rb"(?i)(not|un)[- ]?(yet )?(been )?initiali[sz]ed|before initiali[sz]ation|no transport found"
+    rb"(?i)(?:%b)(?:is |was |has )?(?:not|un)[- ]?(?:yet )?(?:been )?initiali[sz]ed" % _WHO
+    + rb"|before initiali[sz]ation|no transport found"
 )
 _OF_THE_REQUEST = re.compile(rb'"code"\s*:\s*-3260[12]\b')
 _NOTICE = 4096
@@ -223,18 +225,24 @@ _NOTICE = 4096
 def tells_of_loss(status: int, said: bytes | Oversized) -> Literal["sure", "perhaps", "no"]:
     """Whether an answer to a request that named our session means that the server does not know it (any more).
 
-    A 404 does, and what else a server says of having to be greeted. Perhaps means that it may speak of the request, or
-    of a session that its tools have.
+    A 404 does, and what else a server says of having to be greeted; a line for the log, or what is said of something
+    else, does not. Perhaps means that it may speak of the request, or of a session that its tools have.
     """
     if isinstance(said, Oversized) or len(said) > _NOTICE:
         return "sure" if status == HTTPStatus.NOT_FOUND else "no"
-    if status < HTTPStatus.BAD_REQUEST and (b'"error"' not in said or b'"result"' in said):
+    if status < HTTPStatus.BAD_REQUEST and not (b'"error"' in said and _refuses(said)):
         return "no"
     if _NOT_GREETED.search(said):
         return "sure"
     if status == HTTPStatus.NOT_FOUND:
         return "perhaps" if _OF_THE_REQUEST.search(said) else "sure"
     return "perhaps" if status == HTTPStatus.BAD_REQUEST or _SESSION_GONE.search(said) else "no"
+
+
+def _refuses(said: bytes) -> bool:
+    """Whether it has an error, and neither a result nor a method: in JSON-RPC, or about so."""
+    members = fields(Raw(said))
+    return "error" in members and not {"result", "method"} & members.keys()
 
 
 def refusal(

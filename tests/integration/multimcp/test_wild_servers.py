@@ -7,13 +7,14 @@ import ssl
 import subprocess
 import threading
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import RawClient, proxy, until
+from tests.support.processes import TIMEOUT, RawClient, proxy, until
 from tests.support.wild import (
     Ask,
     Reply,
@@ -28,6 +29,7 @@ from tests.support.wild import (
     served,
 )
 
+SHORT_PING = "from multimcp.backends import http; http.PING_TIMEOUT = 0.5"
 PONG = {"content": [{"type": "text", "text": "pong"}]}
 
 
@@ -339,6 +341,54 @@ def test_a_tool_may_have_sessions_of_its_own(shared: Any, status: int) -> None:
         assert server.greeted == 1
 
 
+NO_LOSS = {
+    "a log line": {
+        "method": "notifications/message",
+        "params": {"level": "error", "data": "index not initialized yet"},
+    },
+    "another one": {"method": "notifications/message", "params": {"level": "error", "data": "login session expired"}},
+    "a tool's error": {"error": {"code": -32603, "message": "Browser not initialized; call open first"}},
+}
+
+
+@pytest.mark.parametrize("said", NO_LOSS.values(), ids=NO_LOSS)
+def test_what_a_tool_says_of_its_own_things_is_no_loss_of_ours(shared: Any, said: dict[str, Any]) -> None:
+    """Else the tool would run twice, and all calls that are in flight there would fail."""
+
+    def tool(ask: Ask) -> Reply:
+        if ask.kind != "tools/call":
+            return decent(ask)
+        number = {"jsonrpc": "2.0", "id": ask.message["id"]}
+        messages = [{**number, **said}] if "error" in said else [{"jsonrpc": "2.0", **said}, {**number, "result": PONG}]
+        body = b"".join(b"data: %b\n\n" % json.dumps(each).encode() for each in messages)
+        return Reply(200, body, {"Content-Type": "text/event-stream"})
+
+    server = Forgetful(lambda ask: Reply(404), tool)
+    with served(server) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        answer = call(shared)
+        assert answer.get("error") == said.get("error")
+        assert (server.greeted, server.calls) == (1, 1)
+
+
+def test_a_ping_that_is_not_answered_in_time_is_no_proof(tmp_path: Path) -> None:
+    """A server that is busy with the call which it refused knows our session all the same."""
+
+    def busy(ask: Ask) -> Reply:
+        if ask.kind == "ping":
+            answered.wait(TIMEOUT)
+        if ask.kind == "tools/call":
+            return error(-32603, "browser session 7 not found", 200, ask.message["id"])
+        return decent(ask)
+
+    server, answered = Forgetful(lambda ask: Reply(404), busy), threading.Event()
+    with served(server) as web, proxy(tmp_path, {"s": {"url": f"{web.url}/mcp"}}, first=SHORT_PING) as here:
+        here.wait_ready()
+        assert call(here)["error"]["message"] == "browser session 7 not found"
+        answered.set()
+        assert (server.greeted, server.calls) == (1, 1)
+
+
 def test_a_call_is_sent_again_once(shared: Any) -> None:
     """A 404 to each call is an answer, and not the end of each session."""
     tool = lambda ask: Reply(404, b"no such tool") if ask.kind == "tools/call" else decent(ask)  # noqa: E731
@@ -520,6 +570,39 @@ def test_the_get_stream_comes_back_as_long_as_the_session_lives(shared: Any) -> 
         assert [ask.headers.get("last-event-id") for ask in gets[:6]] == [None, "1", "1", "1", "4", "5"]
         assert {ask.headers.get("mcp-session-id") for ask in gets} == {"one"}
         assert state(shared)["state"] == "ready"
+
+
+@pytest.mark.parametrize("ends", ["cleanly", "broken"])
+@pytest.mark.parametrize("half", [7, -9])
+def test_a_stream_that_ends_in_the_middle_of_an_event_is_resumed_before_it(shared: Any, half: int, ends: str) -> None:
+    """Its id has come, but not the event: behind it there would be nothing left."""
+
+    def event(number: int, message: Any) -> bytes:
+        return b"retry: 0\nid: %d\ndata: %b\n\n" % (number, json.dumps(message).encode())
+
+    def breaking(ask: Ask) -> Reply:
+        if ask.kind == "tools/call":
+            asked.append(ask.message)
+            pieces = [event(1, note), event(2, answer(ask.message))[:half]]
+            return as_events(*pieces) if ends == "cleanly" else broken(pieces)
+        if ask.method == "GET" and (last := ask.headers.get("last-event-id")):
+            return as_events(event(2, answer(asked[0]))) if last == "1" else as_events(b": nothing more\n\n")
+        return with_session(ask)
+
+    def broken(pieces: list[bytes]) -> Reply:
+        def body() -> Iterator[bytes]:
+            yield from pieces
+            raise ConnectionError
+
+        return Reply(200, body(), {"Content-Type": "text/event-stream"})
+
+    note = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}}
+    asked: list[Any] = []
+    with served(breaking) as web:
+        assert add(shared, f"{web.url}/mcp", timeout=5) is None
+        with RawClient(shared.url, "legacy", version="2025-06-18") as client:  # which leaves resuming to us
+            assert client.exchange("tools/call", {"name": "s::ping", "arguments": {}}).get("result") == PONG
+        assert len(asked) == 1
 
 
 # Networks

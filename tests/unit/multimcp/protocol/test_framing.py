@@ -40,7 +40,40 @@ def test_what_a_stream_had_begun_is_not_gone_on_with_on_the_next() -> None:
     assert events.has_begun
     events.begin()
     assert not events.has_begun
-    assert events.feed(b"\xef\xbb\xbfdata: whole\n\n") == [Event("message", b"whole", "2")]
+    assert events.last_id == "1"  # else it would be resumed behind what never came
+    assert events.feed(b"\xef\xbb\xbfdata: whole\n\n") == [Event("message", b"whole", "1")]
+
+
+MESSAGE = b'{"jsonrpc":"2.0","id":1,"result":{}}'
+
+
+@pytest.mark.parametrize(
+    ("left", "read", "last_id"),
+    [
+        (b"", [], "1"),
+        (b"id: 2", [], "1"),
+        (b"id: 2\n", [], "1"),
+        (b"id: 2\ndata: " + MESSAGE[:20], [], "1"),
+        (b"id: 2\ndata: " + MESSAGE[:20] + b"\n", [], "1"),
+        (b"data: " + MESSAGE[:20] + b"\nid: 2", [], "1"),
+        (b"id: 2\ndata: " + MESSAGE, [MESSAGE], "2"),
+        (b"id: 2\ndata: " + MESSAGE + b"\n", [MESSAGE], "2"),
+        (b"data: " + MESSAGE[:20], [MESSAGE[:20]], "1"),  # it cannot be resumed: what there is shows what it was
+    ],
+)
+def test_of_what_a_stream_had_not_ended_only_what_is_whole_counts(left: bytes, read: list[bytes], last_id: str) -> None:
+    events = Events()
+    events.feed(b"id: 1\ndata: x\n\n" + left)
+    assert events.last_id == "1"
+    assert ([event.data for event in events.end()], events.last_id) == (read, last_id)
+
+
+def test_an_id_counts_once_its_event_has_ended() -> None:
+    events, seen = Events(), []
+    for piece in torn(b"id: 1\ndata: x\n\nid: 2\n\ndata: y\nid: 3\n\n", 1):
+        events.feed(piece)
+        seen.append(events.last_id)
+    assert [seen.index(each) for each in ("1", "2", "3")] == [14, 21, 36]
 
 
 @pytest.mark.parametrize("size", [1, 5, 11, 500])

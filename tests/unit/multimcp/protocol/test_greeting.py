@@ -195,6 +195,12 @@ def error(code: int, message: str) -> str:
     return json.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}})
 
 
+def told(level: str, text: str) -> str:
+    """A line for the log."""
+    params = {"level": level, "data": text}
+    return json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": params})
+
+
 @pytest.mark.parametrize(
     ("status", "said", "loss"),
     [
@@ -223,6 +229,18 @@ def error(code: int, message: str) -> str:
         (200, error(-32602, "Unknown tool"), "no"),
         (200, '{"result": {"content": [{"text": "error: session not found, not initialized"}]}}', "no"),
         (404, "x" * 5000, "sure"),
+        # of something else than us, or no error of a request at all
+        (200, error(-32603, "Browser not initialized; call open first"), "no"),
+        (200, error(-32603, "browser session 7 not found"), "perhaps"),
+        (200, told("error", "index not initialized yet, building it"), "no"),
+        (200, told("error", "login session expired, signing in again"), "no"),
+        (200, '{"error": "session not found"}', "perhaps"),
+        (200, '"error": session not found', "no"),
+        (400, error(-32000, "The cache is not initialized"), "perhaps"),
+        (200, error(-32600, "Not initialized"), "sure"),
+        (200, error(-32600, "Session has not been initialised"), "sure"),
+        (200, error(-32600, "the client is not yet initialized"), "sure"),
+        (500, error(-32000, "Server is uninitialized"), "sure"),
     ],
 )
 def test_what_tells_of_a_lost_session(status: int, said: str, loss: str) -> None:
