@@ -230,7 +230,7 @@ def tells_of_loss(status: int, said: bytes | Oversized) -> Literal["sure", "perh
     """
     if isinstance(said, Oversized) or len(said) > _NOTICE:
         return "sure" if status == HTTPStatus.NOT_FOUND else "no"
-    if status < HTTPStatus.BAD_REQUEST and not (b'"error"' in said and _refuses(said)):
+    if status < HTTPStatus.BAD_REQUEST and not (b'"error"' in said and _may_refuse(said)):
         return "no"
     if _NOT_GREETED.search(said):
         return "sure"
@@ -239,9 +239,11 @@ def tells_of_loss(status: int, said: bytes | Oversized) -> Literal["sure", "perh
     return "perhaps" if status == HTTPStatus.BAD_REQUEST or _SESSION_GONE.search(said) else "no"
 
 
-def _refuses(said: bytes) -> bool:
-    """Whether it has an error, and neither a result nor a method: in JSON-RPC, or about so."""
+def _may_refuse(said: bytes) -> bool:
+    """Whether it may be an answer with an error: it may be torn, or stand in an event."""
     members = fields(Raw(said))
+    if not members:
+        return b'"error"' in said and b'"result"' not in said
     return "error" in members and not {"result", "method"} & members.keys()
 
 
