@@ -388,6 +388,9 @@ class Proxy:
         except BaseException:
             end()
             raise
+        if call.is_over:  # given up before its task ran, which nothing stopped then: nobody would call `end`
+            end()
+            return
         call.carried(_Carrier(end), 0)
         listener.acknowledge([uri for uri in listener.uris if uri in uris], tasks)
 

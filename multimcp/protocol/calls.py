@@ -641,8 +641,11 @@ class Listener:
             self.call.port.tell(data)
 
     def end(self) -> None:
-        """End the stream politely: the client knows that it was meant."""
+        """End the stream politely: the client knows that it was meant. Nothing is watched for it any more, as if it had
+        left, and its place among the streams is free."""
         self.call.finish(Message("2.0", result=pack({"_meta": {SUBSCRIPTION_KEY: self.call.id}})), "modern")
+        if self.call.carrier is not None:
+            self.call.carrier.give_up(self.call.number)
 
 
 class Clients:

@@ -24,6 +24,7 @@ import pytest
 from tests.support.processes import PATIENT, TIMEOUT, Proxy, RawClient, program, proxy, raw, until, write_config
 
 LARGE = "x" * 20_000
+ENVELOPE = {"protocolVersion": "2026-07-28", "clientInfo": {"name": "c", "version": "0"}, "clientCapabilities": {}}
 
 
 @contextmanager
@@ -171,6 +172,27 @@ def test_a_stream_too_many_is_refused(tmp_path: Path) -> None:
         assert "Stream limit reached" in client.error("subscriptions/listen", listen)["message"]
         running.expect("1 streams of clients are open: another one is refused")
         assert "result" in echo(client)
+
+
+def test_a_stream_that_is_given_up_as_soon_as_it_is_asked_for_leaves_its_place(tmp_path: Path) -> None:
+    meta = {f"io.modelcontextprotocol/{key}": value for key, value in ENVELOPE.items()}
+    listen = {"method": "subscriptions/listen", "params": {"notifications": {"toolsListChanged": True}, "_meta": meta}}
+    cancel = {"method": "notifications/cancelled", "params": {"requestId": 1, "_meta": meta}}
+    call = {"method": "tools/call", "params": {"name": "s::echo", "arguments": {}, "_meta": meta}}
+    command = over_stdio(tmp_path, "modern", "--max-streams=1")
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+
+        def write(*messages: dict[str, Any]) -> None:
+            assert running.stdin is not None
+            running.stdin.write("".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages))
+            running.stdin.flush()
+
+        write({"id": 1, **listen}, cancel, {"id": 2, **call})
+        assert "result" in json.loads(running.stdout.readline())
+        write({"id": 3, **listen})
+        assert "acknowledged" in running.stdout.readline()
 
 
 def test_a_call_too_many_is_refused(tmp_path: Path) -> None:
