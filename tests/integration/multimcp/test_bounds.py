@@ -156,6 +156,28 @@ def test_the_session_of_a_client_that_is_gone_ends_before_one_that_works(tmp_pat
             until(lambda: "notifications/cancelled" in (tmp_path / "log").read_text())
 
 
+def test_a_session_that_is_ended_while_its_greeting_waits_does_not_join_afterwards(tmp_path: Path) -> None:
+    def hello(name: str) -> dict[str, Any]:
+        client = {"capabilities": {}, "clientInfo": {"name": name, "version": "0"}}
+        params = {"protocolVersion": "2025-11-25", **client}
+        return {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+
+    with proxy(tmp_path, {"s": raw("hang:initialize")}, "--max-sessions=1", first="") as running:
+
+        def is_greeted() -> bool:
+            headers = {"Accept": "application/json, text/event-stream"}
+            return running.http("POST", "/mcp", json=hello("patient"), headers=headers).status_code == 200
+
+        body = json.dumps(hello("hasty")).encode()
+        head = f"POST /mcp HTTP/1.1\r\nhost: localhost\r\naccept: */*\r\ncontent-length: {len(body)}\r\n".encode()
+        with connect(running) as wire:
+            wire.sendall(head + b"content-type: application/json\r\n\r\n" + body)
+            assert not is_greeted()
+        until(is_greeted)
+    assert "connected: patient" in running.stderr
+    assert "hasty" not in running.stderr
+
+
 def test_a_stream_too_many_is_refused(tmp_path: Path) -> None:
     with (
         bounded(tmp_path, streams=1) as running,

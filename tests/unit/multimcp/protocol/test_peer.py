@@ -17,7 +17,9 @@ from tests.support.fakes import PROXY, Clock, Port
 
 
 class Front:
-    """Takes what clients send, and answers `initialize`."""
+    """Takes what clients send, and answers `initialize`, unless that has to wait."""
+
+    waits = False
 
     def __init__(self, **limits: int) -> None:
         self.warned: list[str] = []
@@ -29,7 +31,7 @@ class Front:
 
     def accept(self, call: Call, params: Any, meta: Any, headers: Any = None) -> None:
         self.calls.append(call)
-        if call.method == "initialize" and call.session is not None:
+        if call.method == "initialize" and call.session is not None and not self.waits:
             self.clients.join(call.session)
             call.conclude(succeeded())
 
@@ -212,6 +214,33 @@ def test_a_second_initialize_begins_a_new_session() -> None:
     assert (first.state, line.front.calls[1].is_over) == ("gone", True)
     assert (line.peer.session.state, list(line.peer.session.abilities)) == ("greeted", ["sampling"])
     assert list(line.front.clients.sessions.values()) == [line.peer.session]
+
+
+@pytest.mark.parametrize("how", ["it leaves", "it begins anew", "its session over HTTP ends"])
+def test_who_goes_while_its_greeting_waits_does_not_join_afterwards(how: str) -> None:
+    """Nor does what was opened for it stay, and it goes once."""
+    line, told = Line(), list[str]()
+    line.front.waits = True
+    line.send(id=1, method="initialize")
+    session = line.peer.session
+    client = (sessions := Sessions(line.front)).new("a", {})
+    if how == "its session over HTTP ends":
+        sessions.begin(client)
+        session = client.session
+        Call(Port(), "legacy", 1, "initialize", {}, session)
+    assert session is not None
+    [greeting] = session.calls.values()
+    session.on_gone.append(lambda: told.append(how))
+    if how == "it leaves":
+        line.peer.leave()
+    elif how == "it begins anew":
+        line.send(id=2, method="initialize")
+    else:
+        sessions.end(client)
+        sessions.end(client)
+    assert greeting.is_over
+    assert session.state == "gone"
+    assert told == [how]
 
 
 def test_a_client_that_never_was_greeted_leaves() -> None:
