@@ -12,6 +12,7 @@ from multimcp.backends.connection import CLOCK
 from multimcp.clients import http
 from multimcp.clients.asgi import read_body, stream
 from multimcp.clients.http import StreamableHttp
+from multimcp.clients.sse import Sse
 from multimcp.protocol.calls import Call, Clients, Clock, Session
 from multimcp.protocol.eras import CAPABILITIES_KEY, VERSION_KEY
 from multimcp.protocol.http import Refusal
@@ -100,6 +101,9 @@ async def test_bodies() -> None:
             await read(*parts, length=length, limit=2)
         assert refused.value.status == 413
     assert [about[1:] for about in told] == [(3, 2)] * 3
+
+
+MODERN = {VERSION_KEY: "2026-07-28", CAPABILITIES_KEY: {}}
 
 
 class Endpoint:
@@ -315,6 +319,46 @@ async def test_a_second_stream_takes_over_from_the_first() -> None:
     told = {name: [message["method"] for message in said(body)] for name, body in bodies.items()}
     assert told["first"] + told["second"] == ["one", "two", "three"]
     assert told["second"][-1:] == ["three"]
+
+
+async def test_a_message_over_sse_that_is_whole_when_its_stream_has_ended_is_refused() -> None:
+    """Else it would begin a session, or a call, that nobody ends."""
+    endpoint = Endpoint()
+    sse, leaves, ended, rest = Sse(endpoint), anyio.Event(), anyio.Event(), anyio.Event()
+    streamed, statuses = [], []
+    message = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": {"_meta": MODERN}}).encode()
+
+    async def stays() -> Any:
+        await leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def sends() -> Any:
+        await rest.wait()
+        return {"type": "http.request", "body": message}
+
+    async def listens() -> None:
+        await sse.stream({"method": "GET"}, stays, write)
+        ended.set()
+
+    async def write(event: Any) -> None:
+        streamed.append(event.get("body", b""))
+
+    async def answer(event: Any) -> None:
+        statuses.append(event.get("status"))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listens)
+            await anyio.wait_all_tasks_blocked()
+            query = b"".join(streamed).partition(b"?")[2].strip()
+            posted = {"method": "POST", "headers": [], "query_string": query}
+            group.start_soon(sse.message, posted, sends, answer)
+            await anyio.wait_all_tasks_blocked()
+            leaves.set()
+            await ended.wait()
+            rest.set()
+    assert statuses[0] == 404
+    assert endpoint.calls == []
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/json, text/event-stream"])
