@@ -267,8 +267,9 @@ class Client:
         if response.stream:
             self.streams[response.stream] = response
             if len(self.streams) > RESUMABLE:
-                ended = (name for name, each in self.streams.items() if each.answer is not None)
-                self.streams.pop(next(ended, next(iter(self.streams)))).forget()
+                order = ("nothing", "its answer", "all that comes")  # the oldest of those that are missed least
+                least = min(self.streams, key=lambda name: order.index(self.streams[name].misses))
+                self.streams.pop(least).forget()
 
 
 class Sessions:

@@ -484,6 +484,34 @@ def test_so_many_streams_of_one_client_can_be_resumed() -> None:
     assert sessions.replay.after("s3", 0, 1) == []
 
 
+@pytest.mark.parametrize(
+    ("oldest", "then", "goes"),
+    [
+        ("runs", "runs", "oldest"),
+        ("runs", "answered", "then"),
+        ("runs", "cancelled", "then"),
+        ("answered", "runs", "oldest"),
+        ("answered", "cancelled", "then"),
+        ("answered", "sent", "then"),
+        ("sent", "cancelled", "oldest"),
+        ("cancelled", "sent", "oldest"),
+    ],
+)
+def test_of_streams_that_can_be_resumed_the_one_goes_that_is_missed_least(oldest: str, then: str, goes: str) -> None:
+    sessions = Sessions(Front())
+    client = sessions.new("a", {})
+    names = ["oldest", *map(str, range(RESUMABLE - 2)), "then", "new"]
+    for name in names:
+        response = Response(0, 1000, sessions.replay, partial(str, name))
+        client.keep(response)
+        response.begin()
+        if (is_so := {"oldest": oldest, "then": then}.get(name, "runs")) != "runs":
+            response.done(None if is_so == "cancelled" else succeeded())
+        if is_so == "sent":
+            response.sent()
+    assert set(names) - set(client.streams) == {goes}
+
+
 def test_a_session_whose_client_is_silent_ends() -> None:
     front = Front()
     sessions = Sessions(front)
