@@ -73,7 +73,7 @@ class StreamableHttp:
         """Take a message of a client."""
         front = self._front
         try:
-            body = await read_body(receive, head.headers, front.clients)
+            body = await read_body(receive, head.headers, front.clients, partial(self._sessions.named, head))
         except ConnectionError:
             return
         try:

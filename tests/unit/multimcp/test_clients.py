@@ -321,6 +321,52 @@ async def test_a_second_stream_takes_over_from_the_first() -> None:
     assert told["second"][-1:] == ["three"]
 
 
+@pytest.mark.parametrize("ends", ["whole", "broken off"])
+async def test_a_client_is_there_while_it_sends_a_request_in_pieces(ends: str) -> None:
+    """Who needs a session's place meanwhile gets another one; afterwards it is as idle as all others."""
+    endpoint = Endpoint()
+    endpoint.clients = Clients(limits=Limits(sessions=2))
+    hello = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}}
+    sends, other = [(await endpoint.request("POST", hello)).headers[b"mcp-session-id"] for _ in range(2)]
+    begun, rest = anyio.Event(), anyio.Event()
+    incoming: list[Any] = [{"type": "http.request", "body": b'{"jsonrpc": "2.0", ', "more_body": True}]
+    statuses: list[Any] = []
+
+    async def receive() -> Any:
+        if incoming:
+            return incoming.pop()
+        begun.set()
+        await rest.wait()
+        whole = {"type": "http.request", "body": b'"method": "notifications/x"}'}
+        return whole if ends == "whole" else {"type": "http.disconnect"}
+
+    async def send(event: Any) -> None:
+        statuses.append(event.get("status"))
+
+    async def still() -> list[bool]:
+        """Which of the two sessions are there."""
+        found = []
+        for endpoint.session in (sends, other):
+            found.append((await endpoint.request("POST", {"jsonrpc": "2.0", "id": 1, "result": {}})).status == 202)
+        endpoint.session = b""
+        return found
+
+    headers = [(b"mcp-session-id", sends), (b"mcp-protocol-version", b"2025-11-25"), (b"accept", b"*/*")]
+    headers.append((b"content-type", b"application/json"))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
+            group.start_soon(endpoint.http, scope, receive, send)
+            await begun.wait()
+            await endpoint.request("POST", hello)
+            assert await still() == [True, False]
+            rest.set()
+        assert statuses[:1] == ([202] if ends == "whole" else [])
+        for _ in range(2):
+            await endpoint.request("POST", hello)
+        assert await still() == [False, False]
+
+
 async def test_a_message_over_sse_that_is_whole_when_its_stream_has_ended_is_refused() -> None:
     """Else it would begin a session, or a call, that nobody ends."""
     endpoint = Endpoint()
