@@ -101,6 +101,11 @@ class Outbox:
                 self._waiting.append(last)
             self.wake()
 
+    def drop(self) -> None:
+        """Nobody reads it any more: nothing waits in it, and nothing comes."""
+        self.end()
+        self.take()
+
     def take(self) -> bytes:
         """All that waits."""
         data = self._waiting.popleft() if len(self._waiting) == 1 else b"".join(self._waiting)
@@ -224,8 +229,10 @@ class Response:
         events = self._replay.after(self.stream, number, self._last)
         if self.misses == "its answer" and number < self._last and not self._replay.has(self.stream, self._last):
             events.append(self._event(self._body()))  # what others were sent has driven it out before it was sent once
-        for event in events:
-            self.outbox.put(event)
+        if events:
+            self.outbox.put(
+                b"".join(events)
+            )  # as one, that may wait whatever its size: the client could not read it yet
         if self._is_done:
             self.outbox.end()
         return self.outbox
@@ -240,6 +247,12 @@ class Response:
         if not self._is_done:
             return "all that comes"
         return "nothing" if self.answer is None or self.answer is _SENT else "its answer"
+
+    def drop(self) -> None:
+        """Its client left before the stream began, and knows no name to resume it by: nothing is kept of what comes."""
+        self.forget()
+        self._name, self._stream = None, ""
+        self.outbox.drop()
 
     def forget(self) -> None:
         """Nobody comes back for it."""

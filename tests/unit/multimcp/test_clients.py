@@ -189,6 +189,51 @@ async def test_a_stream_that_broke_off_is_resumed_where_it_broke_off() -> None:
     assert messages[1]["result"] == {"x": 1}
 
 
+@pytest.mark.parametrize("when", ["before its stream began", "after it resumed it"])
+async def test_what_comes_for_a_client_that_is_gone_does_not_count_as_unread(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """However much that is, its session goes on; and its call, whose answer it may come back for, if it knows how."""
+    monkeypatch.setattr(http, "SOON", 0.0)
+    endpoint = Endpoint()
+    endpoint.clients = Clients(limits=Limits(unread=1000))
+    hello = await endpoint.request("POST", {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}})
+    endpoint.session = hello.headers[b"mcp-session-id"]
+    responses, stays, leaves, left = [], anyio.Event(), anyio.Event(), anyio.Event()
+    question = b'{"jsonrpc": "2.0", "id": "q", "method": "roots/list"}'
+
+    async def ask(leaves: anyio.Event) -> None:
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {}}
+        responses.append(await endpoint.request("POST", message, leaves))
+        left.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            resumes = when == "after it resumed it"
+            group.start_soon(ask, stays if resumes else leaves)
+            await anyio.wait_all_tasks_blocked()
+            [call] = endpoint.calls
+            if resumes:
+                call.port.tell(notification("one"))
+                await anyio.wait_all_tasks_blocked()
+                stays.set()
+                await left.wait()
+                [last] = re.findall(rb"id: (\S+-1)\r\n", responses[0].body)
+                leaves.set()
+                await endpoint.request("GET", leaves=leaves, last_event_id=last.decode())
+            else:
+                await anyio.sleep(0.01)  # the timer fires
+                leaves.set()
+                await left.wait()
+            for _ in range(30):
+                call.port.tell(question)
+            call.conclude(succeeded(pack({"x": 1})))
+        assert (await endpoint.request("POST", {"jsonrpc": "2.0", "method": "notifications/x"})).status == 202
+        if resumes:
+            again = said((await endpoint.request("GET", last_event_id=last.decode())).body)
+            assert again[-1] == {"jsonrpc": "2.0", "id": 1, "result": {"x": 1}}
+
+
 async def test_older_clients_get_no_event_without_a_message() -> None:
     endpoint = Endpoint()
     hello = await endpoint.request("POST", {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}})

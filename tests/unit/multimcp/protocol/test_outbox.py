@@ -227,6 +227,25 @@ def test_an_answer_that_has_arrived_is_not_sent_again() -> None:
     assert not response.resume(1)
 
 
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_nothing_is_kept_of_a_stream_that_never_began_and_whose_client_is_gone(is_broken: bool) -> None:
+    told: list[int] = []
+    replay = Replay(1000)
+    response = Response(1, 250, replay, lambda: "s")
+    response.overflowed = lambda: told.append(1)
+    response.tell(notification("one"))
+    if is_broken:
+        response.break_off()
+    response.drop()
+    for _ in range(3):
+        response.tell(b"x" * 200)
+    response.break_off()
+    response.done(succeeded())
+    assert replay.after("s", 0, 9) == []
+    assert not response.outbox
+    assert told == []
+
+
 def test_a_client_that_does_not_read_its_stream_is_told_of_to_whoever_asks() -> None:
     told: list[int] = []
     response = Response(1, 250, Replay(1000))
