@@ -255,6 +255,8 @@ class Proxy:
 
     def _initialize(self, call: Call, params: Fields, meta: Fields) -> Later:
         since = CLOCK.now()
+        if call.session is not None:
+            call.session.on_gone.append(partial(self._registry.forget, call.session))
         # What servers can do in this era is declared only once.
         return self._after("initialize", call, since, partial(self._greet, call, params, since))
 
@@ -267,7 +269,6 @@ class Proxy:
         hello = {"protocolVersion": pack(version), **self._introduction("legacy"), "serverInfo": IMPLEMENTATION}
         session.since, session.seen = since, self._registry.greet("legacy")
         session.names, session.key = call.origin.names or self._registry.spelling, call.holder
-        session.on_gone.append(partial(self._registry.forget, session))
         self.clients.join(session)
         name, number = " ".join(introduced(params.get("clientInfo"))), next(self._numbers)
         self._tell("client %d connected: %s (%s, %s)", number, name, call.origin.transport, version)
@@ -388,6 +389,9 @@ class Proxy:
         except BaseException:
             end()
             raise
+        if call.is_over:  # given up before its task ran, which nothing stopped then: nobody would call `end`
+            end()
+            return
         call.carried(_Carrier(end), 0)
         listener.acknowledge([uri for uri in listener.uris if uri in uris], tasks)
 

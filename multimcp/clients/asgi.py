@@ -9,6 +9,7 @@ from multimcp.protocol.calls import Clients
 from multimcp.protocol.http import Header, Headers, Refusal, refusal
 from multimcp.protocol.message import answer, failed
 from multimcp.protocol.outbox import Outbox
+from multimcp.protocol.peer import Client
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,15 +39,23 @@ class _Body:
         self.parts, self.is_lost = [], True
 
 
-async def read_body(receive: Receive, headers: Headers, clients: Clients) -> bytes:
+async def read_body(
+    receive: Receive, headers: Headers, clients: Clients, sender: Callable[[], Client | None] = lambda: None
+) -> bytes:
     """The body of a request.
+
+    Args:
+        receive: takes what comes.
+        headers: of the request.
+        clients: all of them, and how much they may cost.
+        sender: finds the client who sends it, if it has a session: it is there while a body comes in pieces.
 
     Raises:
         Refusal: the client's: it is too large.
         ConnectionError: the client's: it broke off.
     """
     length, limit, body = headers.get(b"content-length", b"0"), clients.limits.message, _Body()
-    declared = int(length) if length.isdigit() else 0
+    declared, there = int(length) if length.isdigit() else 0, None
     try:
         while max(declared, body.size) <= limit:
             message = await receive()
@@ -60,8 +69,12 @@ async def read_body(receive: Receive, headers: Headers, clients: Clients) -> byt
             if not message.get("more_body") and body.size <= limit:
                 return body.parts[0] if len(body.parts) == 1 else b"".join(body.parts)
             clients.bodies.hold(body, body.size)
+            if there is None and (there := sender()) is not None:
+                there.come()
     finally:
         clients.bodies.drop(body)
+        if there is not None:
+            there.go()
     clients.warn("client: a message of %d bytes or more is refused, %d are taken", max(declared, body.size), limit)
     raise refusal(413, f"the message is too large, {limit:,} bytes are taken")
 

@@ -73,7 +73,7 @@ class StreamableHttp:
         """Take a message of a client."""
         front = self._front
         try:
-            body = await read_body(receive, head.headers, front.clients)
+            body = await read_body(receive, head.headers, front.clients, partial(self._sessions.named, head))
         except ConnectionError:
             return
         try:
@@ -183,9 +183,12 @@ class StreamableHttp:
             with self._front.clients.streaming():
                 if response is not None:
                     outbox = response.resume(number)
-                    await stream(outbox, receive, send, b"")
-                    if response.answer is not None and outbox.is_over and not outbox:
-                        response.sent()
+                    try:
+                        await stream(outbox, receive, send, b"")
+                        if outbox is response.outbox and response.answer is not None and not outbox:
+                            response.sent()
+                    finally:
+                        outbox.drop()  # what comes now is kept, for whoever resumes it again
                     return
                 outbox = client.open_stream()
                 try:
@@ -234,7 +237,9 @@ class _Exchange:
                 status, body = self._response.document("legacy" if self._modern is None else "modern")
                 with suppress(OSError):
                     await reply(self._send, status, body, JSON, *more)
-            elif not self._is_gone:
+            elif self._is_gone:
+                self._response.drop()
+            else:
                 await self._stream(more)
         finally:
             if self._client is not None:
@@ -277,7 +282,7 @@ class _Exchange:
             chunk, is_over, first = first + (outbox.take() if outbox else b""), outbox.is_over, b""
             await self._send({"type": "http.response.body", "body": chunk, "more_body": not is_over})
             if self._is_gone:
-                outbox.end()  # what comes now is kept, if it can be resumed
+                outbox.drop()  # what comes now is kept, if it can be resumed
                 return
             if is_over:
                 if outbox is response.outbox and response.answer is not None:

@@ -78,16 +78,21 @@ class Sse:
             if headers.get(b"content-encoding", b"identity").lower() != b"identity":
                 raise refusal(415, "send the body as it is: no Content-Encoding is taken")
             number = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])[0]
-            peer = self._peers.get(number)
-            if peer is None or peer.key != scope.get("key"):
-                raise refusal(404, "there is no such session: open a stream first")
+            peer = self._find(number, scope)
             with suppress(ConnectionError):
                 body = await read_body(receive, headers, self._front.clients)
+                self._find(number, scope)  # its stream may have ended meanwhile, and nobody would end what begins now
                 if (fault := peer.receive(body)) is not None:
                     raise Refusal(400, fault)
                 await reply(send, 202, b"Accepted")
         except Refusal as refused:
             await refuse(send, refused)
+
+    def _find(self, number: str, scope: Scope) -> Peer:
+        peer = self._peers.get(number)
+        if peer is None or peer.key != scope.get("key"):
+            raise refusal(404, "there is no such session: open a stream first")
+        return peer
 
     def _leave(self, number: str) -> None:
         if (peer := self._peers.pop(number, None)) is not None:

@@ -504,8 +504,10 @@ class Session:
             call.cancel(params.get("reason"))
 
     def leave(self) -> None:
-        """Its connection has ended: so do its calls, and the questions to it."""
-        self.step("left")
+        """Its connection has ended: so do its calls, among them an `initialize` that would have it join afterwards, and
+        the questions to it."""
+        if not self.step("left"):
+            return
         for call in list(self.calls.values()):
             call.cancel()
         for question in list(self.questions.values()):
@@ -641,8 +643,11 @@ class Listener:
             self.call.port.tell(data)
 
     def end(self) -> None:
-        """End the stream politely: the client knows that it was meant."""
+        """End the stream politely: the client knows that it was meant. Nothing is watched for it any more, as if it had
+        left, and its place among the streams is free."""
         self.call.finish(Message("2.0", result=pack({"_meta": {SUBSCRIPTION_KEY: self.call.id}})), "modern")
+        if self.call.carrier is not None:
+            self.call.carrier.give_up(self.call.number)
 
 
 class Clients:
@@ -683,12 +688,11 @@ class Clients:
             self._hand_out(session)
 
     def leave(self, session: Session) -> None:
-        """A legacy client is gone."""
-        if self.sessions.pop(session.id, None) is not None:
-            if session.level is not None:
-                self._find_level()
-            self.tasks.forget(session)
-            session.leave()
+        """A legacy client is gone; it need not have joined yet, while its `initialize` waits for servers."""
+        if self.sessions.pop(session.id, None) is not None and session.level is not None:
+            self._find_level()
+        self.tasks.forget(session)
+        session.leave()
 
     def set_level(self, session: Session, level: str) -> None:
         """A legacy client wants log messages from this level on."""

@@ -13,7 +13,7 @@ Spec: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import UNSET
 
@@ -101,6 +101,11 @@ class Outbox:
                 self._waiting.append(last)
             self.wake()
 
+    def drop(self) -> None:
+        """Nobody reads it any more: nothing waits in it, and nothing comes."""
+        self.end()
+        self.take()
+
     def take(self) -> bytes:
         """All that waits."""
         data = self._waiting.popleft() if len(self._waiting) == 1 else b"".join(self._waiting)
@@ -132,6 +137,10 @@ class Replay:
     def after(self, stream: str, number: int, last: int) -> list[bytes]:
         """The events of a stream behind this one, as far as they are kept."""
         return [event for each in range(number + 1, last + 1) if (event := self._events.get((stream, each)))]
+
+    def has(self, stream: str, number: int) -> bool:
+        """Whether this event is kept."""
+        return (stream, number) in self._events
 
     def forget(self, stream: str, last: int) -> None:
         """The events of this stream are not needed any more."""
@@ -217,8 +226,11 @@ class Response:
         self.outbox.end()
         self.is_broken = False
         self.outbox = Outbox(self._limit, self._overflow)
-        for event in self._replay.after(self.stream, number, self._last):
-            self.outbox.put(event)
+        events = self._replay.after(self.stream, number, self._last)
+        if self.misses == "its answer" and number < self._last and not self._replay.has(self.stream, self._last):
+            events.append(self._event(self._body()))  # what others were sent has driven it out before it was sent once
+        if events:  # as one, that may wait whatever its size: the client could not read it yet
+            self.outbox.put(b"".join(events))
         if self._is_done:
             self.outbox.end()
         return self.outbox
@@ -226,6 +238,19 @@ class Response:
     def sent(self) -> None:
         """All of it has been sent once; what may be sent again is in the replay, and no longer here."""
         self.answer, self.overflowed = _SENT, None
+
+    @property
+    def misses(self) -> Literal["nothing", "its answer", "all that comes"]:
+        """What was never sent to its client: nothing also where that has cancelled it."""
+        if not self._is_done:
+            return "all that comes"
+        return "nothing" if self.answer is None or self.answer is _SENT else "its answer"
+
+    def drop(self) -> None:
+        """Its client left before the stream began, and knows no name to resume it by: nothing is kept of what comes."""
+        self.forget()
+        self._name, self._stream = None, ""
+        self.outbox.drop()
 
     def forget(self) -> None:
         """Nobody comes back for it."""
@@ -279,7 +304,7 @@ class Batch(Response):
             self._answers.append(data if self._room >= 0 else answer(number, _TOO_MUCH))
         self._open -= 1
         if not self._open:
-            self.done(_SENT)
+            self.done(succeeded())
 
     def _body(self) -> bytes:
         return b"[" + b",".join(self._answers) + b"]"

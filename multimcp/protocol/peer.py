@@ -267,8 +267,9 @@ class Client:
         if response.stream:
             self.streams[response.stream] = response
             if len(self.streams) > RESUMABLE:
-                ended = (name for name, each in self.streams.items() if each.answer is not None)
-                self.streams.pop(next(ended, next(iter(self.streams)))).forget()
+                order = ("nothing", "its answer", "all that comes")  # the oldest of those that are missed least
+                least = min(self.streams, key=lambda name: order.index(self.streams[name].misses))
+                self.streams.pop(least).forget()
 
 
 class Sessions:
@@ -312,11 +313,10 @@ class Sessions:
         Raises:
             Refusal: the client's: it belongs to none.
         """
-        number = head.headers.get(b"mcp-session-id")
-        if number is None:
+        if b"mcp-session-id" not in head.headers:
             raise Refusal(400, Fault(INVALID_REQUEST, "the Mcp-Session-Id header is missing"), asked)
-        client = self._clients.get(number.decode("latin-1"))
-        if client is None or client.key != head.origin.key:
+        client = self.named(head)
+        if client is None:
             raise Refusal(404, Fault(INVALID_REQUEST, "there is no such session: begin anew with initialize"), asked)
         self._hear(client)
         if client.session.id in self._new:
@@ -324,6 +324,11 @@ class Sessions:
             if asked is None:
                 self._new[client.session.id] = None
         return client
+
+    def named(self, head: Head) -> Client | None:
+        """The client whose session the head of a request names, and whose key it has."""
+        client = self._clients.get(head.headers.get(b"mcp-session-id", b"").decode("latin-1"))
+        return client if client is not None and client.key == head.origin.key else None
 
     def _hear(self, client: Client) -> None:
         client.heard = self._front.clock.now()

@@ -209,6 +209,25 @@ def test_what_was_opened_with_a_key_ends_with_it(tmp_path: Path) -> None:
         assert kept.call("ping") == {}
 
 
+def test_what_ends_with_its_key_leaves_its_place_among_the_streams(tmp_path: Path) -> None:
+    old, new = KEYS
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    file = swap_secret(folder, f"{old},{new}")
+    with (
+        proxy(tmp_path, {}, "--max-streams=1", env={"MULTI_MCP_API_KEY_FILE": str(file)}) as running,
+        RawClient(running.url, "modern", {"X-API-Key": old}) as lost,
+        RawClient(running.url, "modern", {"X-API-Key": new}) as kept,
+        httpx2.Client(timeout=TIMEOUT, trust_env=False) as http,
+    ):
+        wanted = {"notifications": {"toolsListChanged": True}}
+        with http.stream("POST", f"{running.url}/mcp", **lost.request("subscriptions/listen", wanted)) as stream:
+            swap_secret(folder, new)
+            assert "resultType" in stream.read().decode()
+        with http.stream("POST", f"{running.url}/mcp", **kept.request("subscriptions/listen", wanted)) as stream:
+            assert "acknowledged" in next(stream.iter_text())
+
+
 def test_others_without_a_key_may_not_run_commands(tmp_path: Path) -> None:
     with proxy(tmp_path, {"a": raw()}, "--host", "0.0.0.0", env={"MULTI_MCP_API_KEY": ""}) as running:
         running.wait_ready()

@@ -24,6 +24,7 @@ import pytest
 from tests.support.processes import PATIENT, TIMEOUT, Proxy, RawClient, program, proxy, raw, until, write_config
 
 LARGE = "x" * 20_000
+ENVELOPE = {"protocolVersion": "2026-07-28", "clientInfo": {"name": "c", "version": "0"}, "clientCapabilities": {}}
 
 
 @contextmanager
@@ -155,6 +156,28 @@ def test_the_session_of_a_client_that_is_gone_ends_before_one_that_works(tmp_pat
             until(lambda: "notifications/cancelled" in (tmp_path / "log").read_text())
 
 
+def test_a_session_that_is_ended_while_its_greeting_waits_does_not_join_afterwards(tmp_path: Path) -> None:
+    def hello(name: str) -> dict[str, Any]:
+        client = {"capabilities": {}, "clientInfo": {"name": name, "version": "0"}}
+        params = {"protocolVersion": "2025-11-25", **client}
+        return {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+
+    with proxy(tmp_path, {"s": raw("hang:initialize")}, "--max-sessions=1", first="") as running:
+
+        def is_greeted() -> bool:
+            headers = {"Accept": "application/json, text/event-stream"}
+            return running.http("POST", "/mcp", json=hello("patient"), headers=headers).status_code == 200
+
+        body = json.dumps(hello("hasty")).encode()
+        head = f"POST /mcp HTTP/1.1\r\nhost: localhost\r\naccept: */*\r\ncontent-length: {len(body)}\r\n".encode()
+        with connect(running) as wire:
+            wire.sendall(head + b"content-type: application/json\r\n\r\n" + body)
+            assert not is_greeted()
+        until(is_greeted)
+    assert "connected: patient" in running.stderr
+    assert "hasty" not in running.stderr
+
+
 def test_a_stream_too_many_is_refused(tmp_path: Path) -> None:
     with (
         bounded(tmp_path, streams=1) as running,
@@ -171,6 +194,27 @@ def test_a_stream_too_many_is_refused(tmp_path: Path) -> None:
         assert "Stream limit reached" in client.error("subscriptions/listen", listen)["message"]
         running.expect("1 streams of clients are open: another one is refused")
         assert "result" in echo(client)
+
+
+def test_a_stream_that_is_given_up_as_soon_as_it_is_asked_for_leaves_its_place(tmp_path: Path) -> None:
+    meta = {f"io.modelcontextprotocol/{key}": value for key, value in ENVELOPE.items()}
+    listen = {"method": "subscriptions/listen", "params": {"notifications": {"toolsListChanged": True}, "_meta": meta}}
+    cancel = {"method": "notifications/cancelled", "params": {"requestId": 1, "_meta": meta}}
+    call = {"method": "tools/call", "params": {"name": "s::echo", "arguments": {}, "_meta": meta}}
+    command = over_stdio(tmp_path, "modern", "--max-streams=1")
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+
+        def write(*messages: dict[str, Any]) -> None:
+            assert running.stdin is not None
+            running.stdin.write("".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages))
+            running.stdin.flush()
+
+        write({"id": 1, **listen}, cancel, {"id": 2, **call})
+        assert "result" in json.loads(running.stdout.readline())
+        write({"id": 3, **listen})
+        assert "acknowledged" in running.stdout.readline()
 
 
 def test_a_call_too_many_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from multimcp.backends.connection import CLOCK
 from multimcp.clients import http
 from multimcp.clients.asgi import read_body, stream
 from multimcp.clients.http import StreamableHttp
+from multimcp.clients.sse import Sse
 from multimcp.protocol.calls import Call, Clients, Clock, Session
 from multimcp.protocol.eras import CAPABILITIES_KEY, VERSION_KEY
 from multimcp.protocol.http import Refusal
@@ -102,6 +103,9 @@ async def test_bodies() -> None:
     assert [about[1:] for about in told] == [(3, 2)] * 3
 
 
+MODERN = {VERSION_KEY: "2026-07-28", CAPABILITIES_KEY: {}}
+
+
 class Endpoint:
     """`/mcp` with a proxy that answers `initialize` and keeps every other call for the test."""
 
@@ -183,6 +187,51 @@ async def test_a_stream_that_broke_off_is_resumed_where_it_broke_off() -> None:
     messages = said(resumed.body)
     assert [message.get("method") for message in messages] == ["two", None]
     assert messages[1]["result"] == {"x": 1}
+
+
+@pytest.mark.parametrize("when", ["before its stream began", "after it resumed it"])
+async def test_what_comes_for_a_client_that_is_gone_does_not_count_as_unread(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """However much that is, its session goes on; and its call, whose answer it may come back for, if it knows how."""
+    monkeypatch.setattr(http, "SOON", 0.0)
+    endpoint = Endpoint()
+    endpoint.clients = Clients(limits=Limits(unread=1000))
+    hello = await endpoint.request("POST", {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}})
+    endpoint.session = hello.headers[b"mcp-session-id"]
+    responses, stays, leaves, left = [], anyio.Event(), anyio.Event(), anyio.Event()
+    question = b'{"jsonrpc": "2.0", "id": "q", "method": "roots/list"}'
+
+    async def ask(leaves: anyio.Event) -> None:
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {}}
+        responses.append(await endpoint.request("POST", message, leaves))
+        left.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            resumes = when == "after it resumed it"
+            group.start_soon(ask, stays if resumes else leaves)
+            await anyio.wait_all_tasks_blocked()
+            [call] = endpoint.calls
+            if resumes:
+                call.port.tell(notification("one"))
+                await anyio.wait_all_tasks_blocked()
+                stays.set()
+                await left.wait()
+                [last] = re.findall(rb"id: (\S+-1)\r\n", responses[0].body)
+                leaves.set()
+                await endpoint.request("GET", leaves=leaves, last_event_id=last.decode())
+            else:
+                await anyio.sleep(0.01)  # the timer fires
+                leaves.set()
+                await left.wait()
+            for _ in range(30):
+                call.port.tell(question)
+            call.conclude(succeeded(pack({"x": 1})))
+        assert (await endpoint.request("POST", {"jsonrpc": "2.0", "method": "notifications/x"})).status == 202
+        if resumes:
+            again = said((await endpoint.request("GET", last_event_id=last.decode())).body)
+            assert again[-1] == {"jsonrpc": "2.0", "id": 1, "result": {"x": 1}}
 
 
 async def test_older_clients_get_no_event_without_a_message() -> None:
@@ -315,6 +364,92 @@ async def test_a_second_stream_takes_over_from_the_first() -> None:
     told = {name: [message["method"] for message in said(body)] for name, body in bodies.items()}
     assert told["first"] + told["second"] == ["one", "two", "three"]
     assert told["second"][-1:] == ["three"]
+
+
+@pytest.mark.parametrize("ends", ["whole", "broken off"])
+async def test_a_client_is_there_while_it_sends_a_request_in_pieces(ends: str) -> None:
+    """Who needs a session's place meanwhile gets another one; afterwards it is as idle as all others."""
+    endpoint = Endpoint()
+    endpoint.clients = Clients(limits=Limits(sessions=2))
+    hello = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}}
+    sends, other = [(await endpoint.request("POST", hello)).headers[b"mcp-session-id"] for _ in range(2)]
+    begun, rest = anyio.Event(), anyio.Event()
+    incoming: list[Any] = [{"type": "http.request", "body": b'{"jsonrpc": "2.0", ', "more_body": True}]
+    statuses: list[Any] = []
+
+    async def receive() -> Any:
+        if incoming:
+            return incoming.pop()
+        begun.set()
+        await rest.wait()
+        whole = {"type": "http.request", "body": b'"method": "notifications/x"}'}
+        return whole if ends == "whole" else {"type": "http.disconnect"}
+
+    async def send(event: Any) -> None:
+        statuses.append(event.get("status"))
+
+    async def still() -> list[bool]:
+        """Which of the two sessions are there."""
+        found = []
+        for endpoint.session in (sends, other):
+            found.append((await endpoint.request("POST", {"jsonrpc": "2.0", "id": 1, "result": {}})).status == 202)
+        endpoint.session = b""
+        return found
+
+    headers = [(b"mcp-session-id", sends), (b"mcp-protocol-version", b"2025-11-25"), (b"accept", b"*/*")]
+    headers.append((b"content-type", b"application/json"))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
+            group.start_soon(endpoint.http, scope, receive, send)
+            await begun.wait()
+            await endpoint.request("POST", hello)
+            assert await still() == [True, False]
+            rest.set()
+        assert statuses[:1] == ([202] if ends == "whole" else [])
+        for _ in range(2):
+            await endpoint.request("POST", hello)
+        assert await still() == [False, False]
+
+
+async def test_a_message_over_sse_that_is_whole_when_its_stream_has_ended_is_refused() -> None:
+    """Else it would begin a session, or a call, that nobody ends."""
+    endpoint = Endpoint()
+    sse, leaves, ended, rest = Sse(endpoint), anyio.Event(), anyio.Event(), anyio.Event()
+    streamed, statuses = [], []
+    message = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": {"_meta": MODERN}}).encode()
+
+    async def stays() -> Any:
+        await leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def sends() -> Any:
+        await rest.wait()
+        return {"type": "http.request", "body": message}
+
+    async def listens() -> None:
+        await sse.stream({"method": "GET"}, stays, write)
+        ended.set()
+
+    async def write(event: Any) -> None:
+        streamed.append(event.get("body", b""))
+
+    async def answer(event: Any) -> None:
+        statuses.append(event.get("status"))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listens)
+            await anyio.wait_all_tasks_blocked()
+            query = b"".join(streamed).partition(b"?")[2].strip()
+            posted = {"method": "POST", "headers": [], "query_string": query}
+            group.start_soon(sse.message, posted, sends, answer)
+            await anyio.wait_all_tasks_blocked()
+            leaves.set()
+            await ended.wait()
+            rest.set()
+    assert statuses[0] == 404
+    assert endpoint.calls == []
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/json, text/event-stream"])

@@ -403,6 +403,23 @@ def test_a_listener_hears_what_it_asked_for() -> None:
     assert len(port.got) == 3
 
 
+def test_a_listener_that_is_ended_is_given_up_by_who_carries_it() -> None:
+    """Also while its resources are still being subscribed to; its client gets its answer, and no other."""
+    clients = Clients(limits=Limits(streams=1))
+    one, port = listener()
+
+    class Carrier:
+        def give_up(self, number: int, reason: Any = None) -> None:
+            clients.listeners.discard(one)
+            one.call.fail(Fault(-32603, "given up"))
+
+    clients.listen(one)
+    one.call.carried(Carrier(), 0)
+    clients.end_listening()
+    assert ["result" in each for each in port.got] == [True]
+    clients.listen(listener()[0])
+
+
 def test_the_acknowledgment_comes_before_what_happens_meanwhile() -> None:
     one, port = listener(toolsListChanged=True)
     for _ in range(2):

@@ -10,7 +10,7 @@ import pytest
 from multimcp.errors import Fault
 from multimcp.protocol.framing import Events
 from multimcp.protocol.message import Era, Message, failed, notification, pack, succeeded
-from multimcp.protocol.outbox import Outbox, Replay, Response, place
+from multimcp.protocol.outbox import Batch, Outbox, Replay, Response, place
 
 
 def test_no_more_than_so_much_waits_for_a_client() -> None:
@@ -138,6 +138,7 @@ def test_a_stream_is_resumed_behind_the_event_that_came_last() -> None:
     assert b"id: s-2\r\n" in data
     assert b"two" in data
     assert b'"result"' in data
+    response.sent()
     response.forget()
     assert not response.resume(0)
 
@@ -196,6 +197,53 @@ def test_a_stream_whose_call_was_given_up_meanwhile_ends_when_it_is_resumed() ->
     rest = response.resume(0)
     assert events(rest.take()) == [("s-1", ONE)]
     assert rest.is_over
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+@pytest.mark.parametrize("size", [10, 1000])
+def test_an_answer_that_was_never_sent_comes_also_if_others_have_driven_it_out(is_batch: bool, size: int) -> None:
+    """Or if it alone is larger than all that is kept; who has it already does not get it again."""
+    replay, answer = Replay(500), {**ANSWER, "result": {"x": "x" * size}}
+    batch = Batch(1, 5000, replay, lambda: "s")
+    response = batch if is_batch else Response(1, 5000, replay, lambda: "s")
+    response.begin()
+    response.tell(notification("one"))
+    response.break_off()
+    (partial(batch.close, 1) if is_batch else response.done)(succeeded(pack(answer["result"])))
+    for number in range(10):
+        replay.add("another", number, b"x" * 90)
+    for _ in range(2):  # the first one may have broken off as well
+        assert [said for _, said in events(response.resume(1).take())] == [[answer] if is_batch else answer]
+        assert response.outbox.is_over
+        replay.forget("s", 9)
+    response.sent()
+    assert not response.resume(1)  # that is as long as it is held
+
+
+def test_an_answer_that_has_arrived_is_not_sent_again() -> None:
+    response = Response(1, 1000, Replay(10), lambda: "s")
+    response.begin()
+    response.done(succeeded())
+    assert not response.resume(1)
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_nothing_is_kept_of_a_stream_that_never_began_and_whose_client_is_gone(is_broken: bool) -> None:
+    told: list[int] = []
+    replay = Replay(1000)
+    response = Response(1, 250, replay, lambda: "s")
+    response.overflowed = lambda: told.append(1)
+    response.tell(notification("one"))
+    if is_broken:
+        response.break_off()
+    response.drop()
+    for _ in range(3):
+        response.tell(b"x" * 200)
+    response.break_off()
+    response.done(succeeded())
+    assert replay.after("s", 0, 9) == []
+    assert not response.outbox
+    assert told == []
 
 
 def test_a_client_that_does_not_read_its_stream_is_told_of_to_whoever_asks() -> None:

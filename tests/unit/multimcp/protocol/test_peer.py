@@ -17,7 +17,9 @@ from tests.support.fakes import PROXY, Clock, Port
 
 
 class Front:
-    """Takes what clients send, and answers `initialize`."""
+    """Takes what clients send, and answers `initialize`, unless that has to wait."""
+
+    waits = False
 
     def __init__(self, **limits: int) -> None:
         self.warned: list[str] = []
@@ -29,7 +31,7 @@ class Front:
 
     def accept(self, call: Call, params: Any, meta: Any, headers: Any = None) -> None:
         self.calls.append(call)
-        if call.method == "initialize" and call.session is not None:
+        if call.method == "initialize" and call.session is not None and not self.waits:
             self.clients.join(call.session)
             call.conclude(succeeded())
 
@@ -212,6 +214,33 @@ def test_a_second_initialize_begins_a_new_session() -> None:
     assert (first.state, line.front.calls[1].is_over) == ("gone", True)
     assert (line.peer.session.state, list(line.peer.session.abilities)) == ("greeted", ["sampling"])
     assert list(line.front.clients.sessions.values()) == [line.peer.session]
+
+
+@pytest.mark.parametrize("how", ["it leaves", "it begins anew", "its session over HTTP ends"])
+def test_who_goes_while_its_greeting_waits_does_not_join_afterwards(how: str) -> None:
+    """Nor does what was opened for it stay, and it goes once."""
+    line, told = Line(), list[str]()
+    line.front.waits = True
+    line.send(id=1, method="initialize")
+    session = line.peer.session
+    client = (sessions := Sessions(line.front)).new("a", {})
+    if how == "its session over HTTP ends":
+        sessions.begin(client)
+        session = client.session
+        Call(Port(), "legacy", 1, "initialize", {}, session)
+    assert session is not None
+    [greeting] = session.calls.values()
+    session.on_gone.append(lambda: told.append(how))
+    if how == "it leaves":
+        line.peer.leave()
+    elif how == "it begins anew":
+        line.send(id=2, method="initialize")
+    else:
+        sessions.end(client)
+        sessions.end(client)
+    assert greeting.is_over
+    assert session.state == "gone"
+    assert told == [how]
 
 
 def test_a_client_that_never_was_greeted_leaves() -> None:
@@ -453,6 +482,34 @@ def test_so_many_streams_of_one_client_can_be_resumed() -> None:
     assert sessions.replay.after("s2", 0, 2) == []
     sessions.end(client)
     assert sessions.replay.after("s3", 0, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("oldest", "then", "goes"),
+    [
+        ("runs", "runs", "oldest"),
+        ("runs", "answered", "then"),
+        ("runs", "cancelled", "then"),
+        ("answered", "runs", "oldest"),
+        ("answered", "cancelled", "then"),
+        ("answered", "sent", "then"),
+        ("sent", "cancelled", "oldest"),
+        ("cancelled", "sent", "oldest"),
+    ],
+)
+def test_of_streams_that_can_be_resumed_the_one_goes_that_is_missed_least(oldest: str, then: str, goes: str) -> None:
+    sessions = Sessions(Front())
+    client = sessions.new("a", {})
+    names = ["oldest", *map(str, range(RESUMABLE - 2)), "then", "new"]
+    for name in names:
+        response = Response(0, 1000, sessions.replay, partial(str, name))
+        client.keep(response)
+        response.begin()
+        if (is_so := {"oldest": oldest, "then": then}.get(name, "runs")) != "runs":
+            response.done(None if is_so == "cancelled" else succeeded())
+        if is_so == "sent":
+            response.sent()
+    assert set(names) - set(client.streams) == {goes}
 
 
 def test_a_session_whose_client_is_silent_ends() -> None:
