@@ -264,8 +264,6 @@ class Backend:
             if key is None:
                 self._group = group
                 group.start_soon(self._goodbye, group.cancel_scope)
-            elif isinstance(key, Session):
-                key.on_gone += [group.cancel_scope.cancel, partial(self._roster.forget, key)]
             connection = await self._open(key, ways, group, attempt)
             try:
                 self._add(connection.era if key is None else key, connection, is_first=key is None)
@@ -344,7 +342,7 @@ class Backend:
 
     def want(self, era: Era, session: Session | None = None) -> Key | None:
         """Have the connection opened that a client is to be served by, unless it is there; what is being opened."""
-        if self.state != "ready" or self._group is None:
+        if self.state != "ready" or self._group is None or (session is not None and session.state == "gone"):
             return None
         key = self._roster.missing(era, session, CLOCK.now())
         if key is not None and not self._roster.is_opening(key):
@@ -358,9 +356,12 @@ class Backend:
 
     async def _serve_beside(self, key: Key, attempt: Attempt) -> None:
         """Keep a connection in the other era, or one that a client has for itself, until it or the client ends."""
-        era: Era | None = None if isinstance(key, Session) else key
         try:
-            await self._serve(key, [Way(self._transport, era)], attempt)
+            if not isinstance(key, Session):
+                await self._serve(key, [Way(self._transport, key)], attempt)
+                return
+            with anyio.CancelScope() as scope, key.while_here(scope.cancel):
+                await self._serve(key, [Way(self._transport, None)], attempt)
         except Exception as exc:
             problem = self._clean(describe(exc) + attempt.last_words)
             logger.debug("%s: a further connection ended: %s", self.name, problem)
@@ -607,6 +608,12 @@ class Backend:
         """Have a client told no more of updates of a resource, or of any. Does not wait for the backend."""
         self._watchers.remove(who, uri)
         (self._successor or self)._spawn(self._restore)
+
+    def forget(self, who: Session | Listener) -> None:
+        """A client, or its stream, is gone."""
+        self.unwatch(who)
+        if isinstance(who, Session):
+            self._roster.forget(who)
 
     def _is_served(self, connection: Connection, watcher: Watcher) -> bool:
         return self._roster.serving(*_client(watcher)) is connection

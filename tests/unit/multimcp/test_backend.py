@@ -15,6 +15,7 @@ from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.message import EMPTY
 from multimcp.protocol.offer import TOOLS, Entry, Listing, Offer
+from tests.support.fakes import World
 
 
 def test_lists_that_are_read_again_and_are_the_same_change_nothing() -> None:
@@ -57,3 +58,56 @@ async def test_an_era_that_is_not_spoken_is_not_tried_again_as_soon_as_that_is_k
             assert backend._roster.is_opening("modern")
             await asyncio.sleep(0)
     assert tried == 1
+
+
+def ready(**config: Any) -> Backend:
+    """A backend that is connected in the legacy era, as far as it knows."""
+    backend = Backend("a", ServerConfig(command="a", **config), lambda: None, Clients(), Chain("own", {}, "mcp.json"))
+    backend._life.state = "ready"
+    backend._roster.add("legacy", "legacy", Any)  # type: ignore[arg-type]
+    return backend
+
+
+@pytest.mark.parametrize("left", ["before it is wanted", "before it is opened", "while it is opened"])
+async def test_no_connection_is_opened_for_a_client_that_is_gone(left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (session, _), opened, is_opening = World().session(), list[str](), anyio.Event()
+
+    async def open_one(*_: Any) -> None:
+        is_opening.set()
+        await anyio.sleep(0)
+        opened.append(left)
+        await anyio.sleep_forever()
+
+    backend = ready(scope="session")
+    monkeypatch.setattr(backend, "_open", open_one)
+    async with anyio.create_task_group() as backend._group:
+        if left == "before it is wanted":
+            session.leave()
+        assert backend.want("legacy", session) == (None if session.state == "gone" else session)
+        if left == "while it is opened":
+            await is_opening.wait()
+        session.leave()
+        with anyio.move_on_after(1):
+            while backend._roster.is_opening(session):
+                await anyio.sleep(0)
+        backend._group.cancel_scope.cancel()
+    assert (opened, backend._roster.is_opening(session), session.on_gone) == ([], False, [])
+
+
+async def test_what_a_living_client_has_to_tell_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    (session, _), backend = World().session(), ready(scope="session")
+
+    async def refuse(*_: Any) -> None:
+        raise BackendError("is not there")
+
+    monkeypatch.setattr(backend, "_open", refuse)
+    async with anyio.create_task_group() as backend._group:
+        for _ in range(3):
+            assert backend.want("legacy", session) is session
+            while backend._roster.is_opening(session):
+                await anyio.sleep(0)
+    assert session.on_gone == []
+    assert backend._roster.problems.keys() == {session}
+    backend._group = None
+    backend.forget(session)
+    assert backend._roster.problems == {}
