@@ -207,6 +207,14 @@ class Backend:
         announced, self._announced = self._announced, set()
         return announced
 
+    @property
+    def _latest(self) -> "Backend":
+        """The one that has its place by now: itself, unless it was replaced, once or again and again."""
+        latest = self
+        while latest._successor is not None:
+            latest = latest._successor
+        return latest
+
     def take_over(self, other: "Backend") -> None:
         """Take another one's place: who watches it goes on, and what it offers is offered until this one is up."""
         self._watchers, other._successor = other._watchers, self
@@ -543,7 +551,7 @@ class Backend:
             agreed: takes the ids of those that the backend tells of, whenever it has said so.
 
         Raises:
-            Fault: the backend's: it tells of none; or it is not connected, and was not before.
+            Fault: the backend's: it tells of none; it is gone; or it is not connected, and was not before.
         """
         has_agreed = False
 
@@ -557,7 +565,8 @@ class Backend:
                     del tasks[lost]
                 agreed(list(tasks))
                 if has_agreed:  # some news may have been missed
-                    self._spawn(partial(self._ask_for, call, list(tasks), heard))
+                    latest = self._latest
+                    latest._spawn(partial(latest._ask_for, call, list(tasks), heard))
                 has_agreed = True
             elif task in tasks:
                 tasks[task](params)
@@ -568,10 +577,12 @@ class Backend:
 
         with anyio.CancelScope() as scope:
             while True:
+                backend = self._latest
                 try:
-                    await (await self._connection(call)).listen_to_tasks(tasks, call.capabilities, heard)
+                    await (await backend._connection(call)).listen_to_tasks(tasks, call.capabilities, heard)
                 except Fault as fault:
-                    if not has_agreed or fault.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
+                    is_final = not has_agreed or backend._is_gone or fault.code in (INVALID_PARAMS, METHOD_NOT_FOUND)
+                    if is_final and backend is self._latest:  # else the successor may tell of them
                         raise
                 await anyio.sleep(LISTEN_PAUSE)
 

@@ -2,19 +2,21 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
-from multimcp.backends.backend import Backend
-from multimcp.errors import BackendError
-from multimcp.protocol.calls import Clients
+from multimcp.backends.backend import Backend, Followed
+from multimcp.errors import BackendError, Fault
+from multimcp.protocol.calls import ACKNOWLEDGED, Clients, Heard
 from multimcp.protocol.chain import Chain
 from multimcp.protocol.config import ServerConfig
-from multimcp.protocol.message import EMPTY
+from multimcp.protocol.message import EMPTY, pack
 from multimcp.protocol.offer import TOOLS, Entry, Listing, Offer
+from multimcp.protocol.tasks import NEWS
 from tests.support.fakes import World
 
 
@@ -111,3 +113,44 @@ async def test_what_a_living_client_has_to_tell_does_not_grow(monkeypatch: pytes
     backend._group = None
     backend.forget(session)
     assert backend._roster.problems == {}
+
+
+@pytest.mark.parametrize("fate", ["removed", "replaced", "replaced before it agreed", "replaced twice"])
+async def test_tasks_are_followed_as_long_as_somebody_tells_of_them(fate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multimcp.backends.backend.LISTEN_PAUSE", 0)
+    (call, _), agreed, followed = World().call(method="subscriptions/listen"), list[list[str]](), list[Backend]()
+    backends = [ready(), *[ready() for _ in range(fate.count("replaced") + fate.count("twice"))]]
+
+    def reached(backend: Backend) -> Any:
+        async def listen_to_tasks(tasks: Followed, _: object, heard: Heard) -> None:
+            followed.append(backend)
+            acknowledgment = {"notifications": pack({"taskIds": ["t"]})}
+            if backend is backends[-1] and fate != "removed":
+                heard(ACKNOWLEDGED, acknowledgment)
+                heard(NEWS, {"taskId": pack("t"), "status": pack("completed")})
+                await anyio.sleep_forever()
+            if fate != "replaced before it agreed":
+                heard(ACKNOWLEDGED, acknowledgment)
+            for one, next_one in pairwise(backends):
+                next_one.take_over(one)
+            for each in backends[:-1] or backends:
+                each._stopping.set()
+            raise Fault(-32603, "the connection ended")
+
+        async def connection(_: object) -> Any:
+            if backend._is_gone:
+                raise Fault(-32603, "was stopped")
+            return SimpleNamespace(listen_to_tasks=listen_to_tasks)
+
+        return connection
+
+    for backend in backends:
+        monkeypatch.setattr(backend, "_connection", reached(backend))
+    with anyio.fail_after(2):
+        if fate == "removed":
+            with pytest.raises(Fault, match="the connection ended"):
+                await backends[0].follow_tasks(call, {"t": lambda params: None}, agreed.append)
+        else:
+            await backends[0].follow_tasks(call, {"t": lambda params: None}, agreed.append)
+    assert followed == [backends[0], *backends[1:][-1:]]
+    assert agreed[-1] == ["t"]
