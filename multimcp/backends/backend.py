@@ -533,14 +533,21 @@ class Backend:
         Raises:
             Fault: the backend's: it does not tell of them; or it is not connected.
         """
-        self._watchers.add(uri, watcher)
+        is_new = self._watchers.add(uri, watcher)
+        try:
+            await self._settle_for(watcher, uri)
+        except BaseException:  # a client that leaves meanwhile, too
+            if is_new:  # else it goes on watching, as it did before
+                self.unwatch(watcher.who, uri)
+            raise
+
+    async def _settle_for(self, watcher: Watcher, uri: str) -> None:
         try:
             await self._settle(await self._connection(watcher), uri)
-        except BaseException as exc:  # a client that leaves meanwhile, too
-            if isinstance(exc, Fault) and self._successor is not None:
-                return await self._successor.watch(watcher, uri)
-            self.unwatch(watcher.who, uri)
-            raise
+        except Fault:
+            if self._successor is None:
+                raise
+            await self._successor._settle_for(watcher, uri)
 
     async def follow_tasks(self, call: Call, tasks: Followed, agreed: Callable[[list[str]], None]) -> None:
         """Have a client told of `tasks`, by their ids here, until all are over or this is cancelled.

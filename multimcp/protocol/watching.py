@@ -38,9 +38,12 @@ class Watchers:
     def __init__(self) -> None:
         self._by_uri: dict[str, dict[Hashable, Watcher]] = {}
 
-    def add(self, uri: str, watcher: Watcher) -> None:
-        """From now on it watches."""
-        self._by_uri.setdefault(uri, {})[watcher.who] = watcher
+    def add(self, uri: str, watcher: Watcher) -> bool:
+        """From now on it watches; returns whether it did not before."""
+        watchers = self._by_uri.setdefault(uri, {})
+        is_new = watcher.who not in watchers
+        watchers[watcher.who] = watcher
+        return is_new
 
     def remove(self, who: Session | Listener, uri: str | None = None) -> list[str]:
         """It watches this resource, or any, no more; returns those that nobody watches now."""

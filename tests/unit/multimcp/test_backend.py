@@ -17,6 +17,7 @@ from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.message import EMPTY, pack
 from multimcp.protocol.offer import TOOLS, Entry, Listing, Offer
 from multimcp.protocol.tasks import NEWS
+from multimcp.protocol.watching import Watcher
 from tests.support.fakes import World
 
 
@@ -154,3 +155,24 @@ async def test_tasks_are_followed_as_long_as_somebody_tells_of_them(fate: str, m
             await backends[0].follow_tasks(call, {"t": lambda params: None}, agreed.append)
     assert followed == [backends[0], *backends[1:][-1:]]
     assert agreed[-1] == ["t"]
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+@pytest.mark.parametrize("replaced", [0, 2])
+async def test_a_subscription_that_fails_takes_no_earlier_one_back(
+    is_watched: bool, replaced: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (session, _), backends = World().session(), [ready() for _ in range(replaced + 1)]
+    for one, next_one in pairwise(backends):
+        next_one.take_over(one)
+
+    async def connection(_: object) -> None:
+        raise Fault(-32603, "is not connected")
+
+    for each in backends:
+        monkeypatch.setattr(each, "_connection", connection)
+    if is_watched:
+        backends[0]._watchers.add("x://a", Watcher(session, "x://a"))
+    with pytest.raises(Fault):
+        await backends[0].watch(Watcher(session, "x://a"), "x://a")
+    assert backends[-1]._watchers.wanted(lambda _: True) == ({"x://a"} if is_watched else set())

@@ -21,9 +21,10 @@ def listener() -> tuple[Listener, Port]:
 def test_a_resource_is_wanted_as_long_as_somebody_watches_it() -> None:
     world, watchers = World(), Watchers()
     (one, _), (two, _) = world.session("1"), world.session("2")
-    watchers.add("a", Watcher(one, "a"))
-    watchers.add("a", Watcher(two, "a"))
-    watchers.add("b", Watcher(two, "b"))
+    assert watchers.add("a", Watcher(one, "a"))
+    assert watchers.add("a", Watcher(two, "a"))
+    assert watchers.add("b", Watcher(two, "b"))
+    assert not watchers.add("a", Watcher(two, "another/a"))
     assert watchers.wanted(always) == {"a", "b"}
     assert watchers.wanted(lambda watcher: watcher.session is one) == {"a"}
     assert watchers.remove(one, "b") == []
