@@ -625,7 +625,8 @@ class Backend:
     def unwatch(self, who: Session | Listener, uri: str | None = None) -> None:
         """Have a client told no more of updates of a resource, or of any. Does not wait for the backend."""
         self._watchers.remove(who, uri)
-        (self._successor or self)._spawn(self._restore)
+        latest = self._latest  # which has its watchers by now, and what is subscribed to for them
+        latest._spawn(latest._restore)
 
     def forget(self, who: Session | Listener) -> None:
         """A client, or its stream, is gone."""

@@ -176,3 +176,15 @@ async def test_a_subscription_that_fails_takes_no_earlier_one_back(
     with pytest.raises(Fault):
         await backends[0].watch(Watcher(session, "x://a"), "x://a")
     assert backends[-1]._watchers.wanted(lambda _: True) == ({"x://a"} if is_watched else set())
+
+
+@pytest.mark.parametrize("replaced", [0, 1, 2])
+def test_who_has_the_place_unsubscribes(replaced: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (session, _), restored = World().session(), list[Any]()
+    backends = [ready() for _ in range(replaced + 1)]
+    for one, next_one in pairwise(backends):
+        next_one.take_over(one)
+    for each in backends:
+        monkeypatch.setattr(each, "_spawn", lambda work, spawned_at=each: restored.append((spawned_at, work.__self__)))
+    backends[0].unwatch(session)
+    assert restored == [(backends[-1], backends[-1])]
