@@ -216,8 +216,9 @@ class Backend:
         return latest
 
     def take_over(self, other: "Backend") -> None:
-        """Take another one's place: who watches it goes on, and what it offers is offered until this one is up."""
-        self._watchers, other._successor = other._watchers, self
+        """Take another one's place: who watches it goes on, calls that are held here may come back, and what it offers
+        is offered until this one is up."""
+        self._watchers, self._held, other._successor = other._watchers, other._held, self
         if not self.is_idle:
             self.offers = {key: offer for key, offer in other.offers.items() if not isinstance(key, Session)}
 
@@ -228,20 +229,19 @@ class Backend:
 
         It starts when nothing is left of the `last` one of its name. One that is never started is over then.
         """
-        try:
-            if last:
-                await last.stop()
-            if self.config.unset and not self.config.disabled:
-                logger.warning("%s: failed: %s; not tried until its configuration changes", self.name, self.error)
-            async with anyio.create_task_group() as self._repeats:
+        async with anyio.create_task_group() as self._repeats:  # those left go on with the successor, or fail
+            try:
+                if last:
+                    await last.stop()
+                if self.config.unset and not self.config.disabled:
+                    logger.warning("%s: failed: %s; not tried until its configuration changes", self.name, self.error)
                 while not (self.is_idle or self._stopping.is_set()):
                     await self._connect()
-                self._repeats.cancel_scope.cancel()
-        finally:
-            self._roster.clear()
-            if not self.is_idle:
-                self._note("stopped")
-            self._stopped.set()
+            finally:
+                self._roster.clear()
+                if not self.is_idle:
+                    self._note("stopped")
+                self._stopped.set()
 
     async def _connect(self) -> None:
         """Be connected once, if that succeeds, and then wait for the next time."""
@@ -444,13 +444,16 @@ class Backend:
         try:
             connection = await self._connection(call)
             if connection.era != era:
-                raise backend_failure(self.name, "came back in another era")
-            if event.refusal is not None and not await self._has_other_headers(connection, event):
+                call.fail(backend_failure(self.name, "came back in another era"))
+            elif event.refusal is not None and not await self._has_other_headers(connection, event):
                 call.finish(event.refusal, era)
             if not call.is_over:
                 connection.link.request(call, event.params, event.meta)
         except Fault as fault:
-            call.fail(fault)
+            if self._successor is not None and event.refusal is None:
+                await self._successor._repeat(era, event)
+            else:
+                call.fail(fault)
         except BaseException:
             call.fail(backend_failure(self.name, "was stopped"))
             raise
