@@ -25,6 +25,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 import anyio
 from anyio.abc import TaskGroup
@@ -131,7 +132,8 @@ class Backend:
         """How the backend is reached: what the first connection found out."""
         self._roster: Roster[Connection] = Roster(config.scope == "session")
         self._watchers = Watchers()
-        self._settling = anyio.Lock()
+        self._settling = WeakValueDictionary[tuple[Connection, str], anyio.Lock]()
+        """What is subscribed to or unsubscribed from now: one after the other for each resource, and side by side."""
         self._held = HeldCalls(CLOCK, partial(secrets.token_urlsafe, 32), IMPLEMENTATION)
         self._group: TaskGroup | None = None
         self._repeats: TaskGroup
@@ -658,10 +660,11 @@ class Backend:
 
     async def _settle(self, connection: Connection, uri: str) -> None:
         """Subscribe to a resource on a connection, or unsubscribe, as its watchers want it by now."""
+        lock = self._settling.setdefault((connection, uri), anyio.Lock())
         try:
             with anyio.fail_after(SETTLE_TIMEOUT):
-                async with self._settling:
-                    is_wanted = uri in self._watchers.wanted(partial(self._is_served, connection))
+                async with lock:
+                    is_wanted = self._watchers.wants(uri, partial(self._is_served, connection))
                     if is_wanted and uri not in connection.subscribed:
                         await connection.subscribe(uri, partial(self._update, connection))
                     elif not is_wanted and uri in connection.subscribed:

@@ -70,7 +70,11 @@ class Watchers:
 
     def wanted(self, is_served: Callable[[Watcher], bool]) -> set[str]:
         """The resources that have to be subscribed to on a connection; `is_served`: it is this watcher's."""
-        return {uri for uri, watchers in self._by_uri.items() if any(map(is_served, watchers.values()))}
+        return {uri for uri in self._by_uri if self.wants(uri, is_served)}
+
+    def wants(self, uri: str, is_served: Callable[[Watcher], bool]) -> bool:
+        """Whether this is one of them."""
+        return any(map(is_served, self._by_uri.get(uri, {}).values()))
 
     def updated(self, params: Fields, uri: str, is_served: Callable[[Watcher], bool]) -> None:
         """Tell of an update. It may be of a part of what is watched (spec, resources/updated)."""
