@@ -77,6 +77,9 @@ Later = Coroutine[Any, Any, None] | None
 
 Handler = Callable[[Call, Fields, Fields], Later]
 
+SUBSCRIBING = 20
+"""Resources that are subscribed to at a time for one listening stream: there are others whom the server serves."""
+
 _OWN_NOTIFICATIONS = frozenset({"notifications/initialized", "notifications/progress", "notifications/cancelled"})
 _ROOTS_CHANGED = "notifications/roots/list_changed"
 
@@ -330,7 +333,7 @@ class Proxy:
             raise
         call.finish(succeeded(), "legacy")
 
-    async def _watch(self, call: Call, who: Session | Listener, uri: str) -> Backend:
+    async def _watch(self, call: Call, who: Session | Listener, uri: str) -> None:
         """Subscribe to a resource, at the first server of those it may be of which has it.
 
         Raises:
@@ -340,9 +343,8 @@ class Proxy:
         for target in firsts:
             with suppress(Fault):
                 await self._backend(target).watch(Watcher(who, uri), _uri(target))
-                return self._backend(target)
+                return
         await self._backend(last).watch(Watcher(who, uri), _uri(last))
-        return self._backend(last)
 
     def _unsubscribe(self, call: Call, params: Fields, meta: Fields) -> Later:
         assert call.session is not None
@@ -368,12 +370,17 @@ class Proxy:
             check_declared(TASKS, call.capabilities)
         uris: set[str] = set()
         tasks: set[str] = set()
-        ends: list[Callable[[], None]] = [partial(self.clients.listeners.discard, listener)]
+        ends: list[Callable[[], None]] = [
+            partial(self.clients.listeners.discard, listener),
+            partial(self._registry.forget, listener),
+        ]
+        turns = anyio.Semaphore(SUBSCRIBING)
 
         async def watch(uri: str) -> None:
-            with suppress(Fault):
-                ends.append(partial((await self._watch(call, listener, uri)).unwatch, listener))
-                uris.add(uri)
+            async with turns:
+                with suppress(Fault):
+                    await self._watch(call, listener, uri)
+                    uris.add(uri)
 
         def end() -> None:
             for each in ends:

@@ -25,6 +25,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 import anyio
 from anyio.abc import TaskGroup
@@ -131,7 +132,8 @@ class Backend:
         """How the backend is reached: what the first connection found out."""
         self._roster: Roster[Connection] = Roster(config.scope == "session")
         self._watchers = Watchers()
-        self._settling = anyio.Lock()
+        self._settling = WeakValueDictionary[tuple[Connection, str], anyio.Lock]()
+        """What is subscribed to or unsubscribed from now: one after the other for each resource, and side by side."""
         self._held = HeldCalls(CLOCK, partial(secrets.token_urlsafe, 32), IMPLEMENTATION)
         self._group: TaskGroup | None = None
         self._repeats: TaskGroup
@@ -207,9 +209,18 @@ class Backend:
         announced, self._announced = self._announced, set()
         return announced
 
+    @property
+    def _latest(self) -> "Backend":
+        """The one that has its place by now: itself, unless it was replaced, once or again and again."""
+        latest = self
+        while latest._successor is not None:
+            latest = latest._successor
+        return latest
+
     def take_over(self, other: "Backend") -> None:
-        """Take another one's place: who watches it goes on, and what it offers is offered until this one is up."""
-        self._watchers, other._successor = other._watchers, self
+        """Take another one's place: who watches it goes on, calls that are held here may come back, and what it offers
+        is offered until this one is up."""
+        self._watchers, self._held, other._successor = other._watchers, other._held, self
         if not self.is_idle:
             self.offers = {key: offer for key, offer in other.offers.items() if not isinstance(key, Session)}
 
@@ -220,20 +231,19 @@ class Backend:
 
         It starts when nothing is left of the `last` one of its name. One that is never started is over then.
         """
-        try:
-            if last:
-                await last.stop()
-            if self.config.unset and not self.config.disabled:
-                logger.warning("%s: failed: %s; not tried until its configuration changes", self.name, self.error)
-            async with anyio.create_task_group() as self._repeats:
+        async with anyio.create_task_group() as self._repeats:  # those left go on with the successor, or fail
+            try:
+                if last:
+                    await last.stop()
+                if self.config.unset and not self.config.disabled:
+                    logger.warning("%s: failed: %s; not tried until its configuration changes", self.name, self.error)
                 while not (self.is_idle or self._stopping.is_set()):
                     await self._connect()
-                self._repeats.cancel_scope.cancel()
-        finally:
-            self._roster.clear()
-            if not self.is_idle:
-                self._note("stopped")
-            self._stopped.set()
+            finally:
+                self._roster.clear()
+                if not self.is_idle:
+                    self._note("stopped")
+                self._stopped.set()
 
     async def _connect(self) -> None:
         """Be connected once, if that succeeds, and then wait for the next time."""
@@ -264,8 +274,6 @@ class Backend:
             if key is None:
                 self._group = group
                 group.start_soon(self._goodbye, group.cancel_scope)
-            elif isinstance(key, Session):
-                key.on_gone += [group.cancel_scope.cancel, partial(self._roster.forget, key)]
             connection = await self._open(key, ways, group, attempt)
             try:
                 self._add(connection.era if key is None else key, connection, is_first=key is None)
@@ -344,7 +352,7 @@ class Backend:
 
     def want(self, era: Era, session: Session | None = None) -> Key | None:
         """Have the connection opened that a client is to be served by, unless it is there; what is being opened."""
-        if self.state != "ready" or self._group is None:
+        if self.state != "ready" or self._group is None or (session is not None and session.state == "gone"):
             return None
         key = self._roster.missing(era, session, CLOCK.now())
         if key is not None and not self._roster.is_opening(key):
@@ -358,9 +366,12 @@ class Backend:
 
     async def _serve_beside(self, key: Key, attempt: Attempt) -> None:
         """Keep a connection in the other era, or one that a client has for itself, until it or the client ends."""
-        era: Era | None = None if isinstance(key, Session) else key
         try:
-            await self._serve(key, [Way(self._transport, era)], attempt)
+            if not isinstance(key, Session):
+                await self._serve(key, [Way(self._transport, key)], attempt)
+                return
+            with anyio.CancelScope() as scope, key.while_here(scope.cancel):
+                await self._serve(key, [Way(self._transport, None)], attempt)
         except Exception as exc:
             problem = self._clean(describe(exc) + attempt.last_words)
             logger.debug("%s: a further connection ended: %s", self.name, problem)
@@ -435,13 +446,16 @@ class Backend:
         try:
             connection = await self._connection(call)
             if connection.era != era:
-                raise backend_failure(self.name, "came back in another era")
-            if event.refusal is not None and not await self._has_other_headers(connection, event):
+                call.fail(backend_failure(self.name, "came back in another era"))
+            elif event.refusal is not None and not await self._has_other_headers(connection, event):
                 call.finish(event.refusal, era)
             if not call.is_over:
                 connection.link.request(call, event.params, event.meta)
         except Fault as fault:
-            call.fail(fault)
+            if self._successor is not None and event.refusal is None:
+                await self._successor._repeat(era, event)
+            else:
+                call.fail(fault)
         except BaseException:
             call.fail(backend_failure(self.name, "was stopped"))
             raise
@@ -524,14 +538,21 @@ class Backend:
         Raises:
             Fault: the backend's: it does not tell of them; or it is not connected.
         """
-        self._watchers.add(uri, watcher)
+        is_new = self._watchers.add(uri, watcher)
+        try:
+            await self._settle_for(watcher, uri)
+        except BaseException:  # a client that leaves meanwhile, too
+            if is_new:  # else it goes on watching, as it did before
+                self.unwatch(watcher.who, uri)
+            raise
+
+    async def _settle_for(self, watcher: Watcher, uri: str) -> None:
         try:
             await self._settle(await self._connection(watcher), uri)
-        except BaseException as exc:  # a client that leaves meanwhile, too
-            if isinstance(exc, Fault) and self._successor is not None:
-                return await self._successor.watch(watcher, uri)
-            self.unwatch(watcher.who, uri)
-            raise
+        except Fault:
+            if self._successor is None:
+                raise
+            await self._successor._settle_for(watcher, uri)
 
     async def follow_tasks(self, call: Call, tasks: Followed, agreed: Callable[[list[str]], None]) -> None:
         """Have a client told of `tasks`, by their ids here, until all are over or this is cancelled.
@@ -542,7 +563,7 @@ class Backend:
             agreed: takes the ids of those that the backend tells of, whenever it has said so.
 
         Raises:
-            Fault: the backend's: it tells of none; or it is not connected, and was not before.
+            Fault: the backend's: it tells of none; it is gone; or it is not connected, and was not before.
         """
         has_agreed = False
 
@@ -556,7 +577,8 @@ class Backend:
                     del tasks[lost]
                 agreed(list(tasks))
                 if has_agreed:  # some news may have been missed
-                    self._spawn(partial(self._ask_for, call, list(tasks), heard))
+                    latest = self._latest
+                    latest._spawn(partial(latest._ask_for, call, list(tasks), heard))
                 has_agreed = True
             elif task in tasks:
                 tasks[task](params)
@@ -567,10 +589,12 @@ class Backend:
 
         with anyio.CancelScope() as scope:
             while True:
+                backend = self._latest
                 try:
-                    await (await self._connection(call)).listen_to_tasks(tasks, call.capabilities, heard)
+                    await (await backend._connection(call)).listen_to_tasks(tasks, call.capabilities, heard)
                 except Fault as fault:
-                    if not has_agreed or fault.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
+                    is_final = not has_agreed or backend._is_gone or fault.code in (INVALID_PARAMS, METHOD_NOT_FOUND)
+                    if is_final and backend is self._latest:  # else the successor may tell of them
                         raise
                 await anyio.sleep(LISTEN_PAUSE)
 
@@ -606,7 +630,14 @@ class Backend:
     def unwatch(self, who: Session | Listener, uri: str | None = None) -> None:
         """Have a client told no more of updates of a resource, or of any. Does not wait for the backend."""
         self._watchers.remove(who, uri)
-        (self._successor or self)._spawn(self._restore)
+        latest = self._latest  # which has its watchers by now, and what is subscribed to for them
+        latest._spawn(latest._restore)
+
+    def forget(self, who: Session | Listener) -> None:
+        """A client, or its stream, is gone."""
+        self.unwatch(who)
+        if isinstance(who, Session):
+            self._roster.forget(who)
 
     def _is_served(self, connection: Connection, watcher: Watcher) -> bool:
         return self._roster.serving(*_client(watcher)) is connection
@@ -629,10 +660,11 @@ class Backend:
 
     async def _settle(self, connection: Connection, uri: str) -> None:
         """Subscribe to a resource on a connection, or unsubscribe, as its watchers want it by now."""
+        lock = self._settling.setdefault((connection, uri), anyio.Lock())
         try:
             with anyio.fail_after(SETTLE_TIMEOUT):
-                async with self._settling:
-                    is_wanted = uri in self._watchers.wanted(partial(self._is_served, connection))
+                async with lock:
+                    is_wanted = self._watchers.wants(uri, partial(self._is_served, connection))
                     if is_wanted and uri not in connection.subscribed:
                         await connection.subscribe(uri, partial(self._update, connection))
                     elif not is_wanted and uri in connection.subscribed:

@@ -362,7 +362,7 @@ class Registry:
     def forget(self, session: Session | Listener) -> None:
         """A client, or its stream, is gone: what backends did for it alone ends."""
         for backend in self._backends.values():
-            backend.unwatch(session)
+            backend.forget(session)
 
     def _any(self, state: State) -> bool:
         return any(backend.state == state for backend in self._backends.values())

@@ -7,8 +7,10 @@ Rules:
 """
 
 import asyncio
+import errno
 import io
 import os
+import socket
 import ssl
 from abc import abstractmethod
 from collections import deque
@@ -55,6 +57,9 @@ HOPS = 5
 _PATIENT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 _WHOLE = 1 << 20
 
+
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, socket.EAI_AGAIN})
+"""No descriptor is left to us, or no name server answers: that says nothing of the server, nor of what it does."""
 
 AnyResponse = Response | aiohttp.ClientResponse
 R = TypeVar("R", Response, aiohttp.ClientResponse)
@@ -322,8 +327,13 @@ class WebWire(Wire):
         return self._fault(f"{self.did} {http_status(status)}{words}")
 
     def _unsent(self, number: int | None, data: bytes, exc: Exception) -> Fault:
-        """A request could not be sent. If surely nothing of it was, it is sent again once the server is back."""
+        """A request could not be sent. If surely nothing of it was, it is sent again once the server is back.
+
+        Where the failure is no server's, it alone fails: those under way are answered, and the session stays.
+        """
         self.unreachable = why_unreachable(exc)
+        if isinstance(exc, aiohttp.ClientConnectorError) and exc.os_error.errno in _PASSING:
+            return self._fault(f"cannot be reached ({self.unreachable})")
         if self.unreachable is not None:
             self._lose("the server cannot be reached", number, data)
         if isinstance(exc, aiohttp.ClientPayloadError | aiohttp.ClientResponseError):

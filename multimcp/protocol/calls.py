@@ -515,6 +515,17 @@ class Session:
         for call_back in self.on_gone:
             call_back()
 
+    @contextmanager
+    def while_here(self, call_back: Callable[[], None]) -> Iterator[None]:
+        """Call this if it goes within the block; at once if it is gone, as it tells that only once."""
+        if self.state == "gone":
+            call_back()
+        self.on_gone.append(call_back)
+        try:
+            yield
+        finally:
+            self.on_gone.remove(call_back)
+
     def note_elicitations(self, data: Any) -> None:
         """Remember where a `URLElicitationRequired` error sends the client."""
         listed = value(fields(data if isinstance(data, Raw) else None).get("elicitations"))

@@ -53,10 +53,12 @@ _entries = msgspec.json.Decoder(list[Raw])
 
 
 class Page(NamedTuple):
-    """What was found on one page: its entries with their bytes, of how many that were looked at."""
+    """What was found on one page: its entries with their bytes, of how many that were looked at; how many problems, and
+    those of them that are named."""
 
     entries: Sequence[Entry]
-    problems: Sequence[str]
+    named: Sequence[str]
+    problems: int
     looked_at: int
     size: int
     is_cut: bool
@@ -90,7 +92,8 @@ class Pages:
         self.found: dict[bytes, Page] = {}
         self._known = known
         self._digest = blake2b()
-        self._problems: list[str] = []
+        self._named: list[str] = []
+        self._problems = 0
         self._kind = kind
         self._era = era
         self._has_headers = has_headers
@@ -104,8 +107,13 @@ class Pages:
     @property
     def problems(self) -> list[str]:
         """What had to be left out of it."""
-        named, more = self._problems[:MAX_PROBLEMS], len(self._problems) - MAX_PROBLEMS
-        return named + ([f"{self._kind.method}: and {more:,} more problems like these"] if more > 0 else [])
+        more = self._problems - len(self._named)
+        return self._named + ([f"{self._kind.method}: and {more:,} more problems like these"] if more else [])
+
+    def _note(self, problem: str) -> None:
+        self._problems += 1
+        if len(self._named) < MAX_PROBLEMS:  # there may be as many as entries, and pages keep them
+            self._named.append(f"{self._kind.method}: {problem}")
 
     @property
     def _is_full(self) -> bool:
@@ -130,6 +138,7 @@ class Pages:
             page = yield from self._look_at(raw)
         else:
             self._entries |= {entry.name: entry for entry in page.entries}
+            self._named += page.named
             self._problems += page.problems
             self._count += page.looked_at
             self._size += page.size
@@ -142,7 +151,8 @@ class Pages:
             listed = _entries.decode(raw)
         except (ValueError, RecursionError):
             raise BackendError(f"answers {self._kind.method} without a list of {self._kind.key}") from None
-        entries, told, count, size, is_cut = len(self._entries), len(self._problems), self._count, self._size, False
+        entries, named, problems = len(self._entries), len(self._named), self._problems
+        count, size, is_cut = self._count, self._size, False
         for number, each in enumerate(listed, 1):
             if is_cut := self._is_full:
                 break
@@ -150,20 +160,20 @@ class Pages:
             if number % TURN == 0:
                 yield
         new = tuple(self._entries.values())[entries:]
-        return Page(new, self._problems[told:], self._count - count, self._size - size, is_cut)
+        told = self._named[named:], self._problems - problems
+        return Page(new, *told, self._count - count, self._size - size, is_cut)
 
     def _next(self, cursor: Raw | None, is_cut: bool) -> Raw | None:
         """The cursor if there is a page behind it that is to be read."""
-        method = self._kind.method
         has_more = cursor is not None and cursor != Raw(b"null")  # any string continues, also an empty one
         if is_cut or (self._is_full and has_more):
-            self._problems.append(f"{method}: of more than {ENTRIES:,} entries or {LIST:,} bytes the rest is left out")
+            self._note(f"of more than {ENTRIES:,} entries or {LIST:,} bytes the rest is left out")
         if self._is_full or not has_more:
             return None
         spelled = text(cursor)
         if spelled is None or len(spelled) > CURSOR or spelled in self._cursors or len(self._hints) >= MAX_PAGES:
             if spelled != "":  # many mean by that one that there is no more
-                self._problems.append(f"{method}: its pages never end; what was read is kept")
+                self._note("its pages never end; what was read is kept")
             return None
         self._cursors.add(spelled)
         return cursor
@@ -180,14 +190,14 @@ class Pages:
         return Listing(tuple(self._entries.values()), ttl_ms, is_public)
 
     def _take(self, raw: Raw) -> None:
-        method, kind = self._kind.method, self._kind
+        kind = self._kind
         self._count += 1
         if (size := memoryview(raw).nbytes) > ENTRY:
-            self._problems.append(f"{method}: an entry of {size:,} bytes is left out: one may have {ENTRY:,}")
+            self._note(f"an entry of {size:,} bytes is left out: one may have {ENTRY:,}")
             return
         name = text(fields(raw).get(kind.id))
         if name is None:
-            self._problems.append(f"{method}: an entry without a {kind.id} is left out")
+            self._note(f"an entry without a {kind.id} is left out")
             return
         try:
             raw = usable(kind, self._era, raw)
@@ -195,7 +205,7 @@ class Pages:
             if kind is SKILLS:
                 raw = respelled(raw, SKILL, lambda _, uri: qualify(self._server, uri)) or raw
         except ValueError as exc:
-            self._problems.append(f"{method}: '{printable(name, SHOWN)}' is left out: {exc}")
+            self._note(f"'{printable(name, SHOWN)}' is left out: {exc}")
             return
         if name not in self._entries:
             self._size += size
@@ -203,7 +213,7 @@ class Pages:
             copy = Raw(bytes(raw))  # `raw` itself would keep the whole page
             self._entries[name] = Entry(name, copy, headers, found)
         elif not self.is_whole:
-            self._problems.append(f"{method}: '{printable(name, SHOWN)}' comes twice; the first is kept")
+            self._note(f"'{printable(name, SHOWN)}' comes twice; the first is kept")
 
     def _headers(self, raw: Raw) -> ParamHeaders:
         """Where a tool wants its arguments repeated; raises `ValueError` where that makes it unusable."""
@@ -307,9 +317,16 @@ class Lists:
     def take(self, kind: Kind, pages: Pages, problem: str | None, now: float) -> None:
         """A list has been read, or could not be for this `problem`: then what was read of it before is kept."""
         if pages.is_begun and (problem is None or kind not in self.listings):
-            self._found[kind], listing = pages.found, pages.listing()
-            if listing != self.listings.get(kind):
+            found, listing = pages.found, pages.listing()
+            if listing == self.listings.get(kind):  # whose entries stay: no others are kept beside them
+                kept = {entry.name: entry for entry in self.listings[kind].entries}
+                found = {
+                    digest: page._replace(entries=tuple(kept[entry.name] for entry in page.entries))
+                    for digest, page in found.items()
+                }
+            else:
                 self.listings[kind] = listing
+            self._found[kind] = found
         self._problems[kind] = (*pages.problems, *([problem] if problem else []))
         self._read_at[kind] = now
         pause = self._pause.pop(kind, RETRY[0])

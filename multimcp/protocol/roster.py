@@ -93,6 +93,8 @@ class Roster(Generic[T]):
 
         A server that could not be reached, or has spoken this era, has not said that it does not.
         """
+        if isinstance(key, Session) and key.state == "gone":
+            return  # who would forget it? All have, by now
         self.problems[key] = problem
         if not isinstance(key, Session):
             self._not_before[key] = now + ERA_RETRY if is_unreached or key in self._spoken else math.inf

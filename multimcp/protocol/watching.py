@@ -7,9 +7,14 @@ Rules:
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
 
 from .calls import UPDATED, Listener, Session
 from .message import Fields, notification, pack
+
+LONG: Final = 2000
+"""Characters of a URI whose parts are looked up one by one."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,17 @@ class Watchers:
 
     def __init__(self) -> None:
         self._by_uri: dict[str, dict[Hashable, Watcher]] = {}
+        self._spellings: dict[str, list[str]] = {}
+        """The URIs that are watched, by what they are without the slashes at their end."""
 
-    def add(self, uri: str, watcher: Watcher) -> None:
-        """From now on it watches."""
-        self._by_uri.setdefault(uri, {})[watcher.who] = watcher
+    def add(self, uri: str, watcher: Watcher) -> bool:
+        """From now on it watches; returns whether it did not before."""
+        if uri not in self._by_uri:
+            self._spellings.setdefault(uri.rstrip("/"), []).append(uri)
+        watchers = self._by_uri.setdefault(uri, {})
+        is_new = watcher.who not in watchers
+        watchers[watcher.who] = watcher
+        return is_new
 
     def remove(self, who: Session | Listener, uri: str | None = None) -> list[str]:
         """It watches this resource, or any, no more; returns those that nobody watches now."""
@@ -49,20 +61,34 @@ class Watchers:
             watchers = self._by_uri.get(watched, {})
             if watchers.pop(who, None) is not None and not watchers:
                 del self._by_uri[watched]
+                spellings = self._spellings[stem := watched.rstrip("/")]
+                spellings.remove(watched)
+                if not spellings:
+                    del self._spellings[stem]
                 left.append(watched)
         return left
 
     def wanted(self, is_served: Callable[[Watcher], bool]) -> set[str]:
         """The resources that have to be subscribed to on a connection; `is_served`: it is this watcher's."""
-        return {uri for uri, watchers in self._by_uri.items() if any(map(is_served, watchers.values()))}
+        return {uri for uri in self._by_uri if self.wants(uri, is_served)}
+
+    def wants(self, uri: str, is_served: Callable[[Watcher], bool]) -> bool:
+        """Whether this is one of them."""
+        return any(map(is_served, self._by_uri.get(uri, {}).values()))
 
     def updated(self, params: Fields, uri: str, is_served: Callable[[Watcher], bool]) -> None:
         """Tell of an update. It may be of a part of what is watched (spec, resources/updated)."""
-        for watched, watchers in list(self._by_uri.items()):
-            if uri == watched or uri.startswith(f"{watched.rstrip('/')}/"):
-                for watcher in list(watchers.values()):
-                    if is_served(watcher):
-                        watcher.tell(params, uri[len(watched) :])
+        for watched in dict.fromkeys([uri, *self._above(uri)]):
+            for watcher in list(self._by_uri.get(watched, {}).values()):
+                if is_served(watcher):
+                    watcher.tell(params, uri[len(watched) :])
+
+    def _above(self, uri: str) -> list[str]:
+        """The URIs that are watched of which this one is a part."""
+        stems: Iterable[str] = self._spellings  # many may be watched, or many slashes be in a hostile URI
+        if len(uri) <= LONG:
+            stems = accumulate(uri.split("/")[:-1], "{}/{}".format)
+        return [each for stem in stems if uri.startswith(f"{stem}/") for each in self._spellings.get(stem, ())]
 
 
 def to_settle(wanted: Iterable[str], subscribed: Iterable[str]) -> tuple[list[str], list[str]]:

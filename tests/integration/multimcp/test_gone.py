@@ -14,7 +14,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import Process, RawClient, commands, descendants, proxy, raw, until, write_config
+from tests.support.processes import (
+    Process,
+    RawClient,
+    commands,
+    descendants,
+    proxy,
+    raw,
+    until,
+    whole_lines,
+    write_config,
+)
 
 AT_ONCE = 4.0
 """Seconds: less than the five that a call waits for a server to come back, more than a process takes to be ended."""
@@ -159,7 +169,27 @@ def test_who_waits_for_the_server(transport: str, era: str, tmp_path: Path) -> N
         deadline = time.monotonic() + AT_ONCE
         for each in asking:
             message = each.end(deadline)
-            if each.name == "replaced" and transport == "stdio":
+            # Over HTTP the modern connection is the first: with it the whole server is noticed to be away.
+            if each.name == "replaced" and (transport == "stdio" or (transport, era) == ("http", "modern")):
                 assert "result" in message, message
             elif each.name != "replaced" and transport != "http":
                 assert message["error"]["message"].startswith(f"MCP server '{each.name}': "), message
+
+
+def test_a_subscription_is_kept_that_is_asked_for_again_while_the_server_is_away(tmp_path: Path) -> None:
+    down, log = tmp_path / "down", tmp_path / "log"
+    server = raw(ABLE, f"log={log}", "exit:tools/call")
+    script = f'test ! -e "{down}" || exit 3; exec "$0" "$@"'
+    entry = {"command": "sh", "args": ["-c", script, server["command"], *server["args"]]}
+
+    def subscriptions() -> int:
+        return sum('"resources/subscribe"' in line for line in whole_lines(log))
+
+    with proxy(tmp_path, {"s": entry}) as running, RawClient(running.wait_ready().url, "legacy") as client:
+        assert client.call("resources/subscribe", {"uri": "x://a"}) == {}
+        down.touch()
+        assert "error" in client.exchange("tools/call", {"name": "s::echo", "arguments": {}})
+        assert "error" in client.exchange("resources/subscribe", {"uri": "x://a"})
+        assert subscriptions() == 1
+        down.unlink()
+        until(lambda: subscriptions() == 2)

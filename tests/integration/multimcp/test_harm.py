@@ -13,10 +13,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.support.ends import FORM, Heard, Message, Peer, Pending, Stage, form, legacy, modern, stage
-from tests.support.processes import TIMEOUT, Proxy, alive, proxy, raw_http, until, within
+from tests.support.processes import TIMEOUT, Proxy, RawClient, alive, proxy, raw, raw_http, until, within
 from tests.support.raw_server import Server
 
 LISTED = "raw://one"
@@ -317,3 +318,17 @@ async def test_a_broken_body_over_sse_does_not_cost_the_connection(shared: Proxy
             assert log.read_text().count(f'"{SUBSCRIBE}"') == 2
             assert log.read_text().count('"initialize"') == 1
         assert faults(shared, "torn") == []
+
+
+def test_many_subscriptions_of_one_client_hold_no_other_one_up(tmp_path: Path) -> None:
+    slow = raw('able={"resources": {"subscribe": true}}', "slow:resources/subscribe=0.2")
+    uris = [f"x://{number}" for number in range(60)]
+    with proxy(tmp_path, {"s": slow}) as running, RawClient(running.wait_ready().url, "modern") as many:
+        wanted = many.request("subscriptions/listen", {"notifications": {"resourceSubscriptions": uris}})
+        with (
+            httpx2.stream("POST", f"{running.url}/mcp", **wanted, timeout=TIMEOUT, trust_env=False) as stream,
+            RawClient(running.url, "legacy") as other,
+        ):
+            assert other.exchange("resources/subscribe", {"uri": "x://other"}).get("result") == {}
+            said = next(line for line in stream.iter_lines() if "acknowledged" in line)
+            assert len(json.loads(said[6:])["params"]["notifications"]["resourceSubscriptions"]) == len(uris)

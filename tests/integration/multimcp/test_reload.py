@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from mcp.shared.exceptions import MCPDeprecationWarning
 
@@ -33,11 +34,13 @@ from tests.support.processes import (
     stdio_client,
     text,
     until,
+    whole_lines,
     within,
     write_config,
 )
 
 SECRET = "s3cr3t-t0ken"
+ABLE = 'able={"resources": {"subscribe": true}}'
 
 
 def edit(running: Proxy, servers: dict[str, Any]) -> None:
@@ -130,6 +133,25 @@ async def test_a_client_over_stdio_hears_of_it(tmp_path: Path) -> None:
             await news.wait()
             news = anyio.Event()
         assert '"echo"' in text(await client.call_tool("b::echo", {}))
+
+
+def test_the_last_of_several_that_replaced_it_is_unsubscribed_from(tmp_path: Path) -> None:
+    def server(number: int) -> dict[str, Any]:
+        return {"s": raw(ABLE, f"log={tmp_path / str(number)}")}
+
+    def is_told(number: int, expected: list[str]) -> bool:
+        methods = [json.loads(line).get("method", "") for line in whole_lines(tmp_path / str(number))]
+        return [method for method in methods if method.endswith("subscribe")] == expected
+
+    with proxy(tmp_path, server(0)) as running, RawClient(running.wait_ready().url, "modern") as client:
+        wanted = client.request("subscriptions/listen", {"notifications": {"resourceSubscriptions": ["x://a"]}})
+        with httpx2.stream("POST", f"{running.url}/mcp", **wanted, timeout=TIMEOUT, trust_env=False) as stream:
+            lines = stream.iter_lines()  # without which the stream would end
+            next(line for line in lines if "acknowledged" in line)
+            for number in (1, 2):
+                edit(running, server(number))
+                until(partial(is_told, number, ["resources/subscribe"]))
+        until(partial(is_told, 2, ["resources/subscribe", "resources/unsubscribe"]))
 
 
 def test_a_configmap_is_swapped_by_its_link(tmp_path: Path) -> None:

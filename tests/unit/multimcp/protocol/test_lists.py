@@ -330,3 +330,32 @@ def test_a_list_that_is_the_same_stays_the_same_object() -> None:
     assert held.listings[TOOLS] is first
     held.take(TOOLS, reading(TWO, known=held.found(TOOLS))[0], None, 2.0)
     assert [entry.name for entry in held.listings[TOOLS].entries] == ["c", "a"]
+
+
+@pytest.mark.parametrize("odd", ["another", "another page", "more whitespace"])
+def test_nothing_is_kept_twice(odd: str) -> None:
+    held, before = Lists(), [{"tools": [tool("a"), tool("b"), tool("c"), {"title": "0"}]}]
+    after: list[dict[str, Any]] = [{"tools": [tool("a"), tool("b"), tool("c"), {"title": "1"}]}]
+    if odd == "another page":
+        after = [{"tools": [tool("a")], "nextCursor": "x"}, {"tools": [tool("b"), tool("c"), {"title": "0"}]}]
+    held.take(TOOLS, reading(*before)[0], None, 0.0)
+    first = held.listings[TOOLS]
+    again = [
+        pack(page) if odd != "more whitespace" else Raw(bytes(pack(page)).replace(b"},{", b"}, {")) for page in after
+    ]
+    for _ in range(2):
+        read = reading(*again, known=held.found(TOOLS))[0]
+        held.take(TOOLS, read, None, 1.0)
+        assert held.listings[TOOLS] is first
+        kept = [entry for page in held.found(TOOLS).values() for entry in page.entries]
+        assert [id(entry) for entry in kept] == [id(entry) for entry in first.entries]
+        assert held.found(TOOLS).keys() == read.found.keys()
+
+
+def test_of_many_problems_few_are_kept() -> None:
+    bad = [{"name": f"{number}"} for number in range(30 * MAX_PROBLEMS)]
+    pages = [{"tools": bad[: MAX_PROBLEMS - 1], "nextCursor": "x"}, {"tools": bad}]
+    read, _ = reading(*pages)
+    assert sum(len(page.named) for page in read.found.values()) == MAX_PROBLEMS
+    assert read.problems[-1] == f"tools/list: and {len(bad) - 1:,} more problems like these"
+    assert reading(*pages, known=read.found)[0].problems == read.problems

@@ -113,3 +113,10 @@ def test_problems_of_a_client_end_with_it_and_with_the_next_attempt() -> None:
     held.forget(ONE)
     held.begin(TWO, object())
     assert held.problems == {}
+
+
+def test_of_a_client_that_is_gone_no_problem_is_kept() -> None:
+    held, gone = roster("legacy", is_apart=True), Session("gone", EMPTY, lambda data: None)
+    gone.leave()
+    held.fail(gone, "why", False, 0.0)
+    assert held.problems == {}
