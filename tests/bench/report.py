@@ -31,7 +31,7 @@ same server. Measured in one run, in which all take turns; each figure is a medi
 uv run tox -e bench
 ```
 
-It takes about twelve minutes, installs the other proxies in `build/bench`, each on its own, and needs a machine that
+It takes about seventeen minutes, installs the other proxies in `build/bench`, each on its own, and needs a machine that
 does nothing else. All clients speak streamable HTTP, in the revision and to a server over the transport that the
 columns name. Every call has an argument of its own, which must come back. The server is written with the official
 Python SDK; "direct" is that server, called over HTTP. In brackets stand ratios to direct in the same revision.
