@@ -228,11 +228,14 @@ class WebWire(Wire):
             fault = backend_failure(self._link.server, problem, PARSE_ERROR)
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             fault = backend_failure(self._link.server, self.clean(f"its response broke off: {exc}"), PARSE_ERROR)
+        except BaseException:  # whatever it was, somebody may wait
+            fault = self._fault("ended its response without an answer")
+            raise
         finally:
             self._unheard.discard(number)
             self._by_number.pop(number, None)
-        if fault is not None:
-            self._link.fail(number, fault)
+            if fault is not None:
+                self._link.fail(number, fault)
 
     async def _sent(self, number: int, headers: Mapping[str, str], data: bytes) -> AnyResponse | Fault:
         """Send a request; the response, whose head has come, or the failure."""

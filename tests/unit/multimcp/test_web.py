@@ -1,5 +1,6 @@
 """Servers over HTTP: whose failure it is that a request cannot be sent."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -10,6 +11,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from multimcp.backends.http import HttpWire
+from multimcp.backends.sse import SseWire
 from multimcp.protocol.limits import DEFAULT
 from tests.support.fakes import World
 
@@ -38,5 +40,24 @@ async def test_what_is_no_failure_of_the_server_fails_one_request(problem: OSErr
         assert bool(under_way.got) == is_lost
         if not is_lost:
             assert (number in world.link.pending, str(problem.strerror) in fault.message) == (True, True)
+    finally:
+        await wire.close()
+
+
+@pytest.mark.parametrize("kind", [HttpWire, SseWire])
+@pytest.mark.parametrize("problem", [KeyError("a fault of ours"), asyncio.CancelledError()])
+async def test_nobody_waits_for_a_request_that_has_ended_somehow(kind: Any, problem: BaseException) -> None:
+    world: Any = World("legacy")
+    wire = kind(world.link, "http://server/mcp", {}, DEFAULT)
+
+    async def exchange() -> None:
+        raise problem
+
+    try:
+        _, under_way, number = world.send()
+        with pytest.raises(type(problem)):
+            await wire._call(number, exchange)
+        assert under_way.got
+        assert number not in world.link.pending
     finally:
         await wire.close()
