@@ -39,7 +39,19 @@ from multimcp.protocol.config import ServerConfig
 from multimcp.protocol.greeting import WAYS, Transport, Unreachable, Way, leads_on, telling
 from multimcp.protocol.lifecycle import Happening, Lifecycle, State, first_state
 from multimcp.protocol.limits import LIST_LINES, Allowance
-from multimcp.protocol.link import Doubt, Event, Excess, Link, Lost, Missed, Noise, Said, Unsent, Updated
+from multimcp.protocol.link import (
+    UNREACHED,
+    Doubt,
+    Event,
+    Excess,
+    Link,
+    Lost,
+    Missed,
+    Noise,
+    Said,
+    Unsent,
+    Updated,
+)
 from multimcp.protocol.lists import MAX_PAGES
 from multimcp.protocol.message import (
     INVALID_PARAMS,
@@ -697,16 +709,19 @@ class Backend:
                 self._note_excess(problem)
             case Unsent():
                 self._repeats.start_soon(self._repeat, link.era, event)
-            case Lost():
-                self._lose(link)
+            case Lost(reason):
+                self._lose(link, reason)
 
     def _update(self, connection: Connection, uri: str) -> None:
         """A resource may have changed without a word of it."""
         self._watchers.updated({"uri": pack(uri)}, uri, partial(self._is_served, connection))
 
-    def _lose(self, link: Link) -> None:
+    def _lose(self, link: Link, reason: str) -> None:
         if (connection := self._by_link(link)) is not None:
             self._drop(connection)
+        first = self._roster.first
+        if reason == UNREACHED and first and all(call.is_ours for call in first.link.pending.values()):
+            first.link.lose(reason)  # it is the same server's, and would notice when it is asked again only
 
     def _note_excess(self, problem: str) -> None:
         self._warn(problem.rpartition("(")[2], problem, EXCESS_PAUSE)  # what is in brackets names the bound

@@ -29,7 +29,7 @@ from multimcp.errors import BackendError, Fault, backend_failure, printable
 from multimcp.protocol.framing import MANY, Event, Events, turns
 from multimcp.protocol.greeting import http_status
 from multimcp.protocol.limits import Limits
-from multimcp.protocol.link import Excess, Link
+from multimcp.protocol.link import UNREACHED, Excess, Link
 from multimcp.protocol.message import BYTE_ORDER_MARK, PARSE_ERROR
 from multimcp.protocol.target import REDIRECTS, Stray, Target, follow, way_out
 
@@ -338,7 +338,7 @@ class WebWire(Wire):
         if isinstance(exc, aiohttp.ClientConnectorError) and exc.os_error.errno in _PASSING:
             return self._fault(f"cannot be reached ({self.unreachable})")
         if self.unreachable is not None:
-            self._lose("the server cannot be reached", number, data)
+            self._lose(UNREACHED, number, data)
         if isinstance(exc, aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
             return self._fault(f"its response cannot be read: {exc}")
         return self._fault(f"the request could not be sent: {type(exc).__name__}")

@@ -79,6 +79,7 @@ _list = msgspec.json.Decoder(list[Raw])
 
 _ROOTS = "roots/list"
 _NO_ROOTS = pack({"roots": []})
+UNREACHED = "the server cannot be reached"
 UNREADABLE = "The server's answer is not one that MCP allows"
 UNCLAIMED = "The server answered under an id that is none of ours, and seems to have meant this request"
 

@@ -415,6 +415,28 @@ def test_a_call_waits_for_a_server_that_is_being_restarted(shared: Any, era: str
         assert found[0]["result"]["content"] == PONG["content"]
 
 
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_a_call_waits_for_a_server_of_both_eras_that_is_being_restarted(shared: Any, era: str) -> None:
+    """Whose connection in the client's era is the second one: the first has not noticed anything yet."""
+    hello = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+
+    def both(ask: Ask) -> Reply:
+        return decent(ask, server_discover=hello)
+
+    with served(both) as web:
+        assert add(shared, f"{web.url}/mcp") is None
+        assert call(shared, era=era)["result"]["content"] == PONG["content"]
+        assert "initialize" in [ask.kind for ask in web.asked] or era == "modern"
+        port = web.server_port
+    found: list[Any] = []
+    caller = threading.Thread(target=lambda: found.append(call(shared, era=era)))
+    caller.start()
+    until(lambda: state(shared)["state"] == "failed")
+    with served(both, address=("127.0.0.1", port)):
+        caller.join(20)
+        assert found[0].get("result", found[0])["content"] == PONG["content"]
+
+
 def test_what_may_have_been_processed_is_not_sent_again(shared: Any) -> None:
     def breaking(ask: Ask) -> Reply:
         if ask.kind == "tools/call":
