@@ -242,9 +242,13 @@ async def _load(cluster: Cluster, images: Iterable[str], folder: Path) -> None:
     if not known:
         return
     archive = folder / "images.tar"
-    for command in (("docker", "save", "--output", str(archive), *known), (*cluster.load, str(archive))):
-        done = await _run(cluster.environ, *command)
-        if done.returncode:
+    save, load = ("docker", "save", "--output", str(archive), *known), (*cluster.load, str(archive))
+    # Twice, as containerd may collect as garbage what it is unpacking ("parent snapshot does not exist").
+    for command, tries in ((save, 1), (load, 2)):
+        for _ in range(tries):
+            if not (done := await _run(cluster.environ, *command)).returncode:
+                break
+        else:
             raise HarnessError(f"the images cannot be loaded into the cluster: {shlex.join(command)}: {_words(done)}")
     archive.unlink()
 

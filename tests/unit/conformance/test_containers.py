@@ -1,10 +1,12 @@
 """What the launchers of containers ask for, and what they make of what they are told. Nothing is started here."""
 
+import os
 import shutil
 import socket
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -342,3 +344,21 @@ async def test_a_node_port_leads_somewhere(endpoints: list[Any], answer: httpx2.
         return answer
 
     assert await namespace(api).leads("world1", 80) is leads
+
+
+@pytest.mark.parametrize(("fails", "problem"), [(0, ""), (1, ""), (2, "loaded into the cluster.*: no such snapshot")])
+async def test_images_are_loaded_again_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int, problem: str
+) -> None:
+    """Of a cluster's containerd it is known that it may fail at that, by chance."""
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\n[ "$1" = save ] && touch "$3"; exit 0\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    tried = tmp_path / "tried"
+    counted = f'test -e "$1" || exit 9; echo >> {tried}; test $(wc -l < {tried}) -gt {fails}'
+    script = f"{counted} || {{ echo no such snapshot >&2; exit 1; }}"
+    cluster = kubernetes.Cluster(os.environ, ("sh", "-c", script, "load"))
+    with pytest.raises(HarnessError, match=problem) if problem else nullcontext():
+        await kubernetes._load(cluster, ["an-image"], tmp_path)
+    assert len(tried.read_text().splitlines()) == min(fails + 1, 2)
