@@ -58,7 +58,7 @@ _PATIENT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 _WHOLE = 1 << 20
 
 
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, socket.EAI_AGAIN})
+_NOT_ITS_FAULT = frozenset({errno.EMFILE, errno.ENFILE, socket.EAI_AGAIN})
 """No descriptor is left to us, or no name server answers: that says nothing of the server, nor of what it does."""
 
 AnyResponse = Response | aiohttp.ClientResponse
@@ -335,7 +335,7 @@ class WebWire(Wire):
         Where the failure is no server's, it alone fails: those under way are answered, and the session stays.
         """
         self.unreachable = why_unreachable(exc)
-        if isinstance(exc, aiohttp.ClientConnectorError) and exc.os_error.errno in _PASSING:
+        if isinstance(exc, aiohttp.ClientConnectorError) and exc.os_error.errno in _NOT_ITS_FAULT:
             return self._fault(f"cannot be reached ({self.unreachable})")
         if self.unreachable is not None:
             self._lose(UNREACHED, number, data)

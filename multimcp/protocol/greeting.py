@@ -214,6 +214,7 @@ _GONE = (
 )
 _SESSION_GONE = re.compile(f"(?is)session.{{0,200}}?({_GONE})|({_GONE}).{{0,40}}session".encode())
 _WHO = rb'(?:server|session|client|connection|transport)\W+|[":.(] ?'
+"""Who is not initialized, if that means us: a tool's browser, say, is another matter."""
 _NOT_GREETED = re.compile(
     rb"(?i)(?:%b)(?:is |was |has )?(?:not|un)[- ]?(?:yet )?(?:been )?initiali[sz]ed" % _WHO
     + rb"|before initiali[sz]ation|no transport found"

@@ -188,7 +188,6 @@ def test_a_session_is_used_with_the_key_that_opened_it(locked: Any) -> None:
 def test_what_was_opened_with_a_key_ends_with_it(tmp_path: Path) -> None:
     old, new = KEYS
     folder = tmp_path / "secret"
-    folder.mkdir()
     file = swap_secret(folder, f"{old},{new}")
     with (
         proxy(tmp_path, {}, env={"MULTI_MCP_API_KEY_FILE": str(file)}) as running,
@@ -212,7 +211,6 @@ def test_what_was_opened_with_a_key_ends_with_it(tmp_path: Path) -> None:
 def test_what_ends_with_its_key_leaves_its_place_among_the_streams(tmp_path: Path) -> None:
     old, new = KEYS
     folder = tmp_path / "secret"
-    folder.mkdir()
     file = swap_secret(folder, f"{old},{new}")
     with (
         proxy(tmp_path, {}, "--max-streams=1", env={"MULTI_MCP_API_KEY_FILE": str(file)}) as running,
@@ -256,6 +254,7 @@ def test_others_with_a_key_may(tmp_path: Path) -> None:
 
 def swap_secret(folder: Path, content: str) -> Path:
     """Put the keys into a folder as Kubernetes mounts a Secret: the whole of it changes with one rename."""
+    folder.mkdir(exist_ok=True)
     version = folder / f"..{len(list(folder.iterdir()))}"
     version.mkdir()
     (version / "api-key").write_text(content)
@@ -272,7 +271,6 @@ def test_keys_are_rotated_while_it_runs(tmp_path: Path, way: str) -> None:
     """A Secret that is changed is taken up; one that is broken changes nothing, and is reported."""
     old, new = KEYS
     folder = tmp_path / "secret"
-    folder.mkdir()
     file = swap_secret(folder, old)
     args = ["--no-watch"] if way == "SIGHUP" else []
     with proxy(tmp_path, {}, *args, env={"MULTI_MCP_API_KEY_FILE": str(file)}) as running:
